@@ -1,0 +1,278 @@
+"""The configuration: Hydra's composed tree crosses into frozen dataclasses here, once, checked as a whole."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter, ValidationError
+
+from raes.algorithms import ALGORITHMS, ESSettings
+from raes.policies import PolicySettings
+from raes.problems.episode import EnvSettings
+from raes.search.optimizers import OptimizerSettings
+from raes.storage.metrics import flatten_config
+from raes.types import UserError
+
+_FORBID = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """`ray.address`: `auto`, `local`, or an address."""
+
+    __pydantic_config__ = _FORBID  # noqa: RUF012
+
+    address: str = "auto"
+
+
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """Configuration group `runtime`: `ray` or `serial`."""
+
+    __pydantic_config__ = _FORBID  # noqa: RUF012
+
+    name: Literal["ray", "serial"] = "ray"
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """`noise.size`: floats in the shared table; None lets the number of parameters decide."""
+
+    __pydantic_config__ = _FORBID  # noqa: RUF012
+
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size must be positive, got {self.size}; null lets the number of parameters decide")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Noiseless episodes on fixed held-out seeds.
+
+    Attributes:
+        every: generations between evaluations; 0 leaves only the one at the end.
+        episodes: of one evaluation.
+    """
+
+    __pydantic_config__ = _FORBID  # noqa: RUF012
+
+    every: int = 10
+    episodes: int = 10
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ValueError(f"every must not be negative, got {self.every}")
+        if self.episodes < 1:
+            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
+
+
+@dataclass(frozen=True)
+class GoalSettings:
+    """Stop when the evaluation mean is at least `return_mean` in `consecutive` evaluations in a row."""
+
+    __pydantic_config__ = _FORBID  # noqa: RUF012
+
+    return_mean: float | None = None
+    consecutive: int = 1
+
+    def __post_init__(self) -> None:
+        if self.consecutive < 1:
+            raise ValueError(f"consecutive must be at least 1, got {self.consecutive}")
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """When checkpoints are written.
+
+    Attributes:
+        every: generations between checkpoints; `auto` writes whenever that costs less than 2 % of the time.
+        keep: how many of the newest stay, beside the best.
+    """
+
+    __pydantic_config__ = _FORBID  # noqa: RUF012
+
+    every: int | Literal["auto"] = "auto"
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        if self.every != "auto" and self.every < 1:
+            raise ValueError(f"every must be at least 1, or auto, got {self.every}")
+        if self.keep < 1:
+            raise ValueError(f"keep must be at least 1, got {self.keep}")
+
+
+@dataclass(frozen=True)
+class FaultSettings:
+    """`faults.max_share`: the run stops when a larger share of the last 1,000 episodes (or of a generation) failed."""
+
+    __pydantic_config__ = _FORBID  # noqa: RUF012
+
+    max_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_share < 1:
+            raise ValueError(f"max_share must lie in [0, 1), got {self.max_share}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run is made from; `conf/config.yaml` explains the keys."""
+
+    __pydantic_config__ = _FORBID  # noqa: RUF012
+
+    env: EnvSettings
+    policy: PolicySettings
+    algorithm: ESSettings
+    optimizer: OptimizerSettings
+    seed: int = 0
+    generations: int | None = None
+    max_timesteps: int | None = None
+    max_minutes: float | None = None
+    workers: int | Literal["auto"] = "auto"
+    run_dir: str | None = None
+    resume: str = "never"
+    start_from: str | None = None
+    console: Literal["auto", "plain", "quiet"] = "auto"
+    ray: RaySettings = RaySettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    noise: NoiseSettings = NoiseSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    goal: GoalSettings = GoalSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    faults: FaultSettings = FaultSettings()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
+        for key in ("generations", "max_timesteps", "max_minutes"):
+            limit = getattr(self, key)
+            if limit is not None and limit <= 0:
+                raise ValueError(f"{key} must be positive, got {limit}; null means no limit")
+        if self.workers != "auto" and self.workers < 1:
+            raise ValueError(f"workers must be at least 1, or auto, got {self.workers}")
+        if self.run_dir == "":
+            raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, as YAML and JSON hold them."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+
+FREE_TO_CHANGE = (
+    "workers", "run_dir", "resume", "console", "generations", "max_timesteps", "max_minutes",
+    "ray.", "runtime.", "goal.", "checkpoint.", "faults.",
+)  # fmt: skip
+"""What a resume may change: where, how long and what is shown; never what is computed."""
+
+
+def conf_dir() -> Path:
+    """The Hydra groups: `raes/conf` in an installed wheel, `conf` beside the package in a checkout."""
+    package = Path(str(importlib.resources.files("raes")))
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
+    """The checked configuration.
+
+    Raises:
+        UserError: naming every wrong key, its value and the cure.
+    """
+    plain = OmegaConf.to_container(tree, resolve=True) if isinstance(tree, DictConfig) else dict(tree)
+    assert isinstance(plain, dict)
+    name = (plain.get("algorithm") or {}).get("name")
+    if name not in ALGORITHMS:
+        raise UserError(f"algorithm.name={name}: there is no such algorithm; choose one of {', '.join(ALGORITHMS)}")
+    try:
+        return TypeAdapter(Config).validate_json(json.dumps(plain), strict=True)
+    except ValidationError as error:
+        raise UserError("\n".join(_explain(one, plain) for one in error.errors())) from error
+    except TypeError as error:
+        raise UserError(f"the configuration holds a value that is not plain data: {error}") from error
+
+
+def _explain(error: Any, plain: Mapping[str, Any]) -> str:
+    """One pydantic error as one line with key, value and cure."""
+    parts = [str(part) for part in error["loc"] if not re.match(r"^(int|float|str|literal|tuple|bool|function|constrained)\b|.*\[", str(part))]
+    key = ".".join(parts)
+    if error["type"] == "unexpected_keyword_argument" or error["type"] == "extra_forbidden":
+        return f"{key}: there is no such key{_similar(key, flatten_config(plain))}; remove it"
+    if error["type"] == "value_error":
+        return f"{key + ': ' if key else ''}{error['ctx']['error']}"
+    return f"{key}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _similar(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, [name for name in known if name != key], n=3, cutoff=0.6)
+    return f" (close: {', '.join(close)})" if close else ""
+
+
+def explain_hydra(error: Exception) -> str:
+    """Hydra's and OmegaConf's errors in one line, with the cure."""
+    text = str(error)
+    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
+    if unknown:
+        key = unknown.group(1)
+        return f"{key}: there is no such key{_similar(key, known_keys())}; see conf/config.yaml, or --cfg job for all keys"
+    group = re.search(r"Could not find '([^']+)/([^']+)'", text)
+    if group:
+        options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)*)", text)
+        names = options.group(1).split() if options else []
+        close = difflib.get_close_matches(group.group(2), names, n=3, cutoff=0.5)
+        meant = f"; did you mean {' or '.join(close)}?" if close else ""
+        more = " Any other Gymnasium environment: env=gymnasium env.id=NAME." if group.group(1) == "env" else ""
+        return f"{group.group(1)}={group.group(2)}: there is no such option{meant}; there are {', '.join(names)}.{more}"
+    return " ".join(text.split())
+
+
+def known_keys() -> dict[str, Any]:
+    """Every key of the default configuration, dotted."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        tree = OmegaConf.to_container(compose("config", overrides=["run_dir=x"]), resolve=False)
+    assert isinstance(tree, dict)
+    return flatten_config({str(key): value for key, value in tree.items()})
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The keys that decide what is computed and differ, as `key: old -> new`."""
+    flat_old, flat_new = flatten_config(old), flatten_config(new)
+    return [
+        f"{key}: {flat_old.get(key)} -> {flat_new.get(key)}"
+        for key in sorted(flat_old.keys() | flat_new.keys())
+        if not key.startswith(FREE_TO_CHANGE) and flat_old.get(key) != flat_new.get(key)
+    ]
+
+
+def save(config: Config, path: Path) -> None:
+    """Write the resolved configuration as YAML."""
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(config.as_dict())))
+
+
+def load(path: Path) -> Config:
+    """Read what `save` wrote.
+
+    Raises:
+        UserError: the file is missing or not a RAES configuration.
+    """
+    try:
+        tree = OmegaConf.load(path)
+    except Exception as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__}: {error}); run_dir must name a run of RAES") from error
+    if not isinstance(tree, DictConfig):
+        raise UserError(f"{path} is not a RAES configuration; run_dir must name a run of RAES")
+    return from_tree(tree)

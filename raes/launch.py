@@ -1,0 +1,145 @@
+"""Starts a driver where the configuration says, shows its events, and hears Ctrl-C and SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from raes.config import Config
+from raes.driver import Driver, Event, Outcome
+from raes.runtime.memory import check_memory
+from raes.types import RunFailed
+
+POLL_SECONDS = 0.25
+MAX_RESTARTS = 10
+"""How often Ray may restart a driver actor whose process dies; it goes on from its newest checkpoint."""
+
+Show = Callable[[Event], None]
+
+
+class _Stop:
+    """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.callback: Callable[[], None] = lambda: None
+
+    def __call__(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self.callback()
+
+
+@contextmanager
+def _signals() -> Iterator[_Stop]:
+    stop = _Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def launch(config: Config, show: Show) -> Outcome:
+    """Run a checked configuration to its end.
+
+    Raises:
+        UserError: Ray cannot be reached or the noise table does not fit.
+    """
+    with _signals() as stop:
+        if config.runtime.name == "serial":
+            return _in_this_process(config, show, stop)
+        return _on_ray(config, show, stop)
+
+
+def _in_this_process(config: Config, show: Show, stop: _Stop) -> Outcome:
+    assert config.noise.size is not None
+    check_memory(4 * config.noise.size, shared=False)
+    show(("notice", "runtime=serial: this process, 1 worker, no Ray"))
+    driver = Driver(config)
+    stop.callback = driver.stop
+    return driver.run(restarted=False, workers=1, report=show)
+
+
+class DriverActor:
+    """The driver behind Ray's door; `run` in one thread, `poll` and `stop` in others."""
+
+    def __init__(self, config: Config) -> None:
+        self._driver = Driver(config)
+
+    def run(self, workers: int) -> Outcome:
+        """See `Driver.run`; after a restart it goes on from the newest checkpoint."""
+        import ray
+
+        restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        return self._driver.run(restarted, workers)
+
+    def poll(self, after: int) -> tuple[int, list[tuple[int, Event]]]:
+        """See `Driver.poll`."""
+        return self._driver.poll(after)
+
+    def stop(self) -> None:
+        """See `Driver.stop`."""
+        self._driver.stop()
+
+
+def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from raes.runtime.session import connect
+
+    assert config.noise.size is not None
+    wanted = None if config.workers == "auto" else int(config.workers)
+    session = connect(config.ray.address, wanted, 4 * config.noise.size)
+    try:
+        show(("notice", session.text))
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = (
+            ray.remote(DriverActor)
+            .options(
+                num_cpus=0,
+                max_concurrency=4,
+                max_restarts=MAX_RESTARTS,
+                max_task_retries=-1,
+                scheduling_strategy=here,
+            )
+            .remote(config)
+        )
+        return _follow(actor, actor.run.remote(wanted or session.cpus), show, stop)
+    finally:
+        ray.shutdown()
+
+
+def _follow(actor: Any, running: Any, show: Show, stop: _Stop) -> Outcome:
+    """Show the driver's events until it ends."""
+    import ray
+    from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+    incarnation, seen = 0, 0
+    while True:
+        finished, _ = ray.wait([running], timeout=POLL_SECONDS)
+        if stop.asked and not finished:
+            actor.stop.remote()
+        with suppress(GetTimeoutError, RayActorError):
+            now, events = ray.get(actor.poll.remote(seen), timeout=5)
+            if now != incarnation:
+                if incarnation:
+                    show(("notice", "the driver was lost and restarted; it goes on from its newest checkpoint"))
+                incarnation, seen = now, 0
+                continue
+            for number, event in events:
+                seen = number
+                show(event)
+        if finished:
+            try:
+                outcome: Outcome = ray.get(running)
+            except RayTaskError as error:
+                raise RunFailed(f"the driver failed: {error}") from error
+            except RayActorError as error:
+                raise RunFailed(f"the driver was lost {MAX_RESTARTS + 1} times: {error}") from error
+            return outcome

@@ -1,0 +1,171 @@
+"""The tanh network of the paper; with no hidden layer it is the linear policy.
+
+Layer l is a matrix (out, in + 1) whose last column is the bias, stored row by row in theta, layer after layer. Every
+activation buffer ends in a constant 1, so a layer is one matrix-vector product and one non-linearity, in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raes.policies.heads import ActionSpec, Head, build_head
+from raes.types import Float32, Float64, UserError
+
+
+def _relu(x: Float32, out: Float32) -> Float32:
+    return np.maximum(x, 0, out=out)
+
+
+NONLINEARITIES: dict[str, Callable[..., Float32]] = {"tanh": np.tanh, "relu": _relu}
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """Configuration group `policy`.
+
+    Attributes:
+        name: `linear` or `mlp`.
+        hidden: units of each hidden layer; none for `linear`.
+        nonlinearity: `tanh` or `relu`.
+        bias: whether units have biases; without, their column stays zero and is not part of theta.
+        init_norm: norm of the incoming weights of each output unit at the start (hidden units: 1).
+        bins: None, or bins per action component: how many uniform ones, or their values.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    name: str = "mlp"
+    hidden: tuple[int, ...] = (64, 64)
+    nonlinearity: str = "tanh"
+    bias: bool = True
+    init_norm: float = 0.01
+    bins: int | tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in ("linear", "mlp"):
+            raise ValueError("must be one of linear, mlp")
+        if self.name == "linear" and self.hidden:
+            raise ValueError(f"a linear policy has no hidden layers, got hidden={list(self.hidden)}; use policy=mlp")
+        if self.name == "mlp" and not self.hidden:
+            raise ValueError("an mlp needs at least one hidden layer; use policy=linear for none")
+        if any(units < 1 for units in self.hidden):
+            raise ValueError(f"hidden layers need at least 1 unit each, got hidden={list(self.hidden)}")
+        if self.nonlinearity not in NONLINEARITIES:
+            raise ValueError(f"nonlinearity must be one of {', '.join(NONLINEARITIES)}, got {self.nonlinearity!r}")
+        if self.init_norm < 0:
+            raise ValueError(f"init_norm must not be negative, got {self.init_norm}")
+        count = self.bins if isinstance(self.bins, int) else 2 if self.bins is None else len(self.bins)
+        if count < 2:
+            raise ValueError(f"bins must be at least 2 a component, got {self.bins}")
+
+
+class MLP:
+    """A network over preallocated float32 buffers.
+
+    Attributes:
+        num_params: d, the length of theta.
+        head: the action head.
+    """
+
+    def __init__(self, inputs: int, head: Head, settings: PolicySettings) -> None:
+        self.head = head
+        self._bias = 1 if settings.bias else 0
+        self._init_norm = settings.init_norm
+        self._activate = NONLINEARITIES[settings.nonlinearity]
+        sizes = (inputs, *settings.hidden, head.outputs)
+        self.shapes = [(out, into + self._bias) for into, out in zip(sizes[:-1], sizes[1:], strict=True)]
+        self.num_params = sum(rows * columns for rows, columns in self.shapes)
+        buffers = [np.zeros(size + self._bias, dtype=np.float32) for size in sizes]
+        for buffer in buffers:
+            buffer[len(buffer) - self._bias :] = 1
+        self._input = buffers[0][:inputs]
+        self._normalised = np.zeros(inputs, dtype=np.float64)
+        self._sources = buffers[:-1]
+        self._targets = [buffer[:size] for buffer, size in zip(buffers[1:], sizes[1:], strict=True)]
+        self._mean: Float64 | None = None
+
+    def initial_theta(self, rng: np.random.Generator) -> Float32:
+        """float32 (d,): incoming weights of norm 1 (hidden) and `init_norm` (output), biases zero."""
+        layers = []
+        for number, (rows, columns) in enumerate(self.shapes):
+            norm = self._init_norm if number == len(self.shapes) - 1 else 1.0
+            weights = rng.standard_normal((rows, columns - self._bias))
+            weights *= norm / np.sqrt(np.square(weights).sum(axis=1, keepdims=True))
+            layers.append(np.concatenate([weights, np.zeros((rows, self._bias))], axis=1).ravel())
+        return np.concatenate(layers).astype(np.float32)
+
+    def layers(self, theta: Float32) -> list[Float32]:
+        """Views of theta, one (out, in + 1) matrix a layer, the bias in the last column."""
+        views, start = [], 0
+        for rows, columns in self.shapes:
+            views.append(theta[start : start + rows * columns].reshape(rows, columns))
+            start += rows * columns
+        return views
+
+    def set_parameters(self, theta: Float32) -> None:
+        """Act with these parameters from now on; theta is not copied."""
+        self._steps = list(zip(self.layers(theta), self._sources, self._targets, strict=True))
+        self._hidden, self._last = self._steps[:-1], self._steps[-1]
+
+    def set_normaliser(self, mean: Float64 | None, scale: Float64 | None, clip: float) -> None:
+        """Feed (observation - mean) * scale, clipped to +-clip, to the network; None switches it off."""
+        self._mean, self._scale = mean, scale
+        self._high = np.full(self._normalised.shape, clip)
+        self._low = -self._high
+
+    def outputs(self, observation: np.ndarray[Any, Any]) -> Float32:
+        """The last layer's outputs, float32 (outputs,): a buffer that the next call overwrites."""
+        if self._mean is None:
+            self._input[:] = observation
+        else:
+            x = self._normalised
+            np.subtract(observation, self._mean, out=x)
+            np.multiply(x, self._scale, out=x)
+            np.maximum(x, self._low, out=x)
+            np.minimum(x, self._high, out=x)
+            self._input[:] = x
+        activate = self._activate
+        for weights, source, target in self._hidden:
+            np.dot(weights, source, out=target)
+            activate(target, out=target)
+        weights, source, target = self._last
+        return np.dot(weights, source, out=target)
+
+
+def grow(old: MLP, old_theta: Float32, new: MLP, new_theta: Float32) -> Float32:
+    """Parameters of the larger network that act like the smaller one, float32 (d,).
+
+    New hidden units keep the fresh incoming weights of `new_theta` and start with zero outgoing weights.
+
+    Raises:
+        UserError: the new network is not at least as large in every layer.
+    """
+    fits = len(old.shapes) == len(new.shapes) and old._bias == new._bias
+    ends = [layer[-1] for layer in (old.shapes, new.shapes)]
+    fits = fits and old.shapes[0][1] == new.shapes[0][1] and ends[0][0] == ends[1][0]
+    if not fits or any(a[0] > b[0] or a[1] > b[1] for a, b in zip(old.shapes, new.shapes, strict=True)):
+        raise UserError(
+            f"policy.start_from: a policy with layers {old.shapes} does not fit into one with layers {new.shapes}; "
+            "choose policy.hidden with as many layers, each at least as large, and the same environment and bins"
+        )
+    theta = new_theta.copy()
+    bias = old._bias
+    for source, target in zip(old.layers(old_theta), new.layers(theta), strict=True):
+        rows, inputs = source.shape[0], source.shape[1] - bias
+        target[:rows] = 0
+        target[:rows, :inputs] = source[:, :inputs]
+        target[:rows, target.shape[1] - bias :] = source[:, inputs:]
+    return theta
+
+
+def build_policy(inputs: int, actions: ActionSpec, settings: PolicySettings) -> MLP:
+    """The policy for observations of `inputs` numbers and this action space.
+
+    Raises:
+        UserError: the settings do not fit the action space.
+    """
+    return MLP(inputs, build_head(actions, settings.bins), settings)

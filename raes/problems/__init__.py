@@ -1,0 +1,1 @@
+"""Problems: parameters and a task's random numbers in, an outcome out."""

@@ -1,0 +1,201 @@
+"""One episode of a Gymnasium environment under a policy: the rollout loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from raes.policies import PolicySettings, build_policy
+from raes.problems.problem import Episode, EpisodeError, Outcome
+from raes.problems.spaces import action_spec, observation_reader
+from raes.search.running_stats import EpisodeMoments
+from raes.types import Float32, Snapshot, UserError
+
+NOISE_ROWS = 128
+"""Timesteps of action noise drawn at a time."""
+
+
+@dataclass(frozen=True)
+class EnvSettings:
+    """Configuration group `env`.
+
+    Attributes:
+        name: what runs and messages call it.
+        id: a Gymnasium id, `Name-v0` or `module:Name-v0`.
+        kwargs: keyword arguments of `gymnasium.make`.
+        rebuild: make the environment anew for each episode, where earlier episodes leak into later ones.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    name: str = "gymnasium"
+    id: str = ""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    rebuild: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("id is empty; name an environment, e.g. env=HalfCheetah or env=gymnasium env.id=Hopper-v5")
+
+
+def make_environment(settings: EnvSettings) -> gymnasium.Env[Any, Any]:
+    """The environment.
+
+    Raises:
+        UserError: it is not registered, its packages are missing or its arguments are wrong.
+    """
+    try:
+        return gymnasium.make(settings.id, disable_env_checker=True, **settings.kwargs)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise UserError(f"env.id={settings.id} needs a package that is not installed: {error}") from error
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        raise UserError(
+            f"env.id={settings.id}: {error}; check the spelling, or for an environment of your own "
+            "use env.id=module:Name-v0 with the module on the Python path"
+        ) from error
+    except Exception as error:
+        raise UserError(
+            f"env.id={settings.id} with env.kwargs={dict(settings.kwargs)} cannot be made: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class EpisodeSpec:
+    """The recipe of an `EpisodeProblem`."""
+
+    env: EnvSettings
+    policy: PolicySettings
+
+    def build(self) -> EpisodeProblem:
+        """Make environment and policy."""
+        return EpisodeProblem(self)
+
+
+class EpisodeProblem:
+    """Episodes of one environment with one policy; see `Problem`.
+
+    Attributes:
+        policy: the network that acts.
+        env: the environment it acts in.
+    """
+
+    def __init__(self, spec: EpisodeSpec) -> None:
+        self._settings = spec.env
+        self.env = make_environment(spec.env)
+        self.observation_size, self._flatten = observation_reader(self.env.observation_space, spec.env.id)
+        actions = action_spec(self.env.action_space, spec.env.id)
+        self.policy = build_policy(self.observation_size, actions, spec.policy)
+        self.num_params = self.policy.num_params
+        self._moments = EpisodeMoments(self.observation_size)
+        self._action_noise, self._max_steps = 0.0, math.inf
+        self._fresh = True
+
+    def initial_theta(self, rng: np.random.Generator) -> Float32:
+        """The policy's initial parameters, float32 (d,)."""
+        return self.policy.initial_theta(rng)
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Take over the snapshot's normaliser, action noise and episode cap."""
+        self.policy.set_normaliser(snapshot.obs_mean, snapshot.obs_scale, snapshot.obs_clip)
+        self._action_noise = snapshot.action_noise if self.policy.head.continuous else 0.0
+        self._max_steps = math.inf if snapshot.max_steps is None else snapshot.max_steps
+
+    def evaluate(self, theta: Float32, episode: Episode) -> Outcome:
+        """Run one episode with parameters theta, float32 (d,)."""
+        try:
+            self.policy.set_parameters(theta)
+            outcome = self._rollout(episode)
+        except Exception as error:
+            self._rebuild()
+            raise EpisodeError(f"{type(error).__name__}: {error}") from error
+        if not math.isfinite(outcome.total):
+            self._rebuild()
+            raise EpisodeError(f"the return is {outcome.total}")
+        return outcome
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def _rebuild(self) -> None:
+        """A fresh environment: the old one may be in any state."""
+        self.close()
+        self.env = make_environment(self._settings)
+
+    def _rollout(self, episode: Episode) -> Outcome:
+        if self._settings.rebuild and not self._fresh:
+            self._rebuild()
+        self._fresh = False
+        env_step, outputs, head, flatten = self.env.step, self.policy.outputs, self.policy.head, self._flatten
+        limit = self._max_steps if episode.training else math.inf
+        noise = None
+        if episode.training and self._action_noise and episode.noise_rng is not None:
+            noise = _ActionNoise(episode.noise_rng, head.outputs, self._action_noise)
+        moments = self._moments if episode.observe else None
+        if moments is not None:
+            moments.clear()
+        total, sign_total, length, ended = 0.0, 0, 0, False
+        observation, _ = self.env.reset(seed=episode.reset_seed)
+        while not ended and length < limit:
+            if flatten is not None:
+                observation = flatten(observation)
+            if moments is not None:
+                moments.add(observation)
+            output = outputs(observation)
+            if noise is not None:
+                output += noise.next()
+            observation, reward, terminated, truncated, _ = env_step(head(output))
+            length += 1
+            reward = float(reward)
+            total += reward
+            sign_total += (reward > 0.0) - (reward < 0.0)
+            ended = terminated or truncated
+        last = flatten(observation) if flatten is not None else observation
+        if not np.isfinite(last).all():
+            raise EpisodeError(f"the observation after timestep {length} is not finite")
+        observed = moments.result() if moments is not None else None
+        return Outcome(total, sign_total, length, not ended, observed)
+
+
+class _ActionNoise:
+    """Gaussian noise (outputs,) a timestep, drawn a block of timesteps at a time."""
+
+    def __init__(self, rng: np.random.Generator, size: int, std: float) -> None:
+        self._rng, self._std = rng, np.float32(std)
+        self._rows = np.empty((NOISE_ROWS, size), dtype=np.float32)
+        self._next = NOISE_ROWS
+
+    def next(self) -> Float32:
+        if self._next == NOISE_ROWS:
+            self._rng.standard_normal(dtype=np.float32, out=self._rows)
+            self._rows *= self._std
+            self._next = 0
+        self._next += 1
+        return self._rows[self._next - 1]  # type: ignore[no-any-return]
+
+
+def check_start(spec: EpisodeSpec) -> EpisodeProblem:
+    """Build the problem and take one step, so that what is wrong is said before anything starts.
+
+    Raises:
+        UserError: the environment cannot be made or reset, or its first observation does not fit its space.
+    """
+    problem = spec.build()
+    try:
+        observation, _ = problem.env.reset(seed=0)
+    except Exception as error:
+        raise UserError(f"env.id={spec.env.id} cannot be reset: {type(error).__name__}: {error}") from error
+    if not problem.env.observation_space.contains(observation):
+        shape = getattr(observation, "shape", None)
+        if problem._flatten is None and shape != (problem.observation_size,):
+            raise UserError(
+                f"env.id={spec.env.id}: its observation has shape {shape}, its observation space "
+                f"{problem.env.observation_space}; mend the environment"
+            )
+    return problem

@@ -1,0 +1,90 @@
+"""What every problem offers; an episode of an environment is one kind of problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from raes.search.running_stats import RunningStats
+from raes.types import Float32, Snapshot
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The random numbers and the conditions of one evaluation.
+
+    Attributes:
+        reset_seed: what the environment is reset with.
+        training: whether action noise and the episode cap apply.
+        observe: whether to gather observation statistics.
+        noise_rng: the generator of the action noise; None where there is none.
+    """
+
+    reset_seed: int
+    training: bool
+    observe: bool
+    noise_rng: np.random.Generator | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one evaluation gives.
+
+    Attributes:
+        total: the undiscounted return.
+        sign_total: the sum of the signs of the rewards.
+        length: timesteps.
+        capped: whether the episode cap ended it.
+        observations: statistics of what was observed, or None.
+    """
+
+    total: float
+    sign_total: int
+    length: int
+    capped: bool
+    observations: RunningStats | None
+
+
+class EpisodeError(RuntimeError):
+    """This evaluation has no valid result; others may."""
+
+
+class Problem(Protocol):
+    """A thing to maximise; built once in each actor.
+
+    Attributes:
+        num_params: d.
+        observation_size: numbers in an observation, 0 where there are none.
+    """
+
+    num_params: int
+    observation_size: int
+
+    def initial_theta(self, rng: np.random.Generator) -> Float32:
+        """Where the search starts, float32 (d,)."""
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Evaluate under this generation's statistics and conditions from now on."""
+
+    def evaluate(self, theta: Float32, episode: Episode) -> Outcome:
+        """One evaluation of float32 (d,).
+
+        Raises:
+            EpisodeError: the environment raised, or something was not finite.
+        """
+
+    def close(self) -> None:
+        """Let go of the environment."""
+
+
+class ProblemSpec(Protocol):
+    """The recipe of a problem: small, picklable, the same on every machine."""
+
+    def build(self) -> Problem:
+        """Make the problem.
+
+        Raises:
+            UserError: it cannot be made, with the key and the cure.
+        """

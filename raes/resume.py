@@ -1,0 +1,119 @@
+"""Where a run starts: from nothing, from a checkpoint of its own, or around an earlier policy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from raes.config import Config, differences, load
+from raes.policies import MLP, build_head
+from raes.policies.mlp import PolicySettings, grow
+from raes.problems.episode import EpisodeProblem
+from raes.problems.spaces import action_spec
+from raes.search.running_stats import RunningStats
+from raes.storage.checkpoint import Checkpoint, CheckpointStore, read
+from raes.types import Float32, UserError
+
+
+def starting_point(config: Config) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to go on from, None for a new run, and words on what was passed over.
+
+    Raises:
+        UserError: the run directory holds another run, or the checkpoint is damaged or of another configuration.
+    """
+    assert config.run_dir is not None
+    run_dir = Path(config.run_dir)
+    store = CheckpointStore(run_dir)
+    holds_run = (run_dir / "config.yaml").exists() or bool(store.names())
+    if config.resume == "never":
+        if holds_run:
+            raise UserError(f"run_dir={run_dir} holds a run already; add resume=auto to go on with it, or name another")
+        return None, []
+    if config.resume != "auto":
+        checkpoint = read(locate(config.resume, "resume"))
+        if holds_run and checkpoint.path.parent.resolve() != store.folder.resolve():
+            raise UserError(f"run_dir={run_dir} holds another run than resume={config.resume}; name another run_dir")
+        _refuse_other(config, checkpoint.state["config"], checkpoint.path)
+        return checkpoint, []
+    newest, problems = store.newest()
+    if newest is None:
+        if problems:
+            raise UserError(f"no checkpoint of run_dir={run_dir} is complete: {problems[0]}")
+        if (run_dir / "config.yaml").exists():
+            _refuse_other(config, load(run_dir / "config.yaml").as_dict(), run_dir)
+        return None, []
+    _refuse_other(config, newest.state["config"], newest.path)
+    return newest, [f"passed over: {problem}" for problem in problems]
+
+
+def locate(path: str, key: str) -> Path:
+    """The checkpoint folder that a path means: itself, or the latest of a run directory.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(path)
+    if (folder / "state.json").exists():
+        return folder
+    name = CheckpointStore(folder).pointed("latest")
+    if name is None:
+        raise UserError(f"{key}={path}: there is no checkpoint; name a run directory or a folder checkpoints/gen_NNNNNN")
+    return folder / "checkpoints" / name
+
+
+def _refuse_other(config: Config, stored: dict[str, object], path: Path) -> None:
+    changed = differences(stored, config.as_dict())
+    if changed:
+        raise UserError(
+            f"{path} was made with another configuration ({'; '.join(changed)}); "
+            "give the same values to go on, or a new run_dir to start over"
+        )
+
+
+def earlier_policy(path: str, problem: EpisodeProblem, theta: Float32) -> tuple[Float32, RunningStats]:
+    """Parameters and observation statistics of an earlier policy, grown to this one's size.
+
+    Args:
+        path: a run directory or a checkpoint's folder.
+        problem: what the parameters are for.
+        theta: float32 (d,), fresh parameters for the units that the earlier policy lacks.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    checkpoint = read(locate(path, "start_from"))
+    stored = dict(checkpoint.state["config"]["policy"])
+    stored["hidden"] = tuple(stored["hidden"])
+    if isinstance(stored["bins"], list):
+        stored["bins"] = tuple(stored["bins"])
+    settings = PolicySettings(**stored)
+    statistics = checkpoint.arrays["observations/mean"], checkpoint.arrays["observations/m2"]
+    actions = action_spec(problem.env.action_space, checkpoint.state["config"]["env"]["id"])
+    old = MLP(statistics[0].size, build_head(actions, settings.bins), settings)
+    if old.num_params != checkpoint.arrays["theta"].size:
+        raise UserError(f"start_from={path}: its policy is for another action space; choose a run of the same environment")
+    grown = grow(old, checkpoint.arrays["theta"], problem.policy, theta)
+    return grown, RunningStats(float(checkpoint.state["search"]["observations/count"]), *statistics)
+
+
+def with_table_size(config: Config, size: int) -> Config:
+    """The configuration with the noise table's size filled in, as config.yaml records it."""
+    return replace(config, noise=replace(config.noise, size=size))
+
+
+def check_theta(checkpoint: Checkpoint, num_params: int, fingerprint: str) -> None:
+    """Refuse a checkpoint of another policy size or of another noise table.
+
+    Raises:
+        UserError: with both values.
+    """
+    size = int(np.size(checkpoint.arrays.get("theta", ())))
+    if size != num_params:
+        raise UserError(f"{checkpoint.path} holds {size} parameters and this policy has {num_params}; use its own policy keys")
+    if checkpoint.state["noise_fingerprint"] != fingerprint:
+        raise UserError(
+            f"{checkpoint.path} was made with another noise table ({checkpoint.state['noise_fingerprint']}, this one is "
+            f"{fingerprint}); go on with the numpy version that made it"
+        )

@@ -1,0 +1,39 @@
+"""Every random number of a run comes from here: (run seed, purpose, generation, index) -> generator.
+
+Randomness belongs to the task, never to the actor, so the same seed gives the same bits on any number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a stream of random numbers is for. The numbers are part of the format: never reuse one."""
+
+    INITIAL_THETA = 0
+    NOISE_INDEX = 1
+    TRAINING = 2
+    ACTION_NOISE = 3
+    OBSERVE = 4
+    EVALUATION = 5
+    HELD_OUT = 6
+
+
+def _key(seed: int, purpose: int, generation: int, index: int) -> int:
+    packed = struct.pack("<QQQQ", seed, purpose, generation, index)
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=16).digest(), "little")
+
+
+def generator(seed: int, purpose: Purpose, generation: int = 0, index: int = 0) -> np.random.Generator:
+    """An independent stream for these four numbers (a counter-based generator keyed by their hash)."""
+    return np.random.Generator(np.random.Philox(key=_key(seed, purpose, generation, index)))
+
+
+def reset_seed(seed: int, purpose: Purpose, generation: int, index: int) -> int:
+    """The seed, in [0, 2**31), that an environment is reset with."""
+    return _key(seed, purpose, generation, index) & 0x7FFF_FFFF

@@ -1,0 +1,1 @@
+"""Where episodes run: one interface, two executors that give the same bits."""

@@ -1,0 +1,204 @@
+"""The Ray pool: one `ray.wait` loop over a pending table of episodes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from threadpoolctl import threadpool_limits
+
+from raes.runtime import decisions
+from raes.runtime.actor import actor_class
+from raes.runtime.executor import Counters
+from raes.runtime.pending import MAX_LONE_DEATHS, PendingTable
+from raes.runtime.worker import WorkerSpec
+from raes.search import noise
+from raes.types import RESULT_DTYPE, Fault, Float32, Int64, Results, RunFailed, Snapshot, Tasks
+
+
+@dataclass
+class _Slot:
+    """One actor and what it has been given, by result reference."""
+
+    actor: Any
+    ready: bool = False
+    blocks: dict[Any, Tasks] = field(default_factory=dict)
+
+
+class RayPool:
+    """Rollout actors that pull blocks of episodes; see `Executor`.
+
+    A dead actor is replaced and its episodes are sent out again; which actor runs an episode changes no bit of it.
+    """
+
+    def __init__(self, spec: WorkerSpec, table_size: int, workers: int) -> None:
+        threadpool_limits(1)
+        table = noise.make_table(table_size)
+        self.table_fingerprint = noise.fingerprint(table)
+        self._table_ref = ray.put(table)
+        del table
+        self._table: Float32 = ray.get(self._table_ref)
+        self._spec = ray.put(spec)
+        self._actor_class = actor_class()
+        self._pending = PendingTable()
+        self._slots: dict[int, _Slot] = {}
+        self._owner: dict[Any, int] = {}
+        self._next_slot, self._starts_lost = 0, 0
+        self._digests: set[str] = set()
+        self._snapshot: Snapshot | None = None
+        self._snapshot_ref: Any = None
+        self.counters = Counters()
+        self.notices: list[str] = []
+        for _ in range(workers):
+            self._start_actor()
+
+    @property
+    def workers(self) -> int:
+        """Actors that have not died."""
+        return len(self._slots)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Put the snapshot into the object store, once for all actors."""
+        self._pending.clear()
+        self._snapshot = snapshot
+        self._snapshot_ref = ray.put(snapshot)
+
+    def submit(self, tasks: Tasks) -> None:
+        """Queue the episodes and hand out blocks."""
+        self._pending.add(tasks)
+        self._dispatch()
+
+    def collect(self, timeout: float) -> list[Results]:
+        """Wait for a block, take all that are finished, hand out the next ones."""
+        done: list[Results] = []
+        if self._owner:
+            finished, _ = ray.wait(list(self._owner), num_returns=1, timeout=timeout)
+            if finished:
+                finished, _ = ray.wait(list(self._owner), num_returns=len(self._owner), timeout=0)
+            for reference in finished:
+                done.extend(self._finish(reference))
+        else:
+            time.sleep(min(timeout, 0.01))
+        self._dispatch()
+        return done
+
+    def weighted_noise_sum(self, noise_index: Int64, weights: Float32) -> Float32:
+        """sum_i weights[i] * noise slice i, float32 (d,)."""
+        assert self._snapshot is not None
+        return noise.weighted_sum(self._table, noise_index, weights, self._snapshot.theta.size)
+
+    def close(self) -> None:
+        """Kill the actors."""
+        for slot in self._slots.values():
+            ray.kill(slot.actor)
+        self._slots.clear()
+        self._owner.clear()
+
+    def _start_actor(self) -> None:
+        actor = self._actor_class.remote(self._spec, self._table_ref)
+        number = self._next_slot
+        self._next_slot += 1
+        self._slots[number] = _Slot(actor)
+        self._owner[actor.ready.remote()] = number
+
+    def _dispatch(self) -> None:
+        """Give every ready actor work, those with the fewest blocks first."""
+        if self._snapshot is None:
+            return
+        hold = decisions.blocks_to_hold(self._pending.queued, len(self._slots))
+        for level in range(hold):
+            for number, slot in self._slots.items():
+                if not self._pending.queued:
+                    return
+                if slot.ready and len(slot.blocks) <= level:
+                    self._send(number, slot)
+
+    def _send(self, number: int, slot: _Slot) -> None:
+        mean = self.counters.busy_seconds / max(1, self.counters.episodes)
+        tasks = self._pending.take(decisions.block_size(self._pending.queued, len(self._slots), mean))
+        assert tasks is not None
+        reference = slot.actor.run.remote(tasks, self._snapshot_ref)
+        slot.blocks[reference] = tasks
+        self._owner[reference] = number
+
+    def _finish(self, reference: Any) -> list[Results]:
+        number = self._owner.pop(reference, None)
+        if number is None:  # its actor was found dead with an earlier reference of the same round
+            return []
+        slot = self._slots[number]
+        tasks = slot.blocks.get(reference)
+        try:
+            answer = ray.get(reference, timeout=60)
+        except (RayActorError, GetTimeoutError) as error:
+            return self._bury(number, slot, error)
+        except RayError as error:
+            if tasks is None:
+                raise RunFailed(f"a rollout actor cannot start: {error}") from error
+            return self._bury(number, slot, error)
+        if tasks is None:
+            self._greet(slot, *answer)
+            return []
+        del slot.blocks[reference]
+        return self._accept(tasks, answer)
+
+    def _accept(self, tasks: Tasks, results: Results) -> list[Results]:
+        self.counters.add(results)
+        if self._snapshot is None or tasks.generation != self._snapshot.generation:
+            self.counters.results_discarded += len(tasks)
+            return []
+        accepted, dropped = self._pending.accept(results)
+        self.counters.results_discarded += dropped
+        return [accepted] if len(accepted.records) else []
+
+    def _greet(self, slot: _Slot, digest: str, failure: str) -> None:
+        """An actor has started: check that it computes what the others do."""
+        if failure:
+            raise RunFailed(f"a rollout actor cannot start: {failure}")
+        slot.ready = True
+        self._starts_lost = 0
+        if self._digests and digest.split()[0] not in {other.split()[0] for other in self._digests}:
+            self.notices.append(
+                "warning: the workers compute different bits, so the result depends on which worker runs an episode: "
+                f"{digest} against {', '.join(sorted(self._digests))}; use nodes of one CPU type with the same packages"
+            )
+        self._digests.add(digest)
+
+    def _bury(self, number: int, slot: _Slot, error: Exception) -> list[Results]:
+        """An actor died: replace it, and queue again what it held."""
+        del self._slots[number]
+        for reference in [ref for ref, owner in self._owner.items() if owner == number]:
+            del self._owner[reference]
+        ray.kill(slot.actor)
+        self.counters.actors_lost += 1
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if not slot.ready:
+            self._starts_lost += 1
+            if decisions.give_up_starting(self._starts_lost):
+                raise RunFailed(
+                    f"{self._starts_lost} rollout actors in a row died before they were ready; the last: {cause}"
+                ) from error
+        self.notices.append(f"a rollout actor was lost ({cause}); it is replaced and its episodes are issued again")
+        condemned: list[Results] = []
+        for tasks in slot.blocks.values():
+            if self._snapshot is not None and tasks.generation == self._snapshot.generation:
+                again, culprits = self._pending.lost(tasks, lone=len(slot.blocks) == 1)
+                self.counters.tasks_reissued += again
+                condemned.extend(self._condemn(tasks, culprits))
+        self._start_actor()
+        return condemned
+
+    def _condemn(self, tasks: Tasks, culprits: list[int]) -> list[Results]:
+        """Faults for the episodes that kill every worker they are given to."""
+        if not culprits:
+            return []
+        records = np.zeros(len(culprits), dtype=RESULT_DTYPE)
+        records["index"], records["return"], records["fault"] = culprits, np.nan, True
+        reason = f"its worker died {MAX_LONE_DEATHS} times while it ran nothing else"
+        faults = tuple(Fault(index, reason) for index in culprits)
+        accepted, _ = self._pending.accept(Results(tasks.purpose, tasks.generation, records, None, faults))
+        return [accepted]
+

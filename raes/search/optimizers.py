@@ -1,0 +1,128 @@
+"""Optimisers: (init, step) pairs over an ascent gradient; weight decay is theirs, so the sign lives in one place.
+
+A step maximises: theta + step, where the gradient is g - weight_decay * theta.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from raes.types import Float32
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Configuration group `optimizer`.
+
+    Attributes:
+        name: `adam`, `sgd` or `clipup`.
+        stepsize: the step in the first generation.
+        stepsize_decay: factor on the stepsize each generation.
+        stepsize_min: where the decay ends.
+        weight_decay: l2 coefficient, subtracted from the gradient as weight_decay * theta.
+        momentum: of `sgd` and `clipup`; Adam's beta1.
+        beta2: of Adam.
+        epsilon: of Adam, beside the uncorrected sqrt(v).
+        max_speed: of `clipup`, the bound on the velocity's norm.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    name: str = "adam"
+    stepsize: float = 0.01
+    stepsize_decay: float = 1.0
+    stepsize_min: float = 0.0
+    weight_decay: float = 0.005
+    momentum: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    max_speed: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.name not in ("adam", "sgd", "clipup"):
+            raise ValueError(f"optimizer.name must be one of adam, sgd, clipup, got {self.name!r}")
+        if self.stepsize <= 0:
+            raise ValueError(f"stepsize must be positive, got {self.stepsize}")
+        if not 0 < self.stepsize_decay <= 1:
+            raise ValueError(f"stepsize_decay must lie in (0, 1], got {self.stepsize_decay}")
+        if not 0 <= self.stepsize_min <= self.stepsize:
+            raise ValueError(f"stepsize_min must lie in [0, stepsize], got {self.stepsize_min}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not (0 <= self.momentum < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(f"momentum and beta2 must lie in [0, 1), got {self.momentum} and {self.beta2}")
+        if self.epsilon <= 0 or self.max_speed <= 0:
+            raise ValueError(f"epsilon and max_speed must be positive, got {self.epsilon} and {self.max_speed}")
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """What an optimiser remembers.
+
+    Attributes:
+        steps: updates so far.
+        first: float32 (d,), Adam's first moment, or the velocity.
+        second: float32 (d,), Adam's second moment; empty for the others.
+    """
+
+    steps: int
+    first: Float32
+    second: Float32
+
+
+def init(settings: OptimizerSettings, num_params: int) -> OptimizerState:
+    """The state before the first step."""
+    second = num_params if settings.name == "adam" else 0
+    return OptimizerState(0, np.zeros(num_params, np.float32), np.zeros(second, np.float32))
+
+
+def step(
+    settings: OptimizerSettings, state: OptimizerState, theta: Float32, gradient: Float32, stepsize: float
+) -> tuple[Float32, OptimizerState]:
+    """The step to add to theta, float32 (d,), and the next state.
+
+    Args:
+        settings: which optimiser.
+        state: its memory.
+        theta: float32 (d,), for the weight decay.
+        gradient: float32 (d,), of the objective to maximise, without weight decay.
+        stepsize: of this generation.
+    """
+    ascent = gradient - np.float32(settings.weight_decay) * theta
+    return {"adam": _adam, "sgd": _sgd, "clipup": _clipup}[settings.name](settings, state, ascent, stepsize)
+
+
+def _adam(
+    settings: OptimizerSettings, state: OptimizerState, ascent: Float32, stepsize: float
+) -> tuple[Float32, OptimizerState]:
+    """Adam (Kingma & Ba 2015), the bias correction folded into the stepsize as in their section 2."""
+    t = state.steps + 1
+    beta1, beta2 = np.float32(settings.momentum), np.float32(settings.beta2)
+    first = beta1 * state.first + (1 - beta1) * ascent
+    second = beta2 * state.second + (1 - beta2) * np.square(ascent)
+    corrected = np.float32(stepsize * np.sqrt(1 - settings.beta2**t) / (1 - settings.momentum**t))
+    return corrected * first / (np.sqrt(second) + np.float32(settings.epsilon)), OptimizerState(t, first, second)
+
+
+def _sgd(
+    settings: OptimizerSettings, state: OptimizerState, ascent: Float32, stepsize: float
+) -> tuple[Float32, OptimizerState]:
+    """SGD with an averaging momentum: velocity = m * velocity + (1 - m) * g, as the reference implementation."""
+    momentum = np.float32(settings.momentum)
+    velocity = momentum * state.first + (1 - momentum) * ascent
+    return np.float32(stepsize) * velocity, OptimizerState(state.steps + 1, velocity, state.second)
+
+
+def _clipup(
+    settings: OptimizerSettings, state: OptimizerState, ascent: Float32, stepsize: float
+) -> tuple[Float32, OptimizerState]:
+    """ClipUp (Toklu et al. 2020, algorithm 1): normalised gradient, velocity clipped to max_speed."""
+    norm = float(np.linalg.norm(ascent))
+    direction = ascent / np.float32(norm) if norm > 0 else ascent
+    velocity = np.float32(settings.momentum) * state.first + np.float32(stepsize) * direction
+    speed = float(np.linalg.norm(velocity))
+    if speed > settings.max_speed:
+        velocity = velocity * np.float32(settings.max_speed / speed)
+    return velocity, OptimizerState(state.steps + 1, velocity, state.second)

@@ -1,0 +1,79 @@
+"""Running mean and variance of observations, in float64, merged by Chan's form of Welford's update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from raes.types import Float64, Moments
+
+
+@dataclass(frozen=True)
+class RunningStats:
+    """Statistics of everything observed so far.
+
+    Attributes:
+        count: observations, the prior's included.
+        mean: float64 (obs,).
+        m2: float64 (obs,), the sum of squared deviations from the mean.
+    """
+
+    count: float
+    mean: Float64
+    m2: Float64
+
+    def scale(self, min_variance: float = 1e-2) -> Float64:
+        """1 / std with std = sqrt(max(variance, min_variance)), float64 (obs,)."""
+        return 1.0 / np.sqrt(np.maximum(self.m2 / self.count, min_variance))
+
+
+def init(size: int, prior_count: float = 1e-2) -> RunningStats:
+    """Mean 0 and variance 1, worth `prior_count` observations (the reference's epsilon)."""
+    return RunningStats(prior_count, np.zeros(size), np.full(size, prior_count))
+
+
+def merge(stats: RunningStats, moments: Moments) -> RunningStats:
+    """The statistics with these episodes added, in the order given."""
+    count, mean, m2 = stats.count, stats.mean, stats.m2
+    for episode_count, episode_mean, episode_m2 in zip(moments.count, moments.mean, moments.m2, strict=True):
+        total = count + episode_count
+        delta = episode_mean - mean
+        mean = mean + delta * (episode_count / total)
+        m2 = m2 + episode_m2 + np.square(delta) * (count * episode_count / total)
+        count = float(total)
+    return RunningStats(count, mean, m2)
+
+
+class EpisodeMoments:
+    """Gathers one episode's observations in chunks of constant length, so that a step costs one copy."""
+
+    def __init__(self, size: int, chunk: int = 256) -> None:
+        self._rows = np.empty((chunk, size))
+        self.clear()
+
+    def clear(self) -> None:
+        """Start another episode."""
+        self._filled = 0
+        self._stats = RunningStats(0.0, np.zeros(self._rows.shape[1]), np.zeros(self._rows.shape[1]))
+
+    def add(self, observation: Float64) -> None:
+        """Take in one observation, (obs,)."""
+        self._rows[self._filled] = observation
+        self._filled += 1
+        if self._filled == len(self._rows):
+            self._flush()
+
+    def result(self) -> RunningStats:
+        """The statistics of the episode so far."""
+        if self._filled:
+            self._flush()
+        return self._stats
+
+    def _flush(self) -> None:
+        rows = self._rows[: self._filled]
+        mean = rows.mean(axis=0)
+        m2 = np.square(rows - mean).sum(axis=0)
+        chunk = Moments(np.zeros(1, np.int64), np.array([float(len(rows))]), mean[None], m2[None])
+        self._stats = merge(self._stats, chunk)
+        self._filled = 0

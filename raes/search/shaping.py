@@ -1,0 +1,64 @@
+"""Fitness shaping: raw returns (n, 2), columns + and -, to utilities (n, 2). Ties always share their rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from raes.types import Float64
+
+
+def average_ranks(values: Float64) -> Float64:
+    """Ranks from 0 of a flat float64 (m,), ties averaged."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return ((ends - counts + ends - 1) / 2.0)[inverse]
+
+
+def centered_ranks(returns: Float64) -> Float64:
+    """rank / (2n - 1) - 0.5 over all 2n returns, ties averaged."""
+    return (average_ranks(returns.ravel()) / (returns.size - 1) - 0.5).reshape(returns.shape)
+
+
+def openai_ranks(returns: Float64) -> Float64:
+    """The reference implementation's ranks: by argsort, so ties are broken by position. For comparison only."""
+    ranks = np.empty(returns.size, dtype=np.float64)
+    ranks[returns.ravel().argsort()] = np.arange(returns.size)
+    return (ranks / (returns.size - 1) - 0.5).reshape(returns.shape)
+
+
+def zscore(returns: Float64) -> Float64:
+    """(F - mean) / std over all 2n returns; zero where all are equal."""
+    centred = returns - returns.mean()
+    std = centred.std()
+    scale = np.abs(returns).max()
+    return centred / std if std > 1e-12 * scale else np.zeros_like(centred)
+
+
+def identity(returns: Float64) -> Float64:
+    """The returns themselves."""
+    return returns
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """A function of the returns, or of the sums of the rewards' signs (`of_signs`)."""
+
+    function: Callable[[Float64], Float64]
+    of_signs: bool = False
+
+    def __call__(self, returns: Float64, sign_returns: Float64) -> Float64:
+        """Utilities (n, 2) of returns (n, 2) and of sums of reward signs (n, 2)."""
+        return self.function(sign_returns if self.of_signs else returns)
+
+
+SHAPINGS: dict[str, Shaping] = {
+    "centered_ranks": Shaping(centered_ranks),
+    "openai_ranks": Shaping(openai_ranks),
+    "zscore": Shaping(zscore),
+    "identity": Shaping(identity),
+    "sign": Shaping(identity, of_signs=True),
+    "centered_sign_rank": Shaping(centered_ranks, of_signs=True),
+}

@@ -1,0 +1,182 @@
+"""Atomic checkpoints: a temporary folder, fsync, rename. Nothing half-written is ever taken for complete.
+
+`checkpoints/gen_NNNNNN/` holds `state.json` and `arrays.npz`; `latest` and `best` are text files that name one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raes.storage.tree import Arrays
+from raes.types import UserError
+
+SCHEMA_VERSION = 1
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint that cannot be read whole."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read.
+
+    Attributes:
+        path: its folder.
+        state: the JSON object, `generation` and `config` among its keys.
+        arrays: name -> array, `theta` among them.
+    """
+
+    path: Path
+    state: dict[str, Any]
+    arrays: Arrays
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint's folder and check that it is whole.
+
+    Raises:
+        DamagedCheckpoint: something is missing, cut or changed, or its schema is unknown.
+    """
+    cure = "name another one with resume=PATH"
+    try:
+        state = json.loads((path / "state.json").read_text())
+        content = (path / "arrays.npz").read_bytes()
+        version = state["schema_version"]
+        digest = state["arrays_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(f"{path} is not a complete checkpoint ({type(error).__name__}: {error}); {cure}") from error
+    if version != SCHEMA_VERSION:
+        raise DamagedCheckpoint(
+            f"{path} has schema version {version} and this RAES reads {SCHEMA_VERSION}; go on with the RAES that wrote it"
+        )
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise DamagedCheckpoint(f"{path} is damaged: arrays.npz does not match its checksum; {cure}")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return Checkpoint(path, state, {name: archive[name] for name in archive.files})
+
+
+class CheckpointStore:
+    """The checkpoints of one run directory.
+
+    Attributes:
+        folder: `run_dir/checkpoints`.
+    """
+
+    def __init__(self, run_dir: Path, keep: int = 3) -> None:
+        self.folder = run_dir / "checkpoints"
+        self._keep = keep
+
+    def save(self, state: dict[str, Any], arrays: Arrays, best: bool = False) -> Path:
+        """Write a checkpoint whole, point `latest` (or `best`) to it, remove those that are no longer kept.
+
+        A generation has one checkpoint: where it is there already, only the pointer is written.
+        """
+        target = self.folder / f"gen_{int(state['generation']):06d}"
+        if not target.exists():
+            self._write(target, state, arrays)
+        self._point("best" if best else "latest", target.name)
+        self._prune()
+        return target
+
+    def _write(self, target: Path, state: dict[str, Any], arrays: Arrays) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        content = buffer.getvalue()
+        checksum = {"schema_version": SCHEMA_VERSION, "arrays_sha256": hashlib.sha256(content).hexdigest()}
+        temporary = self.folder / f".writing_{target.name}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        _write_durably(temporary / "arrays.npz", content)
+        _write_durably(temporary / "state.json", json.dumps(checksum | state, indent=1).encode())
+        _sync_folder(temporary)
+        temporary.rename(target)
+        _sync_folder(self.folder)
+
+    def names(self) -> list[str]:
+        """The folders of finished checkpoints, oldest first."""
+        return sorted(path.name for path in self.folder.glob("gen_*") if path.is_dir())
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest complete checkpoint, and a word on each newer one that is damaged."""
+        problems = []
+        for name in reversed(self.names()):
+            try:
+                return read(self.folder / name), problems
+            except DamagedCheckpoint as error:
+                problems.append(str(error))
+        return None, problems
+
+    def find(self, which: str) -> Checkpoint:
+        """`latest`, `best`, or a generation's number.
+
+        Raises:
+            UserError: there is none such, or it is damaged.
+        """
+        if which in ("latest", "best"):
+            name = self.pointed(which)
+            if name is None:
+                if which == "best":
+                    raise UserError(f"{self.folder} has no best checkpoint yet; use checkpoint=latest")
+                raise UserError(f"{self.folder} holds no checkpoint; check run_dir")
+        elif which.isdecimal():
+            name = f"gen_{int(which):06d}"
+        else:
+            raise UserError(f"checkpoint={which}: use best, latest or a generation's number")
+        if not (self.folder / name).is_dir():
+            there = ", ".join(self.names()) or "none"
+            raise UserError(f"checkpoint={which}: {self.folder / name} does not exist; there are: {there}")
+        return read(self.folder / name)
+
+    def pointed(self, which: str) -> str | None:
+        """The folder name that `latest` or `best` holds."""
+        try:
+            return (self.folder / which).read_text().strip() or None
+        except OSError:
+            return None
+
+    def rewind(self, generation: int) -> None:
+        """Remove the checkpoints after a generation: the run goes on from there another time."""
+        for name in self.names():
+            if int(name.removeprefix("gen_")) > generation:
+                shutil.rmtree(self.folder / name)
+        for which in ("latest", "best"):
+            name = self.pointed(which)
+            if name is not None and not (self.folder / name).is_dir():
+                (self.folder / which).unlink()
+
+    def _point(self, which: str, name: str) -> None:
+        temporary = self.folder / f".writing_{which}"
+        _write_durably(temporary, f"{name}\n".encode())
+        temporary.rename(self.folder / which)
+        _sync_folder(self.folder)
+
+    def _prune(self) -> None:
+        kept = set(self.names()[-self._keep :]) | {self.pointed("latest"), self.pointed("best")}
+        for name in self.names():
+            if name not in kept:
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

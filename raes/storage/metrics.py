@@ -1,0 +1,111 @@
+"""metrics.jsonl and TensorBoard event files: the same flat keys, one record a generation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, float]
+
+
+class MetricsWriter:
+    """Appends records to `metrics.jsonl` and `tensorboard/`.
+
+    A resume first removes every record from the generation on that runs again, in both places, so that no reader
+    ever sees two values for one step.
+    """
+
+    def __init__(self, run_dir: Path, config: Mapping[str, Any], next_generation: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._path = run_dir / "metrics.jsonl"
+        folder = run_dir / "tensorboard"
+        _cut_records(self._path, next_generation)
+        _cut_events(folder, next_generation)
+        self._file = self._path.open("a", buffering=1)
+        self._writer = SummaryWriter(str(folder), flush_secs=10, filename_suffix=f".from_{next_generation:06d}")
+        if not next_generation:
+            self._describe(config)
+
+    def write(self, record: Record) -> None:
+        """One generation's figures."""
+        self._file.write(json.dumps(record) + "\n")
+        step = int(record["progress/generation"])
+        for key, value in record.items():
+            self._writer.add_scalar(key, value, step)
+
+    def flush(self) -> None:
+        """Hand everything to the operating system, before a checkpoint relies on it."""
+        self._file.flush()
+        for writer in self._writer.all_writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self._file.close()
+        self._writer.close()
+
+    def _describe(self, config: Mapping[str, Any]) -> None:
+        """The resolved configuration as hyper-parameters and as text."""
+        from tensorboardX.summary import hparams
+
+        flat = flatten_config(config)
+        values = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in flat.items()}
+        for summary in hparams(values, {"eval/return_mean": 0.0}):
+            self._writer.file_writer.add_summary(summary)
+        lines = "\n".join(f"| {key} | {value} |" for key, value in flat.items())
+        self._writer.add_text("config", f"| key | value |\n| --- | --- |\n{lines}", 0)
+
+
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten_config(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def read_records(path: Path) -> list[Record]:
+    """All whole records of a metrics.jsonl; a line cut short by a kill is passed over."""
+    records = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue
+    return records
+
+
+def _cut_records(path: Path, next_generation: int) -> None:
+    records = [record for record in read_records(path) if record["progress/generation"] < next_generation]
+    temporary = path.with_suffix(".writing")
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
+    temporary.rename(path)
+
+
+def _cut_events(folder: Path, next_generation: int) -> None:
+    """Rewrite the event files without the steps from `next_generation` on."""
+    files = sorted(folder.glob("events.out.tfevents.*")) if folder.exists() else []
+    if not next_generation:
+        for path in files:
+            path.unlink()
+    if not next_generation or not files:
+        return
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import RecordWriter
+
+    for path in files:
+        temporary = path.with_name(f"writing.{path.name}")
+        writer = RecordWriter(str(temporary))
+        for raw in RawEventFileLoader(str(path)).Load():
+            if Event.FromString(raw).step < next_generation:
+                writer.write(raw)
+        writer.close()
+        temporary.rename(path)
