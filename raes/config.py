@@ -28,7 +28,7 @@ _FORBID = {"extra": "forbid"}
 class RaySettings:
     """`ray.address`: `auto`, `local`, or an address."""
 
-    __pydantic_config__ = _FORBID  # noqa: RUF012
+    __pydantic_config__ = _FORBID
 
     address: str = "auto"
 
@@ -37,7 +37,7 @@ class RaySettings:
 class RuntimeSettings:
     """Configuration group `runtime`: `ray` or `serial`."""
 
-    __pydantic_config__ = _FORBID  # noqa: RUF012
+    __pydantic_config__ = _FORBID
 
     name: Literal["ray", "serial"] = "ray"
 
@@ -46,7 +46,7 @@ class RuntimeSettings:
 class NoiseSettings:
     """`noise.size`: floats in the shared table; None lets the number of parameters decide."""
 
-    __pydantic_config__ = _FORBID  # noqa: RUF012
+    __pydantic_config__ = _FORBID
 
     size: int | None = None
 
@@ -64,7 +64,7 @@ class EvaluationSettings:
         episodes: of one evaluation.
     """
 
-    __pydantic_config__ = _FORBID  # noqa: RUF012
+    __pydantic_config__ = _FORBID
 
     every: int = 10
     episodes: int = 10
@@ -80,7 +80,7 @@ class EvaluationSettings:
 class GoalSettings:
     """Stop when the evaluation mean is at least `return_mean` in `consecutive` evaluations in a row."""
 
-    __pydantic_config__ = _FORBID  # noqa: RUF012
+    __pydantic_config__ = _FORBID
 
     return_mean: float | None = None
     consecutive: int = 1
@@ -99,7 +99,7 @@ class CheckpointSettings:
         keep: how many of the newest stay, beside the best.
     """
 
-    __pydantic_config__ = _FORBID  # noqa: RUF012
+    __pydantic_config__ = _FORBID
 
     every: int | Literal["auto"] = "auto"
     keep: int = 3
@@ -115,7 +115,7 @@ class CheckpointSettings:
 class FaultSettings:
     """`faults.max_share`: the run stops when a larger share of the last 1,000 episodes (or of a generation) failed."""
 
-    __pydantic_config__ = _FORBID  # noqa: RUF012
+    __pydantic_config__ = _FORBID
 
     max_share: float = 0.05
 
@@ -128,7 +128,7 @@ class FaultSettings:
 class Config:
     """Everything a run is made from; `conf/config.yaml` explains the keys."""
 
-    __pydantic_config__ = _FORBID  # noqa: RUF012
+    __pydantic_config__ = _FORBID
 
     env: EnvSettings
     policy: PolicySettings
@@ -189,28 +189,35 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
     Raises:
         UserError: naming every wrong key, its value and the cure.
     """
-    plain = OmegaConf.to_container(tree, resolve=True) if isinstance(tree, DictConfig) else dict(tree)
-    assert isinstance(plain, dict)
+    plain: Any = OmegaConf.to_container(tree, resolve=True) if isinstance(tree, DictConfig) else dict(tree)
     name = (plain.get("algorithm") or {}).get("name")
     if name not in ALGORITHMS:
         raise UserError(f"algorithm.name={name}: there is no such algorithm; choose one of {', '.join(ALGORITHMS)}")
     try:
         return TypeAdapter(Config).validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
-        raise UserError("\n".join(_explain(one, plain) for one in error.errors())) from error
+        raise UserError("\n".join(explain(one, flatten_config(plain)) for one in error.errors())) from error
     except TypeError as error:
         raise UserError(f"the configuration holds a value that is not plain data: {error}") from error
 
 
-def _explain(error: Any, plain: Mapping[str, Any]) -> str:
-    """One pydantic error as one line with key, value and cure."""
-    parts = [str(part) for part in error["loc"] if not re.match(r"^(int|float|str|literal|tuple|bool|function|constrained)\b|.*\[", str(part))]
-    key = ".".join(parts)
-    if error["type"] == "unexpected_keyword_argument" or error["type"] == "extra_forbidden":
-        return f"{key}: there is no such key{_similar(key, flatten_config(plain))}; remove it"
+def explain(error: Any, known: Mapping[str, Any]) -> str:
+    """One of pydantic's errors as one line with key, value and cure.
+
+    Args:
+        error: an item of `ValidationError.errors()`.
+        known: the keys that exist, dotted.
+    """
+    # pydantic names the branches of a union after the field; the user knows only the key.
+    branch = re.compile(r"^(int|float|str|bool|literal|tuple|function)\b|\[")
+    key = ".".join(str(part) for part in error["loc"] if not branch.search(str(part)))
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{key}: there is no such key{_similar(key, known)}; remove it"
+    if error["type"].startswith("missing"):
+        return f"{key} is missing; give {key}=..."
     if error["type"] == "value_error":
-        return f"{key + ': ' if key else ''}{error['ctx']['error']}"
-    return f"{key}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+    return f"{key}={error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
 def _similar(key: str, known: Mapping[str, Any]) -> str:
@@ -224,7 +231,9 @@ def explain_hydra(error: Exception) -> str:
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if unknown:
         key = unknown.group(1)
-        return f"{key}: there is no such key{_similar(key, known_keys())}; see conf/config.yaml, or --cfg job for all keys"
+        return (
+            f"{key}: there is no such key{_similar(key, known_keys())}; see conf/config.yaml, or --cfg job for all keys"
+        )
     group = re.search(r"Could not find '([^']+)/([^']+)'", text)
     if group:
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)*)", text)
@@ -272,7 +281,9 @@ def load(path: Path) -> Config:
     try:
         tree = OmegaConf.load(path)
     except Exception as error:
-        raise UserError(f"{path} cannot be read ({type(error).__name__}: {error}); run_dir must name a run of RAES") from error
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); run_dir must name a run of RAES"
+        ) from error
     if not isinstance(tree, DictConfig):
         raise UserError(f"{path} is not a RAES configuration; run_dir must name a run of RAES")
     return from_tree(tree)

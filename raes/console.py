@@ -8,7 +8,7 @@ import time
 from typing import TextIO
 
 from raes.config import Config
-from raes.driver import Event
+from raes.journal import Event
 from raes.storage.metrics import Record
 
 PIPE_SECONDS = 1.0

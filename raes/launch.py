@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from raes.config import Config
-from raes.driver import Driver, Event, Outcome
+from raes.driver import Outcome, drive
+from raes.journal import Event, Events
 from raes.runtime.memory import check_memory
-from raes.types import RunFailed
+from raes.types import RunFailedError
 
 POLL_SECONDS = 0.25
 MAX_RESTARTS = 10
@@ -60,31 +62,33 @@ def _in_this_process(config: Config, show: Show, stop: _Stop) -> Outcome:
     assert config.noise.size is not None
     check_memory(4 * config.noise.size, shared=False)
     show(("notice", "runtime=serial: this process, 1 worker, no Ray"))
-    driver = Driver(config)
-    stop.callback = driver.stop
-    return driver.run(restarted=False, workers=1, report=show)
+    event = threading.Event()
+    stop.callback = event.set
+    return drive(config, workers=1, stop=event, events=Events(show))
 
 
 class DriverActor:
     """The driver behind Ray's door; `run` in one thread, `poll` and `stop` in others."""
 
     def __init__(self, config: Config) -> None:
-        self._driver = Driver(config)
+        self._config = config
+        self._stop = threading.Event()
+        self._events = Events()
 
     def run(self, workers: int) -> Outcome:
-        """See `Driver.run`; after a restart it goes on from the newest checkpoint."""
+        """See `drive`; after a restart it goes on from the newest checkpoint."""
         import ray
 
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        return self._driver.run(restarted, workers)
+        return drive(self._config, workers, self._stop, self._events, restarted)
 
     def poll(self, after: int) -> tuple[int, list[tuple[int, Event]]]:
-        """See `Driver.poll`."""
-        return self._driver.poll(after)
+        """This driver's number (another one after a restart) and the events after a sequence number."""
+        return self._events.incarnation, self._events.after(after)
 
     def stop(self) -> None:
-        """See `Driver.stop`."""
-        self._driver.stop()
+        """End soon: give up the generation in flight, write a checkpoint."""
+        self._stop.set()
 
 
 def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
@@ -99,17 +103,14 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
     try:
         show(("notice", session.text))
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = (
-            ray.remote(DriverActor)
-            .options(
-                num_cpus=0,
-                max_concurrency=4,
-                max_restarts=MAX_RESTARTS,
-                max_task_retries=-1,
-                scheduling_strategy=here,
-            )
-            .remote(config)
-        )
+        actor_class: Any = ray.remote(DriverActor)
+        actor = actor_class.options(
+            num_cpus=0,
+            max_concurrency=4,
+            max_restarts=MAX_RESTARTS,
+            max_task_retries=-1,
+            scheduling_strategy=here,
+        ).remote(config)
         return _follow(actor, actor.run.remote(wanted or session.cpus), show, stop)
     finally:
         ray.shutdown()
@@ -139,7 +140,7 @@ def _follow(actor: Any, running: Any, show: Show, stop: _Stop) -> Outcome:
             try:
                 outcome: Outcome = ray.get(running)
             except RayTaskError as error:
-                raise RunFailed(f"the driver failed: {error}") from error
+                raise RunFailedError(f"the driver failed: {error}") from error
             except RayActorError as error:
-                raise RunFailed(f"the driver was lost {MAX_RESTARTS + 1} times: {error}") from error
+                raise RunFailedError(f"the driver was lost {MAX_RESTARTS + 1} times: {error}") from error
             return outcome

@@ -59,7 +59,9 @@ def locate(path: str, key: str) -> Path:
         return folder
     name = CheckpointStore(folder).pointed("latest")
     if name is None:
-        raise UserError(f"{key}={path}: there is no checkpoint; name a run directory or a folder checkpoints/gen_NNNNNN")
+        raise UserError(
+            f"{key}={path}: there is no checkpoint; name a run directory or a folder checkpoints/gen_NNNNNN"
+        )
     return folder / "checkpoints" / name
 
 
@@ -93,7 +95,9 @@ def earlier_policy(path: str, problem: EpisodeProblem, theta: Float32) -> tuple[
     actions = action_spec(problem.env.action_space, checkpoint.state["config"]["env"]["id"])
     old = MLP(statistics[0].size, build_head(actions, settings.bins), settings)
     if old.num_params != checkpoint.arrays["theta"].size:
-        raise UserError(f"start_from={path}: its policy is for another action space; choose a run of the same environment")
+        raise UserError(
+            f"start_from={path}: its policy is for another action space; choose a run of the same environment"
+        )
     grown = grow(old, checkpoint.arrays["theta"], problem.policy, theta)
     return grown, RunningStats(float(checkpoint.state["search"]["observations/count"]), *statistics)
 
@@ -111,9 +115,11 @@ def check_theta(checkpoint: Checkpoint, num_params: int, fingerprint: str) -> No
     """
     size = int(np.size(checkpoint.arrays.get("theta", ())))
     if size != num_params:
-        raise UserError(f"{checkpoint.path} holds {size} parameters and this policy has {num_params}; use its own policy keys")
+        raise UserError(
+            f"{checkpoint.path} holds {size} parameters and this policy has {num_params}; use its own policy keys"
+        )
     if checkpoint.state["noise_fingerprint"] != fingerprint:
         raise UserError(
-            f"{checkpoint.path} was made with another noise table ({checkpoint.state['noise_fingerprint']}, this one is "
-            f"{fingerprint}); go on with the numpy version that made it"
+            f"{checkpoint.path} was made with another noise table ({checkpoint.state['noise_fingerprint']}, "
+            f"this one is {fingerprint}); go on with the numpy version that made it"
         )

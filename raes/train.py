@@ -9,8 +9,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from raes.command import complain
 from raes.config import Config, conf_dir, explain_hydra, from_tree
-from raes.types import RunFailed, UserError
+from raes.types import RunFailedError, UserError
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def run_command() -> int:
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
-        return _complain(explain_hydra(error))
+        return complain(explain_hydra(error))
     return max(codes, default=0)
 
 
@@ -49,9 +50,9 @@ def _run(tree: object, overrides: str) -> int:
     try:
         config = prepare(from_tree(tree), overrides)
     except UserError as error:
-        return _complain(str(error))
+        return complain(str(error))
     except OmegaConfBaseException as error:
-        return _complain(explain_hydra(error))
+        return complain(explain_hydra(error))
     return train(config)
 
 
@@ -105,14 +106,14 @@ def train(config: Config) -> int:
         outcome = launch(config, console)
     except UserError as error:
         console.close()
-        return _complain(str(error))
-    except (RunFailed, KeyboardInterrupt) as error:
+        return complain(str(error))
+    except (RunFailedError, KeyboardInterrupt) as error:
         console.close()
         print(f"raes: {error or 'interrupted'}", file=sys.stderr)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     console.close()
     if outcome.code == 2:
-        return _complain(outcome.reason)
+        return complain(outcome.reason)
     print(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}", flush=True)
     print(f"  the run lies in   {config.run_dir}")
     if outcome.code == 0:
@@ -151,11 +152,6 @@ def _check_writable(run_dir: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"run_dir={run_dir} cannot be written ({error}); name a folder that can") from error
-
-
-def _complain(text: str) -> int:
-    print(f"raes: {text}", file=sys.stderr, flush=True)
-    return 2
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class UserError(ValueError):
     """Something the user can mend: one clear message with the value, the key and the cure; exit code 2."""
 
 
-class RunFailed(RuntimeError):
+class RunFailedError(RuntimeError):
     """The run cannot go on: every episode fails, or no actor starts. The message gives the reason; exit code 1."""
 
 

@@ -44,6 +44,9 @@ class Algorithm(Protocol[State]):
     def init(self, theta: Float32, observations: RunningStats) -> State:
         """The state that starts at theta, float32 (d,), with these observation statistics."""
 
+    def expected_length(self, state: State) -> float:
+        """How long an episode will be, in timesteps; a guess that only saves time, 0 for none."""
+
     def snapshot(self, state: State) -> Snapshot:
         """What the episodes of this state's generation share."""
 

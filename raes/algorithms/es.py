@@ -126,6 +126,10 @@ class ES:
         """The noise scale of a generation."""
         return exponential(self._settings.sigma, self._settings.sigma_decay, self._settings.sigma_min, generation)
 
+    def expected_length(self, state: ESState) -> float:
+        """The running mean length of the episodes, 0 before the first."""
+        return state.running_length
+
     def snapshot(self, state: ESState) -> Snapshot:
         """theta, the normaliser, the action noise and the cap of this generation."""
         cap = None if math.isinf(state.episode_cap) else int(state.episode_cap)

@@ -89,7 +89,9 @@ class Binned:
                 )
             self._values = np.linspace(low, high, bins, axis=1)
         else:
-            self._values = np.clip(np.tile(np.asarray(bins, dtype=np.float64), (low.size, 1)), low[:, None], high[:, None])
+            self._values = np.clip(
+                np.tile(np.asarray(bins, dtype=np.float64), (low.size, 1)), low[:, None], high[:, None]
+            )
         components, count = self._values.shape
         self.outputs = components * count
         self._values = self._values.astype(spec.dtype)

@@ -6,6 +6,7 @@ activation buffer ends in a constant 1, so a layer is one matrix-vector product 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,7 @@ class MLP:
         self._init_norm = settings.init_norm
         self._activate = NONLINEARITIES[settings.nonlinearity]
         sizes = (inputs, *settings.hidden, head.outputs)
-        self.shapes = [(out, into + self._bias) for into, out in zip(sizes[:-1], sizes[1:], strict=True)]
+        self.shapes = [(out, into + self._bias) for into, out in itertools.pairwise(sizes)]
         self.num_params = sum(rows * columns for rows, columns in self.shapes)
         buffers = [np.zeros(size + self._bias, dtype=np.float32) for size in sizes]
         for buffer in buffers:
@@ -87,6 +88,7 @@ class MLP:
         self._sources = buffers[:-1]
         self._targets = [buffer[:size] for buffer, size in zip(buffers[1:], sizes[1:], strict=True)]
         self._mean: Float64 | None = None
+        self._scale = self._low = self._high = self._normalised
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """float32 (d,): incoming weights of norm 1 (hidden) and `init_norm` (output), biases zero."""
@@ -113,7 +115,9 @@ class MLP:
 
     def set_normaliser(self, mean: Float64 | None, scale: Float64 | None, clip: float) -> None:
         """Feed (observation - mean) * scale, clipped to +-clip, to the network; None switches it off."""
-        self._mean, self._scale = mean, scale
+        self._mean = mean
+        if scale is not None:
+            self._scale = scale
         self._high = np.full(self._normalised.shape, clip)
         self._low = -self._high
 

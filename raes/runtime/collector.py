@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raes.algorithms.algorithm import Algorithm
 from raes.rng import Purpose
 from raes.types import RESULT_DTYPE, Batch, Fault, Genomes, Moments, Results, Tasks
 
@@ -22,8 +21,24 @@ class Collector:
         faults: of training episodes of the prefix and of evaluations, complete once `complete` is true.
     """
 
-    def __init__(self, algorithm: Algorithm[Any], state: Any, evaluation: Tasks | None, expected_length: float) -> None:
-        self._algorithm, self._state = algorithm, state
+    def __init__(
+        self,
+        ask: Callable[[int, int], Tasks] | None,
+        min_pairs: int,
+        min_timesteps: int,
+        expected_length: float,
+        evaluation: Tasks | None,
+    ) -> None:
+        """Expect these tasks.
+
+        Args:
+            ask: (first pair, count) -> their tasks; None where there are no training episodes.
+            min_pairs: pairs of the generation, at least.
+            min_timesteps: timesteps of the generation, at least.
+            expected_length: timesteps of an episode, a guess that only saves time; 0 for none.
+            evaluation: evaluation episodes that run along.
+        """
+        self._ask, self._min_pairs, self._min_timesteps = ask, min_pairs, min_timesteps
         self._expected_length = expected_length
         self._asked: list[Tasks] = []
         self._pairs = 0
@@ -36,10 +51,8 @@ class Collector:
 
     def start(self) -> Tasks:
         """The first tasks: the pairs that are certain, and those that the expected length asks for."""
-        needed = 0
-        if self._algorithm.min_timesteps and self._expected_length > 0:
-            needed = math.ceil(self._algorithm.min_timesteps / (2 * self._expected_length))
-        return self._ask(max(self._algorithm.min_pairs, needed))
+        needed = math.ceil(self._min_timesteps / (2 * self._expected_length)) if self._expected_length > 0 else 0
+        return self._extend(max(self._min_pairs, needed))
 
     def add(self, results: Results) -> None:
         """Take in results, in any order, each at most once."""
@@ -59,8 +72,8 @@ class Collector:
         if not self._answered.all() or self._prefix() is not None or not self._valid().any():
             return None
         timesteps = self._pair_timesteps()
-        missing = self._algorithm.min_timesteps - int(timesteps.sum())
-        return self._ask(max(1, math.ceil(missing / max(1.0, float(timesteps.mean())))))
+        missing = self._min_timesteps - int(timesteps.sum())
+        return self._extend(max(1, math.ceil(missing / max(1.0, float(timesteps.mean())))))
 
     @property
     def complete(self) -> bool:
@@ -107,8 +120,9 @@ class Collector:
             if purpose == Purpose.EVALUATION or index < end
         ]
 
-    def _ask(self, count: int) -> Tasks:
-        tasks = self._algorithm.ask(self._state, self._pairs, count)
+    def _extend(self, count: int) -> Tasks:
+        assert self._ask is not None
+        tasks = self._ask(self._pairs, count)
         self._asked.append(tasks)
         self._pairs += count
         self._records = np.concatenate([self._records, np.zeros(2 * count, dtype=RESULT_DTYPE)])
@@ -117,7 +131,9 @@ class Collector:
 
     def _valid(self) -> NDArray[np.bool_]:
         """Pairs without a fault."""
-        return ~self._records["fault"].reshape(-1, 2).any(axis=1)
+        faults = self._records["fault"].reshape(-1, 2)
+        valid: NDArray[np.bool_] = np.logical_not(faults[:, 0] | faults[:, 1])
+        return valid
 
     def _pair_timesteps(self) -> NDArray[np.int64]:
         lengths = self._records["length"].reshape(-1, 2).sum(axis=1, dtype=np.int64)
@@ -125,10 +141,10 @@ class Collector:
 
     def _prefix(self) -> int | None:
         """Pairs of the generation, once enough are there."""
-        reached = np.cumsum(self._pair_timesteps()) >= self._algorithm.min_timesteps
+        reached = np.cumsum(self._pair_timesteps()) >= self._min_timesteps
         if not reached.any():
             return None
-        return max(self._algorithm.min_pairs, int(reached.argmax()) + 1)
+        return max(self._min_pairs, int(reached.argmax()) + 1)
 
     def _ordered_moments(self, kept: NDArray[np.int64]) -> Moments | None:
         if not self._moments:

@@ -70,7 +70,7 @@ class Executor(Protocol):
         """Finished episodes, waiting up to `timeout` seconds for the first; an empty list says none came.
 
         Raises:
-            RunFailed: no worker can be kept alive.
+            RunFailedError: no worker can be kept alive.
         """
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32) -> Float32:

@@ -17,7 +17,7 @@ from raes.runtime.executor import Counters
 from raes.runtime.pending import MAX_LONE_DEATHS, PendingTable
 from raes.runtime.worker import WorkerSpec
 from raes.search import noise
-from raes.types import RESULT_DTYPE, Fault, Float32, Int64, Results, RunFailed, Snapshot, Tasks
+from raes.types import RESULT_DTYPE, Fault, Float32, Int64, Results, RunFailedError, Snapshot, Tasks
 
 
 @dataclass
@@ -137,7 +137,7 @@ class RayPool:
             return self._bury(number, slot, error)
         except RayError as error:
             if tasks is None:
-                raise RunFailed(f"a rollout actor cannot start: {error}") from error
+                raise RunFailedError(f"a rollout actor cannot start: {error}") from error
             return self._bury(number, slot, error)
         if tasks is None:
             self._greet(slot, *answer)
@@ -157,7 +157,7 @@ class RayPool:
     def _greet(self, slot: _Slot, digest: str, failure: str) -> None:
         """An actor has started: check that it computes what the others do."""
         if failure:
-            raise RunFailed(f"a rollout actor cannot start: {failure}")
+            raise RunFailedError(f"a rollout actor cannot start: {failure}")
         slot.ready = True
         self._starts_lost = 0
         if self._digests and digest.split()[0] not in {other.split()[0] for other in self._digests}:
@@ -178,7 +178,7 @@ class RayPool:
         if not slot.ready:
             self._starts_lost += 1
             if decisions.give_up_starting(self._starts_lost):
-                raise RunFailed(
+                raise RunFailedError(
                     f"{self._starts_lost} rollout actors in a row died before they were ready; the last: {cause}"
                 ) from error
         self.notices.append(f"a rollout actor was lost ({cause}); it is replaced and its episodes are issued again")
@@ -201,4 +201,3 @@ class RayPool:
         faults = tuple(Fault(index, reason) for index in culprits)
         accepted, _ = self._pending.accept(Results(tasks.purpose, tasks.generation, records, None, faults))
         return [accepted]
-

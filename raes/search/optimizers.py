@@ -5,6 +5,7 @@ A step maximises: theta + step, where the gradient is g - weight_decay * theta.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,9 +102,10 @@ def _adam(
     t = state.steps + 1
     beta1, beta2 = np.float32(settings.momentum), np.float32(settings.beta2)
     first = beta1 * state.first + (1 - beta1) * ascent
-    second = beta2 * state.second + (1 - beta2) * np.square(ascent)
-    corrected = np.float32(stepsize * np.sqrt(1 - settings.beta2**t) / (1 - settings.momentum**t))
-    return corrected * first / (np.sqrt(second) + np.float32(settings.epsilon)), OptimizerState(t, first, second)
+    second = beta2 * state.second + (1 - beta2) * (ascent * ascent)
+    corrected = np.float32(stepsize * math.sqrt(1 - settings.beta2**t) / (1 - settings.momentum**t))
+    root: Float32 = np.sqrt(second)
+    return corrected * first / (root + np.float32(settings.epsilon)), OptimizerState(t, first, second)
 
 
 def _sgd(

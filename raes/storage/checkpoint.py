@@ -22,7 +22,7 @@ from raes.types import UserError
 SCHEMA_VERSION = 1
 
 
-class DamagedCheckpoint(UserError):
+class DamagedCheckpointError(UserError):
     """A checkpoint that cannot be read whole."""
 
 
@@ -45,7 +45,7 @@ def read(path: Path) -> Checkpoint:
     """Read a checkpoint's folder and check that it is whole.
 
     Raises:
-        DamagedCheckpoint: something is missing, cut or changed, or its schema is unknown.
+        DamagedCheckpointError: something is missing, cut or changed, or its schema is unknown.
     """
     cure = "name another one with resume=PATH"
     try:
@@ -54,13 +54,16 @@ def read(path: Path) -> Checkpoint:
         version = state["schema_version"]
         digest = state["arrays_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpoint(f"{path} is not a complete checkpoint ({type(error).__name__}: {error}); {cure}") from error
+        raise DamagedCheckpointError(
+            f"{path} is not a complete checkpoint ({type(error).__name__}: {error}); {cure}"
+        ) from error
     if version != SCHEMA_VERSION:
-        raise DamagedCheckpoint(
-            f"{path} has schema version {version} and this RAES reads {SCHEMA_VERSION}; go on with the RAES that wrote it"
+        raise DamagedCheckpointError(
+            f"{path} has schema version {version} and this RAES reads {SCHEMA_VERSION}; "
+            "go on with the RAES that wrote it"
         )
     if hashlib.sha256(content).hexdigest() != digest:
-        raise DamagedCheckpoint(f"{path} is damaged: arrays.npz does not match its checksum; {cure}")
+        raise DamagedCheckpointError(f"{path} is damaged: arrays.npz does not match its checksum; {cure}")
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return Checkpoint(path, state, {name: archive[name] for name in archive.files})
 
@@ -108,11 +111,11 @@ class CheckpointStore:
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest complete checkpoint, and a word on each newer one that is damaged."""
-        problems = []
+        problems: list[str] = []
         for name in reversed(self.names()):
             try:
                 return read(self.folder / name), problems
-            except DamagedCheckpoint as error:
+            except DamagedCheckpointError as error:
                 problems.append(str(error))
         return None, problems
 
@@ -123,10 +126,10 @@ class CheckpointStore:
             UserError: there is none such, or it is damaged.
         """
         if which in ("latest", "best"):
-            name = self.pointed(which)
-            if name is None:
-                if which == "best":
-                    raise UserError(f"{self.folder} has no best checkpoint yet; use checkpoint=latest")
+            name = self.pointed(which) or ""
+            if not name and which == "best":
+                raise UserError(f"{self.folder} has no best checkpoint yet; use checkpoint=latest")
+            if not name:
                 raise UserError(f"{self.folder} holds no checkpoint; check run_dir")
         elif which.isdecimal():
             name = f"gen_{int(which):06d}"
@@ -150,8 +153,8 @@ class CheckpointStore:
             if int(name.removeprefix("gen_")) > generation:
                 shutil.rmtree(self.folder / name)
         for which in ("latest", "best"):
-            name = self.pointed(which)
-            if name is not None and not (self.folder / name).is_dir():
+            pointed = self.pointed(which)
+            if pointed is not None and not (self.folder / pointed).is_dir():
                 (self.folder / which).unlink()
 
     def _point(self, which: str, name: str) -> None:

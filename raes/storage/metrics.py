@@ -52,7 +52,9 @@ class MetricsWriter:
         from tensorboardX.summary import hparams
 
         flat = flatten_config(config)
-        values = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in flat.items()}
+        values = {
+            key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in flat.items()
+        }
         for summary in hparams(values, {"eval/return_mean": 0.0}):
             self._writer.file_writer.add_summary(summary)
         lines = "\n".join(f"| {key} | {value} |" for key, value in flat.items())

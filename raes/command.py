@@ -1,0 +1,48 @@
+"""Command lines of `key=value`, for the commands that need no composed configuration."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from raes.config import explain
+from raes.types import UserError
+
+Arguments = TypeVar("Arguments")
+
+
+def complain(text: str) -> int:
+    """Print one message for the user; exit code 2."""
+    print(f"raes: {text}", file=sys.stderr, flush=True)
+    return 2
+
+
+def parse(schema: type[Arguments], words: list[str], command: str, usage: str | None) -> Arguments:
+    """The typed arguments in `key=value` words.
+
+    Raises:
+        UserError: naming the key, the value and the cure.
+    """
+    keys = ", ".join(field.name for field in fields(schema))  # type: ignore[arg-type]
+    if any(word in ("-h", "--help") for word in words):
+        print(f"{(usage or '').strip()}\n\nkeys: {keys}")
+        sys.exit(0)
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"{word}: give key=value; the keys of {command} are {keys}")
+        try:
+            values[key] = yaml.safe_load(value) if value else value
+        except yaml.YAMLError as error:
+            raise UserError(f"{word}: the value cannot be read: {error}") from error
+    try:
+        return TypeAdapter(schema).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        known = dict.fromkeys(field.name for field in fields(schema))  # type: ignore[arg-type]
+        raise UserError("\n".join(explain(one, known) for one in error.errors())) from error

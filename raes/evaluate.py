@@ -1,0 +1,176 @@
+"""`python -m raes.evaluate run_dir=... [checkpoint=best] [episodes=100] [seed=0]`: how good a trained policy is.
+
+Noiseless episodes on seeds that neither training nor the choice of the best has used; the same numbers whatever the
+number of workers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from raes.command import complain, parse
+from raes.config import Config, load
+from raes.driver import evaluation_tasks, make_executor
+from raes.problems.episode import EpisodeSpec
+from raes.rng import Purpose
+from raes.runtime.executor import Executor
+from raes.runtime.memory import check_memory
+from raes.runtime.worker import WorkerSpec
+from raes.search.running_stats import RunningStats
+from raes.storage.checkpoint import Checkpoint, CheckpointStore
+from raes.storage.statistics import summarize
+from raes.types import RESULT_DTYPE, RunFailedError, Snapshot, UserError
+
+NO_TABLE = 1
+"""Floats of the noise table: theta itself is evaluated, so one is enough."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line.
+
+    Attributes:
+        run_dir: the run.
+        checkpoint: `best`, `latest`, or a generation's number.
+        episodes: how many.
+        seed: of the episodes; another seed gives other episodes.
+        workers: `auto`, or how many.
+        runtime: `ray`, `serial`.
+        address: see `ray.address` of the training command.
+        out: a JSON file for the figures.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    run_dir: str
+    checkpoint: str | int = "best"
+    episodes: int = 100
+    seed: int = 0
+    workers: int | Literal["auto"] = "auto"
+    runtime: Literal["ray", "serial"] = "ray"
+    address: str = "auto"
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
+        if self.workers != "auto" and self.workers < 1:
+            raise ValueError(f"workers must be at least 1, or auto, got {self.workers}")
+
+
+def evaluate(arguments: Arguments) -> dict[str, Any]:
+    """The figures: mean, std, 95 % interval, lengths, and what they are of.
+
+    Raises:
+        UserError: there is no such run or checkpoint.
+        RunFailedError: every episode failed.
+    """
+    run_dir = Path(arguments.run_dir)
+    config = load(run_dir / "config.yaml")
+    checkpoint = CheckpointStore(run_dir).find(str(arguments.checkpoint))
+    config = replace(
+        config,
+        noise=replace(config.noise, size=NO_TABLE),
+        runtime=replace(config.runtime, name=arguments.runtime),
+        ray=replace(config.ray, address=arguments.address),
+        workers=arguments.workers,
+    )
+    records = _run(config, arguments, policy_snapshot(config, checkpoint))
+    good = records[~records["fault"]]
+    if not good.size:
+        raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
+    returns, lengths = summarize(good["return"]), good["length"]
+    return {
+        "run_dir": str(run_dir),
+        "env": config.env.id,
+        "checkpoint": checkpoint.path.name,
+        "episodes": int(good.size),
+        "failed": int(records.size - good.size),
+        "seed": arguments.seed,
+        "return_mean": returns.mean,
+        "return_std": returns.std,
+        "return_ci_low": returns.ci_low,
+        "return_ci_high": returns.ci_high,
+        "return_min": float(good["return"].min()),
+        "return_max": float(good["return"].max()),
+        "length_mean": float(lengths.mean()),
+        "length_min": int(lengths.min()),
+        "length_max": int(lengths.max()),
+        "training_timesteps": checkpoint.state["progress"]["timesteps"],
+        "training_seconds": checkpoint.state["seconds"],
+    }
+
+
+def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
+    """theta with the observation statistics it was trained with: one unit."""
+    snapshot = Snapshot(int(checkpoint.state["generation"]), checkpoint.arrays["theta"])
+    if not config.algorithm.normalize_observations:
+        return snapshot
+    count = float(checkpoint.state["search"]["observations/count"])
+    statistics = RunningStats(count, checkpoint.arrays["observations/mean"], checkpoint.arrays["observations/m2"])
+    return replace(snapshot, obs_mean=statistics.mean, obs_scale=statistics.scale())
+
+
+def _run(config: Config, arguments: Arguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
+    spec = WorkerSpec(EpisodeSpec(config.env, config.policy), arguments.seed)
+    if config.runtime.name == "serial":
+        check_memory(4 * NO_TABLE, shared=False)
+        return _gather(make_executor(config, spec, 1), arguments, snapshot)
+    import ray
+
+    from raes.runtime.session import connect
+
+    wanted = None if config.workers == "auto" else int(config.workers)
+    session = connect(config.ray.address, wanted, 4 * NO_TABLE)
+    print(session.text)
+    try:
+        return _gather(make_executor(config, spec, wanted or session.cpus), arguments, snapshot)
+    finally:
+        ray.shutdown()
+
+
+def _gather(executor: Executor, arguments: Arguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
+    records = np.zeros(arguments.episodes, dtype=RESULT_DTYPE)
+    open_episodes = arguments.episodes
+    try:
+        executor.publish(snapshot)
+        executor.submit(evaluation_tasks(Purpose.HELD_OUT, snapshot.generation, arguments.episodes))
+        while open_episodes:
+            for results in executor.collect(timeout=1.0):
+                records[results.records["index"]] = results.records
+                open_episodes -= len(results.records)
+                for fault in results.faults:
+                    print(f"episode {fault.index} failed: {fault.reason}", file=sys.stderr)
+    finally:
+        executor.close()
+    return records
+
+
+def main() -> None:
+    """The command; exits with 0, or 2 for a user's error."""
+    try:
+        arguments = parse(Arguments, sys.argv[1:], "raes.evaluate", __doc__)
+        figures = evaluate(arguments)
+        if arguments.out is not None:
+            Path(arguments.out).write_text(json.dumps(figures, indent=1) + "\n")
+    except (UserError, OSError) as error:
+        sys.exit(complain(str(error)))
+    except RunFailedError as error:
+        complain(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    for key, value in figures.items():
+        print(f"{key:20s} {value:.2f}" if isinstance(value, float) else f"{key:20s} {value}")
+
+
+if __name__ == "__main__":
+    main()
