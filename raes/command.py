@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import yaml
+from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
 from raes.config import explain
@@ -32,15 +32,13 @@ def parse(schema: type[Arguments], words: list[str], command: str, usage: str | 
     if any(word in ("-h", "--help") for word in words):
         print(f"{(usage or '').strip()}\n\nkeys: {keys}")
         sys.exit(0)
-    values: dict[str, Any] = {}
     for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
+        if "=" not in word:
             raise UserError(f"{word}: give key=value; the keys of {command} are {keys}")
-        try:
-            values[key] = yaml.safe_load(value) if value else value
-        except yaml.YAMLError as error:
-            raise UserError(f"{word}: the value cannot be read: {error}") from error
+    try:
+        values = OmegaConf.to_container(OmegaConf.from_dotlist(words))
+    except Exception as error:
+        raise UserError(f"{' '.join(words)}: the values cannot be read: {error}") from error
     try:
         return TypeAdapter(schema).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:

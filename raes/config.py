@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from raes.algorithms import ALGORITHMS, ESSettings
 from raes.policies import PolicySettings
-from raes.problems.episode import EnvSettings
+from raes.problems.environment import EnvSettings
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.metrics import flatten_config
 from raes.types import UserError

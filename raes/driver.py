@@ -233,9 +233,8 @@ class Driver:
         if not records.size:
             return {}
         returns = summarize(records["return"])
-        best_before = self._progress.best_return
         self._progress = self._progress.with_evaluation(returns.mean, self._config.goal.return_mean)
-        if self._progress.best_return != best_before:
+        if self._progress.best_return == returns.mean:
             self._save(best=True)
         return {
             "eval/return_mean": returns.mean,

@@ -45,7 +45,7 @@ class Progress:
         )
 
     def with_evaluation(self, mean: float, goal: float | None) -> Progress:
-        """With one more evaluation; the best and the goal are decided here and only here."""
+        """With one more evaluation; the best (of equals the latest) and the goal are decided here and only here."""
         reached = goal is not None and mean >= goal
         best = mean if self.best_return is None else max(mean, self.best_return)
         return replace(self, best_return=best, goal_streak=self.goal_streak + 1 if reached else 0)

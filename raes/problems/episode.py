@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import gymnasium
 import numpy as np
 
 from raes.policies import PolicySettings, build_policy
+from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.problem import Episode, EpisodeError, Outcome
 from raes.problems.spaces import action_spec, observation_reader
 from raes.search.running_stats import EpisodeMoments
@@ -18,51 +16,6 @@ from raes.types import Float32, Snapshot, UserError
 
 NOISE_ROWS = 128
 """Timesteps of action noise drawn at a time."""
-
-
-@dataclass(frozen=True)
-class EnvSettings:
-    """Configuration group `env`.
-
-    Attributes:
-        name: what runs and messages call it.
-        id: a Gymnasium id, `Name-v0` or `module:Name-v0`.
-        kwargs: keyword arguments of `gymnasium.make`.
-        rebuild: make the environment anew for each episode, where earlier episodes leak into later ones.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    name: str = "gymnasium"
-    id: str = ""
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    rebuild: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.id:
-            raise ValueError("id is empty; name an environment, e.g. env=HalfCheetah or env=gymnasium env.id=Hopper-v5")
-
-
-def make_environment(settings: EnvSettings) -> gymnasium.Env[Any, Any]:
-    """The environment.
-
-    Raises:
-        UserError: it is not registered, its packages are missing or its arguments are wrong.
-    """
-    try:
-        return gymnasium.make(settings.id, disable_env_checker=True, **settings.kwargs)
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise UserError(f"env.id={settings.id} needs a package that is not installed: {error}") from error
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise UserError(
-            f"env.id={settings.id}: {error}; check the spelling, or for an environment of your own "
-            "use env.id=module:Name-v0 with the module on the Python path"
-        ) from error
-    except Exception as error:
-        raise UserError(
-            f"env.id={settings.id} with env.kwargs={dict(settings.kwargs)} cannot be made: "
-            f"{type(error).__name__}: {error}"
-        ) from error
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+# Everything starts here: `make help` lists the targets. The first target that needs it makes .venv and installs RAES.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUN ?= runs
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow lint type fmt bench tensorboard clean check
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+
+setup: $(READY) ## Make .venv and install RAES with its tested versions
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "RAES needs Python 3.11 or newer; this is $$($(PYTHON) --version). Say make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
+	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$(RUN)/first-$$(date +%Y%m%d-%H%M%S)
+
+test: $(READY) ## Run the tests (about 10 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY) ## Run the learning and installation tests too (about an hour)
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+lint: $(READY) ## Check format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: $(READY) ## Check types
+	$(BIN)/mypy
+
+fmt: $(READY) ## Format and mend style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint type test ## Everything that must pass before a commit
+
+bench: $(READY) ## Run all benchmarks
+	@for name in rollout update pool; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
+
+tensorboard: $(READY) ## Show the curves of all runs
+	$(BIN)/tensorboard --logdir $(RUN)
+
+clean: ## Remove .venv and caches; runs stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,77 @@
+"""Gymnasium environments by id, with every way to fail told in one message."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+
+from raes.types import UserError
+
+
+@dataclass(frozen=True)
+class EnvSettings:
+    """Configuration group `env`.
+
+    Attributes:
+        name: what runs and messages call it.
+        id: a Gymnasium id, `Name-v0` or `module:Name-v0`.
+        kwargs: keyword arguments of `gymnasium.make`.
+        rebuild: make the environment anew for each episode, where earlier episodes leak into later ones.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    name: str = "gymnasium"
+    id: str = ""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    rebuild: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("id is empty; name an environment, e.g. env=HalfCheetah or env=gymnasium env.id=Hopper-v5")
+
+
+def make_environment(settings: EnvSettings) -> gymnasium.Env[Any, Any]:
+    """The environment.
+
+    Raises:
+        UserError: it is not registered, its packages are missing or its arguments are wrong.
+    """
+    try:
+        _hush_mujoco(settings.id)
+        return gymnasium.make(settings.id, disable_env_checker=True, **settings.kwargs)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise UserError(
+            f"env.id={settings.id} needs a package that is not installed: {error} "
+            "(for Box2D: pip install 'raes[box2d]')"
+        ) from error
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        raise UserError(
+            f"env.id={settings.id}: {error}; check the spelling, or for an environment of your own "
+            "use env.id=module:Name-v0 with the module on the Python path"
+        ) from error
+    except Exception as error:
+        raise UserError(
+            f"env.id={settings.id} with env.kwargs={dict(settings.kwargs)} cannot be made: "
+            f"{type(error).__name__}: {error}; mend env.kwargs or the environment"
+        ) from error
+
+
+def _hush_mujoco(env_id: str) -> None:
+    """Keep MuJoCo from writing MUJOCO_LOG.TXT into the user's folder for what its own models use; log the rest."""
+    spec = gymnasium.envs.registration.registry.get(env_id)
+    if spec is None or "mujoco" not in str(spec.entry_point):
+        return
+    import mujoco
+
+    if getattr(mujoco, "get_mju_user_warning", lambda: True)() is None:
+        mujoco.set_mju_user_warning(_mujoco_warning)
+
+
+def _mujoco_warning(message: str) -> None:
+    if "deprecated" not in message:
+        logging.getLogger("raes.mujoco").warning(message.strip())
