@@ -216,7 +216,11 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
     if error["type"].startswith("missing"):
         return f"{key} is missing; give {key}=..."
     if error["type"] == "value_error":
-        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+        message = str(error["ctx"]["error"])
+        if not key:
+            return message
+        names_field = f"{key}.{re.split(r'[ =]', message)[0]}" in known
+        return f"{key}.{message}" if names_field else f"{key}: {message}"
     return f"{key}={error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 

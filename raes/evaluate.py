@@ -20,7 +20,6 @@ from raes.driver import evaluation_tasks, make_executor
 from raes.problems.episode import EpisodeSpec
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
-from raes.runtime.memory import check_memory
 from raes.runtime.worker import WorkerSpec
 from raes.search.running_stats import RunningStats
 from raes.storage.checkpoint import Checkpoint, CheckpointStore
@@ -122,7 +121,6 @@ def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
 def _run(config: Config, arguments: Arguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
     spec = WorkerSpec(EpisodeSpec(config.env, config.policy), arguments.seed)
     if config.runtime.name == "serial":
-        check_memory(4 * NO_TABLE, shared=False)
         return _gather(make_executor(config, spec, 1), arguments, snapshot)
     import ray
 

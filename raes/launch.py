@@ -11,7 +11,6 @@ from typing import Any
 from raes.config import Config
 from raes.driver import Outcome, drive
 from raes.journal import Event, Events
-from raes.runtime.memory import check_memory
 from raes.types import RunFailedError
 
 POLL_SECONDS = 0.25
@@ -28,6 +27,11 @@ class _Stop:
         self.asked = False
         self.callback: Callable[[], None] = lambda: None
 
+    def listen(self) -> None:
+        """Take over both signals; once more after Ray has started, which takes SIGTERM for itself."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self)
+
     def __call__(self, number: int, frame: Any) -> None:
         if self.asked:
             raise KeyboardInterrupt
@@ -37,8 +41,9 @@ class _Stop:
 
 @contextmanager
 def _signals() -> Iterator[_Stop]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     stop = _Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop.listen()
     try:
         yield stop
     finally:
@@ -59,8 +64,6 @@ def launch(config: Config, show: Show) -> Outcome:
 
 
 def _in_this_process(config: Config, show: Show, stop: _Stop) -> Outcome:
-    assert config.noise.size is not None
-    check_memory(4 * config.noise.size, shared=False)
     show(("notice", "runtime=serial: this process, 1 worker, no Ray"))
     event = threading.Event()
     stop.callback = event.set
@@ -101,6 +104,7 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
     wanted = None if config.workers == "auto" else int(config.workers)
     session = connect(config.ray.address, wanted, 4 * config.noise.size)
     try:
+        stop.listen()
         show(("notice", session.text))
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor_class: Any = ray.remote(DriverActor)

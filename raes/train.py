@@ -13,6 +13,9 @@ from raes.command import complain
 from raes.config import Config, conf_dir, explain_hydra, from_tree
 from raes.types import RunFailedError, UserError
 
+OPEN_NODES = ("env.kwargs=", "env.kwargs.")
+"""Words whose keys are the user's own: Hydra must take them as they come."""
+
 
 def main() -> None:
     """Compose the configuration, run it (or each of a multirun's), exit with the worst code."""
@@ -28,6 +31,7 @@ def run_command() -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the errors to us instead of printing them and exiting with 1
+    sys.argv[1:] = [f"++{word}" if word.startswith(OPEN_NODES) else word for word in sys.argv[1:]]
     codes: list[int] = []
 
     def task(tree: DictConfig) -> None:
@@ -67,7 +71,9 @@ def prepare(config: Config, overrides: str = "") -> Config:
         UserError: with the key and the cure.
     """
     from raes.problems.episode import EpisodeSpec, check_start
-    from raes.resume import starting_point, with_table_size
+    from raes.resume import earlier_policy, starting_point, with_table_size
+    from raes.rng import Purpose, generator
+    from raes.runtime.memory import check_memory
     from raes.search.noise import table_size
 
     config = replace(config, run_dir=_run_dir(config, overrides))
@@ -84,8 +90,11 @@ def prepare(config: Config, overrides: str = "") -> Config:
                 f"algorithm.action_noise={config.algorithm.action_noise} needs continuous actions and env.id="
                 f"{config.env.id} with policy.bins={config.policy.bins} has none; set algorithm.action_noise=0"
             )
+        if config.start_from is not None:
+            earlier_policy(config.start_from, problem, problem.initial_theta(generator(0, Purpose.INITIAL_THETA)))
     finally:
         problem.close()
+    check_memory(4 * size, shared=False)
     config = with_table_size(config, size)
     starting_point(config)
     _check_writable(Path(str(config.run_dir)))

@@ -48,13 +48,13 @@ class PolicySettings:
 
     def __post_init__(self) -> None:
         if self.name not in ("linear", "mlp"):
-            raise ValueError("must be one of linear, mlp")
+            raise ValueError(f"name must be one of linear, mlp, got {self.name!r}")
         if self.name == "linear" and self.hidden:
-            raise ValueError(f"a linear policy has no hidden layers, got hidden={list(self.hidden)}; use policy=mlp")
+            raise ValueError(f"hidden={list(self.hidden)}: a linear policy has no hidden layers; use policy=mlp")
         if self.name == "mlp" and not self.hidden:
-            raise ValueError("an mlp needs at least one hidden layer; use policy=linear for none")
+            raise ValueError("hidden=[]: an mlp needs at least one hidden layer; use policy=linear for none")
         if any(units < 1 for units in self.hidden):
-            raise ValueError(f"hidden layers need at least 1 unit each, got hidden={list(self.hidden)}")
+            raise ValueError(f"hidden={list(self.hidden)}: every layer needs at least 1 unit")
         if self.nonlinearity not in NONLINEARITIES:
             raise ValueError(f"nonlinearity must be one of {', '.join(NONLINEARITIES)}, got {self.nonlinearity!r}")
         if self.init_norm < 0:

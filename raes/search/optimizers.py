@@ -43,7 +43,7 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         if self.name not in ("adam", "sgd", "clipup"):
-            raise ValueError(f"optimizer.name must be one of adam, sgd, clipup, got {self.name!r}")
+            raise ValueError(f"name must be one of adam, sgd, clipup, got {self.name!r}")
         if self.stepsize <= 0:
             raise ValueError(f"stepsize must be positive, got {self.stepsize}")
         if not 0 < self.stepsize_decay <= 1:

@@ -1,0 +1,55 @@
+"""`python -m raes.bench NAME [out=FILE.json] [key=value ...]`: measure this machine, a table and the same as JSON."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from raes.bench.report import check_out, print_report, write_report
+from raes.command import complain, parse
+from raes.types import RunFailedError, UserError
+
+BENCHES = {
+    "rollout": "one worker's timesteps a second, and its share inside env.step",
+    "update": "the weighted noise sum against the machine's memory speed",
+    "pool": "results a second, and how busy workers and driver are on Ray",
+}
+"""Name -> what it measures; the module `raes.bench.NAME` holds `Arguments` and `run`."""
+
+
+def usage() -> str:
+    """How to call the command, with the names."""
+    names = "\n".join(f"  {name:9s} {text}" for name, text in BENCHES.items())
+    return f"usage: python -m raes.bench NAME [out=FILE.json] [seconds=...]\n{names}\nkeys of one: NAME --help"
+
+
+def run_command(words: list[str]) -> int:
+    """Run one benchmark; the exit code."""
+    if not words:
+        return complain(usage())
+    name, *rest = words
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name not in BENCHES:
+        return complain(f"{name}: there is no such benchmark; there are {', '.join(BENCHES)}")
+    bench = importlib.import_module(f"raes.bench.{name}")
+    try:
+        arguments = parse(bench.Arguments, rest, f"raes.bench {name}", bench.__doc__)
+        check_out(arguments.out)
+        report = bench.run(arguments)
+        print_report(report)
+        if arguments.out is not None:
+            write_report(report, arguments)
+    except (UserError, OSError) as error:
+        return complain(str(error))
+    except RunFailedError as error:
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(sys.argv[1:]))

@@ -1,0 +1,218 @@
+"""`python -m raes.bench pool [out=FILE.json] [seconds=10] [pairs=200] [generations=3]`: an embedded Ray, 1 and 2 workers.
+
+First what the pool itself costs, with a problem that takes no time; then how busy workers and driver are while ES
+trains Humanoid, update and checkpoint included.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from raes.algorithms import ES, ESSettings
+from raes.bench.report import BAR_COLUMNS, BenchArguments, Column, Report, Row, Section, against_bar
+from raes.bench.timing import interleave
+from raes.config import Config, conf_dir, from_tree
+from raes.driver import drive
+from raes.journal import Events
+from raes.problems.problem import Episode, Outcome
+from raes.runtime.collector import Collector
+from raes.runtime.executor import Executor
+from raes.runtime.worker import WorkerSpec
+from raes.search import noise, running_stats
+from raes.search.optimizers import OptimizerSettings
+from raes.storage.metrics import Record
+from raes.train import prepare
+from raes.types import Float32, RunFailedError, Snapshot
+
+WORKERS = (1, 2)
+BAR = 0.95
+"""The least share of their time that 2 workers spend inside episodes."""
+TRIVIAL_PAIRS = 5_000
+TRIVIAL_TABLE = 1 << 16
+MIN_ROUNDS = 3
+OVERHEAD_COLUMNS = (
+    Column("workers", "workers", "d"),
+    Column("results_per_second", "results/s", ",.0f"),
+    Column("microseconds_per_result", "us/result", ".1f"),
+    Column("bytes_per_result", "bytes/result", ".0f"),
+    Column("rounds", "rounds", "d"),
+)
+BUSY_COLUMNS = (
+    Column("workers", "workers", "d"),
+    Column("worker_busy_fraction", "workers busy", ".3f"),
+    *BAR_COLUMNS,
+    Column("driver_busy_fraction", "driver busy", ".3f"),
+    Column("timesteps_per_second", "steps/s", ",.0f"),
+    Column("generation_seconds", "s/generation", ".2f"),
+    Column("update_seconds", "s/update", ".4f"),
+    Column("generations", "generations", "d"),
+)
+
+
+@dataclass(frozen=True)
+class Arguments(BenchArguments):
+    """The keys.
+
+    Attributes:
+        pairs: of a generation of Humanoid.
+        generations: that are measured, beside a first and a last one.
+    """
+
+    seconds: float = 10.0
+    pairs: int = 200
+    generations: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("pairs", "generations"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
+
+
+class Trivial:
+    """A problem that takes no time: the sum of two parameters."""
+
+    num_params = 2
+    observation_size = 0
+
+    def initial_theta(self, rng: np.random.Generator) -> Float32:
+        """Zeros, float32 (2,)."""
+        return np.zeros(2, dtype=np.float32)
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Nothing to take over."""
+
+    def evaluate(self, theta: Float32, episode: Episode) -> Outcome:
+        """One timestep."""
+        return Outcome(float(theta[0] + theta[1]), 0, 1, False, None)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@dataclass(frozen=True)
+class TrivialSpec:
+    """The recipe of `Trivial`."""
+
+    def build(self) -> Trivial:
+        """Make it."""
+        return Trivial()
+
+
+def generation(executor: Executor) -> None:
+    """Send out one generation of trivial episodes and gather it."""
+    settings = ESSettings(pairs=TRIVIAL_PAIRS, normalize_observations=False)
+    algorithm = ES(settings, OptimizerSettings(), 0, TRIVIAL_TABLE)
+    state = algorithm.init(np.zeros(2, dtype=np.float32), running_stats.init(0))
+    collector = Collector(lambda first, count: algorithm.ask(state, first, count), TRIVIAL_PAIRS, 0, 0.0, None)
+    executor.publish(algorithm.snapshot(state))
+    executor.submit(collector.start())
+    while not collector.complete:
+        for results in executor.collect(1.0):
+            collector.add(results)
+
+
+def measure_overhead(seconds: float) -> list[Row]:
+    """Results a second of pools with different numbers of workers, in turns."""
+    from raes.runtime.pool import RayPool
+
+    pools = {workers: RayPool(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, workers) for workers in WORKERS}
+    try:
+        for pool in pools.values():
+            generation(pool)  # the actors start
+        loops = {str(workers): lambda pool=pool: generation(pool) for workers, pool in pools.items()}  # type: ignore[misc]
+        taken = interleave(loops, seconds, MIN_ROUNDS)
+        return [_overhead_row(workers, taken[str(workers)], pool) for workers, pool in pools.items()]
+    finally:
+        for pool in pools.values():
+            pool.close()
+
+
+def _overhead_row(workers: int, taken: np.ndarray[tuple[int], np.dtype[np.float64]], pool: Executor) -> Row:
+    each = float(np.median(taken)) / (2 * TRIVIAL_PAIRS)
+    return {
+        "workers": workers,
+        "results_per_second": 1 / each,
+        "microseconds_per_result": 1e6 * each,
+        "bytes_per_result": pool.counters.payload_bytes / max(1, pool.counters.episodes),
+        "rounds": len(taken),
+    }
+
+
+def humanoid(run_dir: Path, arguments: Arguments) -> Config:
+    """The preset, with the sizes of the benchmark and no evaluation on the way."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    overrides = [
+        "env=Humanoid",
+        f"algorithm.pairs={arguments.pairs}",
+        f"generations={arguments.generations + 2}",
+        "evaluation.every=0",
+        "evaluation.episodes=1",
+    ]
+    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        tree = compose("config", overrides=[*overrides, f"run_dir={run_dir}"])
+    return prepare(from_tree(tree))
+
+
+def measure_busy(workers: int, arguments: Arguments) -> Row:
+    """One row: a run of ES on Humanoid."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_dir = Path(folder) / "run"
+        outcome = drive(humanoid(run_dir, arguments), workers, threading.Event(), Events())
+        if outcome.code:
+            raise RunFailedError(outcome.reason)
+        records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    # The first generation holds the actors' start; the last one has no dispatch of another after it.
+    row = summarize(records[1 : arguments.generations + 1])
+    bar = BAR if workers == 2 else None
+    return {"workers": workers, **row, **against_bar(row["worker_busy_fraction"], bar)}
+
+
+def summarize(records: Sequence[Record]) -> Row:
+    """The figures of several generations, each weighted by its time."""
+    seconds = np.array([record["speed/generation_seconds"] for record in records])
+
+    def average(key: str) -> float:
+        return float(np.average([record[key] for record in records], weights=seconds))
+
+    return {
+        "worker_busy_fraction": average("speed/worker_busy_fraction"),
+        "driver_busy_fraction": average("speed/driver_busy_fraction"),
+        "timesteps_per_second": average("speed/timesteps_per_second"),
+        "generation_seconds": float(seconds.mean()),
+        "update_seconds": float(np.mean([record["speed/update_seconds"] for record in records])),
+        "generations": len(records),
+    }
+
+
+def run(arguments: Arguments) -> Report:
+    """Both tables."""
+    import ray
+
+    from raes.runtime.session import connect
+
+    session = connect("local", sum(WORKERS), 2 * 4 * noise.MIN_SIZE)
+    print(session.text, flush=True)
+    try:
+        overhead = measure_overhead(arguments.seconds)
+        busy = [measure_busy(workers, arguments) for workers in WORKERS]
+    finally:
+        ray.shutdown()
+    title = f"ES on Humanoid, {arguments.pairs} pairs a generation, from dispatch to dispatch"
+    return Report(
+        "pool",
+        [
+            Section("overhead", "A problem that takes no time", OVERHEAD_COLUMNS, overhead),
+            Section("busy", title, BUSY_COLUMNS, busy),
+        ],
+    )

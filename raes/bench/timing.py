@@ -1,0 +1,40 @@
+"""Fair timing on a machine that does other work too: short rounds, each with every contestant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from raes.types import Float64
+
+Loops = Mapping[str, Callable[[], object]]
+
+
+def seconds_of(loop: Callable[[], object]) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    loop()
+    return time.perf_counter() - start
+
+
+def interleave(loops: Loops, seconds: float, min_rounds: int) -> dict[str, Float64]:
+    """Seconds of every loop in every round, float64 (rounds,), for at least so long and so many rounds.
+
+    The loop that begins changes from round to round, so that none always follows the same one.
+    """
+    names = list(loops)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    end, rounds = time.perf_counter() + seconds, 0
+    while rounds < min_rounds or time.perf_counter() < end:
+        first = rounds % len(names)
+        for name in names[first:] + names[:first]:
+            taken[name].append(seconds_of(loops[name]))
+        rounds += 1
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+def median_ratio(numerator: Float64, denominator: Float64) -> float:
+    """The median over the rounds of the ratio within a round."""
+    return float(np.median(numerator / denominator))
