@@ -23,6 +23,7 @@ from raes.runtime.worker import WorkerSpec
 from raes.search import running_stats
 from raes.storage import tree
 from raes.storage.checkpoint import CheckpointStore
+from raes.storage.lock import RunLock
 from raes.storage.metrics import Record
 from raes.storage.statistics import summarize
 from raes.types import Batch, Genomes, RunFailedError, Tasks, UserError
@@ -80,6 +81,7 @@ class Driver:
         self._started = time.perf_counter()
         self._config, self._stop = config, stop
         run_dir = Path(config.run_dir)
+        self._lock = RunLock(run_dir)
         checkpoint, passed_over = starting_point(config)
         spec = EpisodeSpec(config.env, config.policy)
         algorithm, _ = ALGORITHMS[config.algorithm.name]
@@ -127,6 +129,7 @@ class Driver:
         """Stop the workers and close the files."""
         self._executor.close()
         self._journal.close()
+        self._lock.close()
 
     # The loop.
 

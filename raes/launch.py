@@ -106,6 +106,9 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
     try:
         stop.listen()
         show(("notice", session.text))
+        workers = wanted or session.cpus
+        if (advice := advise(config, workers)) is not None:
+            show(("notice", advice))
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor_class: Any = ray.remote(DriverActor)
         actor = actor_class.options(
@@ -115,9 +118,21 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
             max_task_retries=-1,
             scheduling_strategy=here,
         ).remote(config)
-        return _follow(actor, actor.run.remote(wanted or session.cpus), show, stop)
+        return _follow(actor, actor.run.remote(workers), show, stop)
     finally:
         ray.shutdown()
+
+
+def advise(config: Config, workers: int) -> str | None:
+    """A word where the pool is too large for the generation, with the experiment that fills it."""
+    episodes = 2 * config.algorithm.pairs
+    if 4 * workers <= episodes:
+        return None
+    experiment = "humanoid_paper" if config.env.id.startswith("Humanoid-") else "large"
+    return (
+        f"{workers} workers are more than a quarter of a generation's {episodes} episodes, so some will wait for the "
+        f"last ones; experiment={experiment} fills a larger pool, or raise algorithm.pairs"
+    )
 
 
 def _follow(actor: Any, running: Any, show: Show, stop: _Stop) -> Outcome:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from raes.command import complain
-from raes.config import Config, conf_dir, explain_hydra, from_tree
+from raes.config import FREE_TO_CHANGE, Config, conf_dir, explain_hydra, from_tree
 from raes.types import RunFailedError, UserError
 
 OPEN_NODES = ("env.kwargs=", "env.kwargs.")
@@ -135,7 +135,7 @@ def train(config: Config) -> int:
 
 def _run_dir(config: Config, overrides: str) -> str:
     if config.run_dir is not None:
-        ours = [part for part in overrides.split(",") if not re.match(r"(run_dir|resume)=", part)]
+        ours = [part for part in overrides.split(",") if not part.lstrip("+").startswith((*FREE_TO_CHANGE, "runtime="))]
         below = re.sub(r"[^\w.=,+-]", "_", ",".join(ours))
         return str(Path(config.run_dir) / below) if overrides else config.run_dir
     if config.resume == "auto":

@@ -1,4 +1,4 @@
-"""`python -m raes.bench pool [out=FILE.json] [seconds=10] [pairs=200] [generations=3]`: an embedded Ray, 1 and 2 workers.
+"""`python -m raes.bench pool [out=FILE.json] [seconds=10] [pairs=200] [generations=3]`: Ray with 1 and 2 workers.
 
 First what the pool itself costs, with a problem that takes no time; then how busy workers and driver are while ES
 trains Humanoid, update and checkpoint included.
@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,7 @@ def measure_overhead(seconds: float) -> list[Row]:
     try:
         for pool in pools.values():
             generation(pool)  # the actors start
-        loops = {str(workers): lambda pool=pool: generation(pool) for workers, pool in pools.items()}  # type: ignore[misc]
+        loops = {str(workers): partial(generation, pool) for workers, pool in pools.items()}
         taken = interleave(loops, seconds, MIN_ROUNDS)
         return [_overhead_row(workers, taken[str(workers)], pool) for workers, pool in pools.items()]
     finally:

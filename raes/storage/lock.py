@@ -1,0 +1,42 @@
+"""One writer a run directory: after a kill, a new command waits until the old one's driver is gone."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from pathlib import Path
+from typing import IO
+
+from raes.types import UserError
+
+WAIT_SECONDS = 30.0
+
+
+class RunLock:
+    """Holds `run_dir/.lock` until it is closed or its process ends; a file system without locks is let pass."""
+
+    def __init__(self, run_dir: Path, wait_seconds: float = WAIT_SECONDS) -> None:
+        """Take the lock.
+
+        Raises:
+            UserError: another process keeps writing to the run.
+        """
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self._file: IO[str] = (run_dir / ".lock").open("w")
+        end = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() >= end:
+                    raise UserError(
+                        f"run_dir={run_dir} is in use by another process; wait for it, stop it, or name another run_dir"
+                    ) from error
+                time.sleep(0.2)
+            except OSError:
+                return
+
+    def close(self) -> None:
+        """Let go."""
+        self._file.close()

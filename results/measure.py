@@ -1,0 +1,94 @@
+"""Trains a preset with several seeds, evaluates the best policy of each, and keeps the figures.
+
+    python results/measure.py NAME bar=NUMBER [seeds=0,1,2] [key=value of raes.train ...]
+    python results/measure.py table
+
+The first writes results/NAME.json: commands, date, machine, versions, the evaluations' curve of each seed, and what
+`raes.evaluate checkpoint=best episodes=100` says of it. The second prints all of them as the README's table.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from raes.bench.report import machine
+from raes.storage.metrics import read_records
+
+HERE = Path(__file__).parent
+
+
+def run(words: list[str]) -> None:
+    """A command that must succeed; its words are shown."""
+    print("$ python", *words, flush=True)
+    subprocess.run([sys.executable, *words], check=True)
+
+
+def measure_seed(keys: list[str], seed: int, run_dir: Path) -> dict[str, object]:
+    """Train and evaluate one seed."""
+    run(["-m", "raes.train", *keys, f"seed={seed}", f"run_dir={run_dir}", "console=plain"])
+    out = run_dir / "evaluation.json"
+    run(["-m", "raes.evaluate", f"run_dir={run_dir}", "checkpoint=best", "episodes=100", f"out={out}"])
+    evaluation = json.loads(out.read_text())
+    records = read_records(run_dir / "metrics.jsonl")
+    curve = [
+        [round(record["progress/timesteps"]), round(record["progress/seconds"]), round(record["eval/return_mean"], 2)]
+        for record in records
+        if "eval/return_mean" in record
+    ]
+    kept = ("checkpoint", "episodes", "return_mean", "return_std", "return_ci_low", "return_ci_high", "length_mean")
+    return {
+        "seed": seed,
+        "timesteps": records[-1]["progress/timesteps"],
+        "minutes": round(records[-1]["progress/seconds"] / 60, 2),
+        "evaluation": {key: evaluation[key] for key in kept},
+        "curve_timesteps_seconds_eval_mean": curve[:: max(1, len(curve) // 60)] + curve[-1:],
+    }
+
+
+def measure(name: str, bar: float, seeds: list[int], keys: list[str]) -> None:
+    """All seeds of one task, one after the other."""
+    command = " ".join(["python -m raes.train", f"env={name}", *keys])
+    report: dict[str, object] = {"task": name, "bar": bar, "command": command, **machine()}
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in seeds:
+            results.append(measure_seed([f"env={name}", *keys], seed, Path(folder) / f"seed{seed}"))
+            report["seeds"] = results
+            (HERE / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def table() -> None:
+    """The README's table of results."""
+    print("| task | bar | seed: evaluation mean [95 % interval], timesteps, minutes | command (seeds 0, 1, 2) |")
+    print("| --- | --- | --- | --- |")
+    for path in sorted(HERE.glob("*.json")):
+        report = json.loads(path.read_text())
+        if "bar" not in report:
+            continue
+        cells = []
+        for one in report["seeds"]:
+            figures = one["evaluation"]
+            cells.append(
+                f"{one['seed']}: **{figures['return_mean']:,.1f}** [{figures['return_ci_low']:,.1f}, "
+                f"{figures['return_ci_high']:,.1f}], {one['timesteps'] / 1e6:.2f}e6, {one['minutes']:.1f}"
+            )
+        print(f"| {report['task']} | {report['bar']:,g} | {'<br>'.join(cells)} | `{report['command']}` |")
+
+
+def main() -> None:
+    """The command."""
+    if sys.argv[1:] == ["table"]:
+        table()
+        return
+    name, *words = sys.argv[1:]
+    values = dict(word.split("=", 1) for word in words)
+    seeds = [int(seed) for seed in values.get("seeds", "0,1,2").split(",")]
+    measure(name, float(values["bar"]), seeds, [word for word in words if not word.startswith(("bar=", "seeds="))])
+
+
+if __name__ == "__main__":
+    main()
