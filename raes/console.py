@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from typing import TextIO
 
 from raes.config import Config
 from raes.journal import Event
 from raes.storage.metrics import Record
 
-PIPE_SECONDS = 1.0
-"""In a pipe, lines of generations that carry no evaluation come at most this often."""
-
 
 class Console:
     """Shows events of a run.
 
-    On a terminal a status line with the time left stays at the bottom, and a line is kept for each evaluation; in a
-    pipe there are plain lines only.
+    One line a generation; on a terminal a status line with the time left stays below them.
     """
 
     def __init__(self, config: Config, stream: TextIO | None = None) -> None:
@@ -28,8 +23,6 @@ class Console:
         self._quiet = config.console == "quiet"
         self._live = config.console == "auto" and self._stream.isatty()
         self._best: float | None = None
-        self._shown_at = 0.0
-        self._first: Record | None = None
         self._status = False
 
     def __call__(self, event: Event) -> None:
@@ -52,18 +45,12 @@ class Console:
         self._stream.flush()
 
     def _record(self, record: Record) -> None:
-        if self._first is None:
-            self._first = record
         evaluation = record.get("eval/return_mean")
         if evaluation is not None and (self._best is None or evaluation > self._best):
             self._best = evaluation
-        text = describe(record)
+        self.line(describe(record))
         if self._live:
-            self.line(text)
             self._show_status(record)
-        elif evaluation is not None or time.monotonic() - self._shown_at >= PIPE_SECONDS:
-            self._shown_at = time.monotonic()
-            self.line(text)
 
     def _show_status(self, record: Record) -> None:
         """The last line: how far, how long still, the best evaluation, speed and pool."""

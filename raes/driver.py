@@ -111,6 +111,12 @@ class Driver:
     def run(self) -> Outcome:
         """The search, from the first generation to the last checkpoint."""
         try:
+            return self._run()
+        except OSError as error:
+            return Outcome(1, f"{type(error).__name__}: {error}; if the disk is full, make room and use resume=auto")
+
+    def _run(self) -> Outcome:
+        try:
             reason = self._search()
             self._write_record()
             if not self._stop.is_set():

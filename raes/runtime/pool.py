@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import RayError, RayTaskError
 from threadpoolctl import threadpool_limits
 
 from raes.runtime import decisions
@@ -18,6 +18,9 @@ from raes.runtime.pending import MAX_LONE_DEATHS, PendingTable
 from raes.runtime.worker import WorkerSpec
 from raes.search import noise
 from raes.types import RESULT_DTYPE, Fault, Float32, Int64, Results, RunFailedError, Snapshot, Tasks
+
+GET_SECONDS = 60.0
+"""How long a finished result may take to be read; then its actor counts as lost."""
 
 
 @dataclass
@@ -58,8 +61,8 @@ class RayPool:
 
     @property
     def workers(self) -> int:
-        """Actors that have not died."""
-        return len(self._slots)
+        """Actors that have started and have not died."""
+        return sum(slot.ready for slot in self._slots.values())
 
     def publish(self, snapshot: Snapshot) -> None:
         """Put the snapshot into the object store, once for all actors."""
@@ -132,12 +135,10 @@ class RayPool:
         slot = self._slots[number]
         tasks = slot.blocks.get(reference)
         try:
-            answer = ray.get(reference, timeout=60)
-        except (RayActorError, GetTimeoutError) as error:
-            return self._bury(number, slot, error)
+            answer = ray.get(reference, timeout=GET_SECONDS)
+        except RayTaskError as error:  # not the machine's fault, nor the environment's: those come as results
+            raise RunFailedError(f"a rollout actor failed: {error}") from error
         except RayError as error:
-            if tasks is None:
-                raise RunFailedError(f"a rollout actor cannot start: {error}") from error
             return self._bury(number, slot, error)
         if tasks is None:
             self._greet(slot, *answer)
