@@ -18,7 +18,7 @@ import numpy as np
 
 from raes.algorithms import ES, ESSettings
 from raes.bench.report import BAR_COLUMNS, BenchArguments, Column, Report, Row, Section, against_bar
-from raes.bench.timing import interleave
+from raes.bench.timing import interleave, wall_clock
 from raes.config import Config, conf_dir, from_tree
 from raes.driver import drive
 from raes.journal import Events
@@ -129,7 +129,7 @@ def measure_overhead(seconds: float) -> list[Row]:
         for pool in pools.values():
             generation(pool)  # the actors start
         loops = {str(workers): partial(generation, pool) for workers, pool in pools.items()}
-        taken = interleave(loops, seconds, MIN_ROUNDS)
+        taken = interleave(loops, seconds, MIN_ROUNDS, wall_clock)
         return [_overhead_row(workers, taken[str(workers)], pool) for workers, pool in pools.items()]
     finally:
         for pool in pools.values():

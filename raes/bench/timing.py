@@ -12,14 +12,21 @@ from raes.types import Float64
 Loops = Mapping[str, Callable[[], object]]
 
 
-def seconds_of(loop: Callable[[], object]) -> float:
+Clock = Callable[[], float]
+
+cpu_clock: Clock = time.process_time
+"""Seconds of this process on a CPU: for loops that never wait, what the wall clock shows on an idle machine."""
+wall_clock: Clock = time.perf_counter
+
+
+def seconds_of(loop: Callable[[], object], clock: Clock) -> float:
     """How long one call takes."""
-    start = time.perf_counter()
+    start = clock()
     loop()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def interleave(loops: Loops, seconds: float, min_rounds: int) -> dict[str, Float64]:
+def interleave(loops: Loops, seconds: float, min_rounds: int, clock: Clock) -> dict[str, Float64]:
     """Seconds of every loop in every round, float64 (rounds,), for at least so long and so many rounds.
 
     The loop that begins changes from round to round, so that none always follows the same one.
@@ -30,7 +37,7 @@ def interleave(loops: Loops, seconds: float, min_rounds: int) -> dict[str, Float
     while rounds < min_rounds or time.perf_counter() < end:
         first = rounds % len(names)
         for name in names[first:] + names[:first]:
-            taken[name].append(seconds_of(loops[name]))
+            taken[name].append(seconds_of(loops[name], clock))
         rounds += 1
     return {name: np.array(values) for name, values in taken.items()}
 

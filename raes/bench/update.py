@@ -2,7 +2,7 @@
 
 Its rivals, interleaved on the same noise slices with one BLAS thread: a plain np.dot of every slice, which reads the
 same bytes and writes nothing; the copy of all slices into one matrix and a product; and one long np.dot, which is the
-machine's memory speed.
+machine's memory speed. Seconds are CPU seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from raes.bench.report import BAR_COLUMNS, BenchArguments, Column, Report, Row, Section, against_bar
-from raes.bench.timing import interleave, median_ratio, seconds_of
+from raes.bench.timing import cpu_clock, interleave, median_ratio, seconds_of
 from raes.runtime.memory import check_memory
 from raes.search import noise
 from raes.search.perturbation import decode
@@ -117,7 +117,7 @@ def measure(table: Float32, num_params: int, pairs: int, seconds: float) -> Row:
         "long": contest.long_dot,
         "decode": contest.decodes,
     }
-    taken = interleave(loops, seconds, MIN_ROUNDS)
+    taken = interleave(loops, seconds, MIN_ROUNDS, cpu_clock)
     median = {name: float(np.median(values)) for name, values in taken.items()}
     share = median_ratio(taken["dots"], taken["sum"])
     memory_share = median_ratio(taken["long"] / contest.long_bytes, taken["sum"] / contest.sum_bytes)
@@ -146,10 +146,10 @@ def run(arguments: Arguments) -> Report:
     check_memory(4 * (size + stacked), shared=False)
     with threadpool_limits(1):
         filled: list[Float32] = []
-        fill_seconds = seconds_of(lambda: filled.append(noise.make_table(size)))
+        fill_seconds = seconds_of(lambda: filled.append(noise.make_table(size)), cpu_clock)
         rows = [measure(filled[0], *case, arguments.seconds) for case in arguments.cases]
     fill = {"floats": size, "seconds": fill_seconds, "gigabytes_per_second": 4 * size / fill_seconds / 1e9}
-    title = "The weighted noise sum; GB of noise a second, of memory: against one long np.dot"
+    title = "The weighted noise sum; GB of noise a second, of memory: against one long np.dot; CPU seconds"
     return Report(
         "update",
         [Section("rows", title, COLUMNS, rows), Section("table", "Filling the noise table", TABLE_COLUMNS, [fill])],

@@ -13,6 +13,9 @@ from ray._private.utils import read_ray_address
 from raes.runtime.memory import STORE_MARGIN, check_memory
 from raes.types import UserError
 
+CONNECT_SECONDS = 3.0
+"""How long a cluster's address may take to answer."""
+
 
 @dataclass(frozen=True)
 class Session:
@@ -41,36 +44,41 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
     Raises:
         UserError: there is no cluster at the address, or the noise table does not fit.
     """
-    given = os.environ.get("RAY_ADDRESS", "") if address == "auto" else "" if address == "local" else address
-    if given in ("", "local"):
-        found = _live_cluster() if address == "auto" and not given else None
-        if found is not None:
-            try:
-                return _join(found, table_bytes)
-            except (ConnectionError, RuntimeError):
-                ray.shutdown()
+    key, given = "ray.address", address
+    if address == "auto":
+        key, given = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "auto")
+    if given == "local":
         return _embed(workers, table_bytes)
+    if given in ("", "auto"):
+        found = _live_cluster()
+        return _embed(workers, table_bytes) if found is None else _join(found, table_bytes)
+    cure = "start one there with `ray start --head`, or use ray.address=local"
+    if not _answers(given):
+        raise UserError(f"{key}={given}: nothing answers there; {cure}")
     try:
         return _join(given, table_bytes)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        key = "ray.address" if address != "auto" else "RAY_ADDRESS"
         raise UserError(
-            f"{key}={given}: no Ray cluster answers there ({str(error).splitlines()[0]}); "
-            "start one with `ray start --head`, or use ray.address=local"
+            f"{key}={given}: no Ray cluster answers there ({str(error).splitlines()[0]}); {cure}"
         ) from error
 
 
 def _live_cluster() -> str | None:
     """The cluster that `ray start` joined this machine to, if it still answers."""
     address = read_ray_address()
-    if not address:
-        return None
-    host, _, port = address.rpartition(":")
+    return str(address) if address and _answers(address) else None
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens at host:port; Ray itself tries for minutes before it says no."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return True  # a name that only Ray can resolve
     try:
-        with socket.create_connection((host, int(port)), timeout=2):
-            return str(address)
-    except (OSError, ValueError):
-        return None
+        with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def _join(address: str, table_bytes: int) -> Session:
