@@ -13,9 +13,10 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from raes.bench.report import machine
+from raes.bench.report import machine, versions
 from raes.storage.metrics import read_records
 
 HERE = Path(__file__).parent
@@ -52,7 +53,8 @@ def measure_seed(keys: list[str], seed: int, run_dir: Path) -> dict[str, object]
 def measure(name: str, bar: float, seeds: list[int], keys: list[str]) -> None:
     """All seeds of one task, one after the other."""
     command = " ".join(["python -m raes.train", f"env={name}", *keys])
-    report: dict[str, object] = {"task": name, "bar": bar, "command": command, **machine()}
+    report: dict[str, object] = {"task": name, "bar": bar, "command": command, "date": time.strftime("%Y-%m-%d")}
+    report |= {"machine": machine(), "versions": versions()}
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:

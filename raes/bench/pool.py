@@ -1,4 +1,4 @@
-"""`python -m raes.bench pool [out=FILE.json] [seconds=10] [pairs=200] [generations=3]`: Ray with 1 and 2 workers.
+"""`python -m raes.bench pool [out=FILE.json] [seconds=10] [pairs=200] [generations=3] [results=10000]`: on Ray.
 
 First what the pool itself costs, with a problem that takes no time; then how busy workers and driver are while ES
 trains Humanoid, update and checkpoint included.
@@ -30,12 +30,11 @@ from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.metrics import Record
 from raes.train import prepare
-from raes.types import Float32, RunFailedError, Snapshot
+from raes.types import Float32, Float64, RunFailedError, Snapshot
 
 WORKERS = (1, 2)
 BAR = 0.95
 """The least share of their time that 2 workers spend inside episodes."""
-TRIVIAL_PAIRS = 5_000
 TRIVIAL_TABLE = 1 << 16
 MIN_ROUNDS = 3
 OVERHEAD_COLUMNS = (
@@ -62,19 +61,21 @@ class Arguments(BenchArguments):
     """The keys.
 
     Attributes:
+        results: of the problem that takes no time, in a round.
         pairs: of a generation of Humanoid.
         generations: that are measured, beside a first and a last one.
     """
 
     seconds: float = 10.0
+    results: int = 10_000
     pairs: int = 200
     generations: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("pairs", "generations"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
+        for key, least in (("results", 2), ("pairs", 1), ("generations", 1)):
+            if getattr(self, key) < least:
+                raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)}")
 
 
 class Trivial:
@@ -107,12 +108,12 @@ class TrivialSpec:
         return Trivial()
 
 
-def generation(executor: Executor) -> None:
+def generation(executor: Executor, pairs: int) -> None:
     """Send out one generation of trivial episodes and gather it."""
-    settings = ESSettings(pairs=TRIVIAL_PAIRS, normalize_observations=False)
+    settings = ESSettings(pairs=pairs, normalize_observations=False)
     algorithm = ES(settings, OptimizerSettings(), 0, TRIVIAL_TABLE)
     state = algorithm.init(np.zeros(2, dtype=np.float32), running_stats.init(0))
-    collector = Collector(lambda first, count: algorithm.ask(state, first, count), TRIVIAL_PAIRS, 0, 0.0, None)
+    collector = Collector(lambda first, count: algorithm.ask(state, first, count), pairs, 0, 0.0, None)
     executor.publish(algorithm.snapshot(state))
     executor.submit(collector.start())
     while not collector.complete:
@@ -120,30 +121,30 @@ def generation(executor: Executor) -> None:
             collector.add(results)
 
 
-def measure_overhead(seconds: float) -> list[Row]:
+def measure_overhead(seconds: float, pairs: int) -> list[Row]:
     """Results a second of pools with different numbers of workers, in turns."""
     from raes.runtime.pool import RayPool
 
     pools = {workers: RayPool(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, workers) for workers in WORKERS}
     try:
         for pool in pools.values():
-            generation(pool)  # the actors start
-        loops = {str(workers): partial(generation, pool) for workers, pool in pools.items()}
+            generation(pool, pairs)  # the actors start
+        loops = {str(workers): partial(generation, pool, pairs) for workers, pool in pools.items()}
         taken = interleave(loops, seconds, MIN_ROUNDS, wall_clock)
-        return [_overhead_row(workers, taken[str(workers)], pool) for workers, pool in pools.items()]
+        return [_overhead_row(workers, taken[str(workers)] / (2 * pairs), pool) for workers, pool in pools.items()]
     finally:
         for pool in pools.values():
             pool.close()
 
 
-def _overhead_row(workers: int, taken: np.ndarray[tuple[int], np.dtype[np.float64]], pool: Executor) -> Row:
-    each = float(np.median(taken)) / (2 * TRIVIAL_PAIRS)
+def _overhead_row(workers: int, seconds_each: Float64, pool: Executor) -> Row:
+    each = float(np.median(seconds_each))
     return {
         "workers": workers,
         "results_per_second": 1 / each,
         "microseconds_per_result": 1e6 * each,
         "bytes_per_result": pool.counters.payload_bytes / max(1, pool.counters.episodes),
-        "rounds": len(taken),
+        "rounds": len(seconds_each),
     }
 
 
@@ -205,7 +206,7 @@ def run(arguments: Arguments) -> Report:
     session = connect("local", sum(WORKERS), 2 * 4 * noise.MIN_SIZE)
     print(session.text, flush=True)
     try:
-        overhead = measure_overhead(arguments.seconds)
+        overhead = measure_overhead(arguments.seconds, arguments.results // 2)
         busy = [measure_busy(workers, arguments) for workers in WORKERS]
     finally:
         ray.shutdown()

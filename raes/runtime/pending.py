@@ -13,8 +13,8 @@ MAX_LONE_DEATHS = 3
 class PendingTable:
     """Tasks keyed by (purpose, index) within one generation.
 
-    A block whose worker died goes back to the front of the queue, one episode a block, so that an episode that kills
-    its worker is found. An answer that comes twice is dropped.
+    The episodes of a block whose worker died become suspects, which go out one by one, each alone in its worker, so
+    that an episode that kills its worker is found. An answer that comes twice is dropped.
     """
 
     def __init__(self) -> None:
@@ -29,8 +29,8 @@ class PendingTable:
 
     @property
     def queued(self) -> int:
-        """Episodes that wait to be sent out."""
-        return sum(map(len, self._queue)) + len(self._suspects)
+        """Episodes that wait to be sent out in blocks."""
+        return sum(map(len, self._queue))
 
     def add(self, tasks: Tasks) -> None:
         """Queue these episodes behind the others."""
@@ -39,9 +39,7 @@ class PendingTable:
             self._queue.append(tasks)
 
     def take(self, count: int) -> Tasks | None:
-        """The next block, of at most `count` episodes; None if nothing waits."""
-        if self._suspects:
-            return self._suspects.pop(0)
+        """The next block, of at most `count` episodes; None if none waits."""
         if not self._queue:
             return None
         head = self._queue[0]
@@ -49,6 +47,10 @@ class PendingTable:
             return self._queue.pop(0)
         self._queue[0] = head.take(slice(count, None))
         return head.take(slice(0, count))
+
+    def take_suspect(self) -> Tasks | None:
+        """The next episode that was in a worker when it died: to be given to a worker that has nothing else."""
+        return self._suspects.pop(0) if self._suspects else None
 
     def lost(self, tasks: Tasks, lone: bool) -> tuple[int, list[int]]:
         """A worker died with this block; queue again what has no answer.

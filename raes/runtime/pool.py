@@ -25,10 +25,11 @@ GET_SECONDS = 60.0
 
 @dataclass
 class _Slot:
-    """One actor and what it has been given, by result reference."""
+    """One actor and what it has been given, by result reference; `alone` while that is one suspect."""
 
     actor: Any
     ready: bool = False
+    alone: bool = False
     blocks: dict[Any, Tasks] = field(default_factory=dict)
 
 
@@ -109,21 +110,23 @@ class RayPool:
         self._owner[actor.ready.remote()] = number
 
     def _dispatch(self) -> None:
-        """Give every ready actor work, those with the fewest blocks first."""
+        """Give suspects to idle actors, one each; then blocks to ready actors, those with the fewest first."""
         if self._snapshot is None:
             return
-        hold = decisions.blocks_to_hold(self._pending.queued, len(self._slots))
-        for level in range(hold):
+        for number, slot in self._slots.items():
+            if slot.ready and not slot.blocks and (suspect := self._pending.take_suspect()) is not None:
+                self._send(number, slot, suspect)
+                slot.alone = True
+        for level in range(decisions.blocks_to_hold(self._pending.queued, len(self._slots))):
             for number, slot in self._slots.items():
-                if not self._pending.queued:
-                    return
-                if slot.ready and len(slot.blocks) <= level:
-                    self._send(number, slot)
+                if slot.ready and not slot.alone and len(slot.blocks) <= level:
+                    mean = self.counters.busy_seconds / max(1, self.counters.episodes)
+                    size = decisions.block_size(self._pending.queued, len(self._slots), mean)
+                    if (tasks := self._pending.take(size)) is None:
+                        return
+                    self._send(number, slot, tasks)
 
-    def _send(self, number: int, slot: _Slot) -> None:
-        mean = self.counters.busy_seconds / max(1, self.counters.episodes)
-        tasks = self._pending.take(decisions.block_size(self._pending.queued, len(self._slots), mean))
-        assert tasks is not None
+    def _send(self, number: int, slot: _Slot, tasks: Tasks) -> None:
         reference = slot.actor.run.remote(tasks, self._snapshot_ref)
         slot.blocks[reference] = tasks
         self._owner[reference] = number
@@ -144,6 +147,7 @@ class RayPool:
             self._greet(slot, *answer)
             return []
         del slot.blocks[reference]
+        slot.alone = False
         return self._accept(tasks, answer)
 
     def _accept(self, tasks: Tasks, results: Results) -> list[Results]:
