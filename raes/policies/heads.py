@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from raes.policies.clip import clip
 from raes.types import Float32, Float64, Int64, UserError
 
 
@@ -56,20 +57,22 @@ class Continuous:
         assert spec.low is not None
         assert spec.high is not None
         self.outputs = int(np.prod(spec.shape))
-        self._low = spec.low.astype(np.float32).ravel()
-        self._high = spec.high.astype(np.float32).ravel()
         self._shape = spec.shape
         self._dtype = np.dtype(spec.dtype)
-        self._flat_float32 = self._dtype == np.float32 and len(spec.shape) == 1
+        self._as_is = self._dtype == np.float32 and len(spec.shape) == 1
+        low, high = spec.low.ravel(), spec.high.ravel()
+        if self._dtype.kind in "iu":  # the largest integer may round up to a float beyond it
+            high = np.minimum(high, np.nextafter(float(np.iinfo(self._dtype).max) + 1, 0))
+        precision = np.float32 if self._dtype == np.float32 else np.float64
+        self._low, self._high = low.astype(precision), high.astype(precision)
 
     def __call__(self, output: Float32) -> Any:
-        action = np.maximum(output, self._low)
-        np.minimum(action, self._high, out=action)
-        if self._flat_float32:
-            return action
+        if self._as_is:
+            return clip(output, self._low, self._high)
+        action = output.astype(self._low.dtype)
         if self._dtype.kind in "iu":
             action = np.rint(action)
-        return action.reshape(self._shape).astype(self._dtype)
+        return clip(action, self._low, self._high).reshape(self._shape).astype(self._dtype)
 
 
 class Binned:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from raes.policies.clip import clip
 from raes.policies.heads import ActionSpec, Head, build_head
 from raes.types import Float32, Float64, UserError
 
@@ -110,8 +111,9 @@ class MLP:
 
     def set_parameters(self, theta: Float32) -> None:
         """Act with these parameters from now on; theta is not copied."""
-        self._steps = list(zip(self.layers(theta), self._sources, self._targets, strict=True))
-        self._hidden, self._last = self._steps[:-1], self._steps[-1]
+        dots = [weights.dot for weights in self.layers(theta)]
+        steps = list(zip(dots, self._sources, self._targets, strict=True))
+        self._hidden, self._last = steps[:-1], steps[-1]
 
     def set_normaliser(self, mean: Float64 | None, scale: Float64 | None, clip: float) -> None:
         """Feed (observation - mean) * scale, clipped to +-clip, to the network; None switches it off."""
@@ -127,17 +129,16 @@ class MLP:
             self._input[:] = observation
         else:
             x = self._normalised
-            np.subtract(observation, self._mean, out=x)
-            np.multiply(x, self._scale, out=x)
-            np.maximum(x, self._low, out=x)
-            np.minimum(x, self._high, out=x)
+            np.subtract(observation, self._mean, x)
+            np.multiply(x, self._scale, x)
+            clip(x, self._low, self._high, out=x)
             self._input[:] = x
         activate = self._activate
-        for weights, source, target in self._hidden:
-            np.dot(weights, source, out=target)
-            activate(target, out=target)
-        weights, source, target = self._last
-        return np.dot(weights, source, out=target)
+        for dot, source, target in self._hidden:
+            dot(source, target)
+            activate(target, target)
+        dot, source, target = self._last
+        return dot(source, target)
 
 
 def grow(old: MLP, old_theta: Float32, new: MLP, new_theta: Float32) -> Float32:

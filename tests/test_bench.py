@@ -1,0 +1,129 @@
+"""The benchmarks run, their figures make sense, and a wrong name or key is said in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raes.bench.__main__ import BENCHES, run_command
+from raes.bench.report import Column, Section, against_bar, table
+from raes.bench.rollout import BARS, TASKS, cases
+from raes.bench.timing import cpu_clock, interleave, median_ratio
+
+TINY = {
+    "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
+    "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]"],
+    "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
+}
+
+
+def run_bench(name: str, folder: Path) -> dict[str, Any]:
+    out = folder / f"{name}.json"
+    command = [sys.executable, "-m", "raes.bench", name, f"out={out}", *TINY[name]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    content: dict[str, Any] = json.loads(out.read_text())
+    assert content["bench"] == name
+    assert content["machine"]["cpu"]
+    assert content["machine"]["cores"] >= 1
+    assert content["date"]
+    assert {"python", "numpy", "ray", "gymnasium", "mujoco", "raes"} <= content["versions"].keys()
+    return content
+
+
+def positive(row: dict[str, Any], *keys: str) -> bool:
+    return all(row[key] > 0 for key in keys)
+
+
+def test_rollout_compares_the_worker_with_the_bare_loops(tmp_path: Path) -> None:
+    rows = run_bench("rollout", tmp_path)["rows"]
+    assert [(row["task"], row["policy"]) for row in rows] == [
+        ("Hopper", "64-64"),
+        ("Hopper", "256-256"),
+        ("Humanoid", "64-64"),
+        ("Humanoid", "256-256"),
+    ]
+    assert [row["bar"] for row in rows] == [None, None, None, 0.88]
+    for row in rows:
+        assert positive(row, "worker_timesteps_per_second", "env_step_per_second", "mj_step_per_second", "efficiency")
+        assert row["met"] == (None if row["bar"] is None else row["efficiency"] >= row["bar"])
+
+
+def test_rollout_has_a_row_for_every_bar() -> None:
+    rows = cases(TASKS)
+    assert len(rows) == len(set(rows)) == 13
+    assert BARS.keys() <= set(rows)
+
+
+def test_update_compares_the_sum_with_its_rivals(tmp_path: Path) -> None:
+    content = run_bench("update", tmp_path)
+    assert [(row["parameters"], row["pairs"]) for row in content["rows"]] == [(50, 10), (2000, 300)]
+    for row in content["rows"]:
+        assert positive(row, "sum_seconds", "dots_seconds", "stacked_seconds", "share_of_dots", "share_of_memory")
+        assert positive(row, "memory_gigabytes_per_second", "decode_gigabytes_per_second", "faster_than_stacked")
+        assert row["rounds"] >= 5
+    assert positive(content["table"][0], "floats", "seconds", "gigabytes_per_second")
+
+
+def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
+    content = run_bench("pool", tmp_path)
+    assert [row["workers"] for row in content["overhead"]] == [1, 2]
+    assert [row["workers"] for row in content["busy"]] == [1, 2]
+    assert all(positive(row, "results_per_second", "bytes_per_result") for row in content["overhead"])
+    for row in content["busy"]:
+        assert 0 < row["worker_busy_fraction"] <= 1.05
+        assert 0 < row["driver_busy_fraction"] <= 1
+        assert row["generations"] == 1
+    assert [row["bar"] for row in content["busy"]] == [None, 0.95]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], list(BENCHES)),
+        (["speed"], ["speed", *BENCHES]),
+        (["rollout", "second=3"], ["second"]),
+        (["rollout", "seconds=0"], ["seconds", "0"]),
+        (["rollout", "tasks=[Cheetah]"], ["Cheetah", "HalfCheetah"]),
+        (["update", "cases=[[0,1]]"], ["cases"]),
+        (["update", "out=/no/such/folder/x.json"], ["out", "/no/such/folder"]),
+        (["pool", "pairs=0"], ["pairs", "0"]),
+        (["pool", "fast"], ["fast", "key=value"]),
+    ],
+)
+def test_a_wrong_word_is_named_with_exit_code_2(
+    words: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(words) == 2
+    message = capsys.readouterr().err
+    assert all(name in message for name in named)
+    assert "Traceback" not in message
+
+
+def test_interleave_times_every_loop_in_every_round() -> None:
+    calls: list[str] = []
+    loops = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    taken = interleave(loops, seconds=0.0, min_rounds=3, clock=cpu_clock)
+    assert calls == ["a", "b", "b", "a", "a", "b"]
+    assert {name: len(values) for name, values in taken.items()} == {"a": 3, "b": 3}
+
+
+def test_the_median_ratio_is_taken_within_rounds() -> None:
+    assert median_ratio(np.array([1.0, 20.0, 3.0]), np.array([2.0, 40.0, 1.0])) == 0.5
+
+
+def test_a_table_aligns_and_says_whether_a_bar_is_met() -> None:
+    columns = (Column("name", "name"), Column("value", "value", ".2f"), Column("met", "met"))
+    rows = [
+        {"name": "a", "value": 1.0, **against_bar(1.0, 0.5)},
+        {"name": "long", "value": 10.0, **against_bar(10.0, 20.0)},
+        {"name": "c", "value": None, **against_bar(1.0, None)},
+    ]
+    lines = table(Section("rows", "title", columns, rows)).splitlines()
+    assert lines == ["name  value  met", "a      1.00  yes", "long  10.00  NO", "c         -  -"]
