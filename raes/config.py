@@ -19,16 +19,14 @@ from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.metrics import flatten_config
-from raes.types import UserError
-
-_FORBID = {"extra": "forbid"}
+from raes.types import SETTINGS, UserError
 
 
 @dataclass(frozen=True)
 class RaySettings:
     """`ray.address`: `auto`, `local`, or an address."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = SETTINGS
 
     address: str = "auto"
 
@@ -37,7 +35,7 @@ class RaySettings:
 class RuntimeSettings:
     """Configuration group `runtime`: `ray` or `serial`."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = SETTINGS
 
     name: Literal["ray", "serial"] = "ray"
 
@@ -46,7 +44,7 @@ class RuntimeSettings:
 class NoiseSettings:
     """`noise.size`: floats in the shared table; None lets the number of parameters decide."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = SETTINGS
 
     size: int | None = None
 
@@ -64,7 +62,7 @@ class EvaluationSettings:
         episodes: of one evaluation.
     """
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = SETTINGS
 
     every: int = 10
     episodes: int = 10
@@ -80,7 +78,7 @@ class EvaluationSettings:
 class GoalSettings:
     """Stop when the evaluation mean is at least `return_mean` in `consecutive` evaluations in a row."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = SETTINGS
 
     return_mean: float | None = None
     consecutive: int = 1
@@ -99,7 +97,7 @@ class CheckpointSettings:
         keep: how many of the newest stay, beside the best.
     """
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = SETTINGS
 
     every: int | Literal["auto"] = "auto"
     keep: int = 3
@@ -115,7 +113,7 @@ class CheckpointSettings:
 class FaultSettings:
     """`faults.max_share`: the run stops when a larger share of the last 1,000 episodes (or of a generation) failed."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = SETTINGS
 
     max_share: float = 0.05
 
@@ -128,7 +126,7 @@ class FaultSettings:
 class Config:
     """Everything a run is made from; `conf/config.yaml` explains the keys."""
 
-    __pydantic_config__ = _FORBID
+    __pydantic_config__ = SETTINGS
 
     env: EnvSettings
     policy: PolicySettings
@@ -232,6 +230,9 @@ def _similar(key: str, known: Mapping[str, Any]) -> str:
 def explain_hydra(error: Exception) -> str:
     """Hydra's and OmegaConf's errors in one line, with the cure."""
     text = str(error)
+    word = getattr(error, "override", None)  # of Hydra's OverrideParseException
+    if word:
+        return f"{word}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word"
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if unknown:
         key = unknown.group(1)
@@ -264,10 +265,11 @@ def known_keys() -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The keys that decide what is computed and differ, as `key: old -> new`."""
     flat_old, flat_new = flatten_config(old), flatten_config(new)
+    absent = "(absent)"
     return [
-        f"{key}: {flat_old.get(key)} -> {flat_new.get(key)}"
+        f"{key}: {flat_old.get(key, absent)} -> {flat_new.get(key, absent)}"
         for key in sorted(flat_old.keys() | flat_new.keys())
-        if not key.startswith(FREE_TO_CHANGE) and flat_old.get(key) != flat_new.get(key)
+        if not key.startswith(FREE_TO_CHANGE) and flat_old.get(key, absent) != flat_new.get(key, absent)
     ]
 
 

@@ -24,7 +24,7 @@ from raes.runtime.worker import WorkerSpec
 from raes.search.running_stats import RunningStats
 from raes.storage.checkpoint import Checkpoint, CheckpointStore
 from raes.storage.statistics import summarize
-from raes.types import RESULT_DTYPE, RunFailedError, Snapshot, UserError
+from raes.types import RESULT_DTYPE, SETTINGS, RunFailedError, Snapshot, UserError
 
 NO_TABLE = 1
 """Floats of the noise table: theta itself is evaluated, so one is enough."""
@@ -45,7 +45,7 @@ class Arguments:
         out: a JSON file for the figures.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = SETTINGS
 
     run_dir: str
     checkpoint: str | int = "best"

@@ -53,10 +53,10 @@ class Progress:
     def too_many_faults(self, max_share: float) -> str | None:
         """Why the run must stop: too large a share of the last episodes failed."""
         failed = sum(faults for _, faults in self.fault_history)
-        window = max(FAULT_WINDOW, sum(total for total, _ in self.fault_history))
-        if failed <= max_share * window:
+        episodes = sum(total for total, _ in self.fault_history)
+        if failed <= max_share * max(FAULT_WINDOW, episodes):
             return None
-        return f"{failed} of the last {window} episodes failed, more than faults.max_share={max_share:g}"
+        return f"{failed} of the last {episodes} episodes failed, more than faults.max_share={max_share:g}"
 
     def limit_reached(self, config: Config, generation: int, seconds: float) -> str | None:
         """Why the run has done enough, or None."""

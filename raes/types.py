@@ -7,7 +7,7 @@ an episode.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+
+SETTINGS: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
+"""For pydantic, in every dataclass of settings: no unknown keys, only finite numbers."""
 
 
 class UserError(ValueError):

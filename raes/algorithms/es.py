@@ -18,7 +18,7 @@ from raes.search.optimizers import OptimizerSettings, OptimizerState
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import EpisodeCap, exponential
 from raes.search.shaping import SHAPINGS
-from raes.types import Batch, Float32, Genomes, Snapshot, Tasks
+from raes.types import SETTINGS, Batch, Float32, Genomes, Snapshot, Tasks
 
 from .algorithm import WeightedSum
 
@@ -47,7 +47,7 @@ class ESSettings:
         episode_cap: the longest training episode.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = SETTINGS
 
     name: str = "es"
     pairs: int = 100

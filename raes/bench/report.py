@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from raes.types import UserError
+from raes.types import SETTINGS, UserError
 
 Row = dict[str, Any]
 PACKAGES = ("numpy", "scipy", "ray", "gymnasium", "mujoco", "raes")
@@ -28,7 +28,7 @@ class BenchArguments:
         seconds: how long a row is measured; a longer time gives steadier figures.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = SETTINGS
 
     out: str | None = None
     seconds: float = 5.0

@@ -15,7 +15,7 @@ import numpy as np
 
 from raes.policies.clip import clip
 from raes.policies.heads import ActionSpec, Head, build_head
-from raes.types import Float32, Float64, UserError
+from raes.types import SETTINGS, Float32, Float64, UserError
 
 
 def _relu(x: Float32, out: Float32) -> Float32:
@@ -38,7 +38,7 @@ class PolicySettings:
         bins: None, or bins per action component: how many uniform ones, or their values.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = SETTINGS
 
     name: str = "mlp"
     hidden: tuple[int, ...] = (64, 64)

@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium
 
-from raes.types import UserError
+from raes.types import SETTINGS, UserError
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class EnvSettings:
         rebuild: make the environment anew for each episode, where earlier episodes leak into later ones.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = SETTINGS
 
     name: str = "gymnasium"
     id: str = ""

@@ -63,7 +63,8 @@ class EpisodeProblem:
         """Run one episode with parameters theta, float32 (d,)."""
         try:
             self.policy.set_parameters(theta)
-            outcome = self._rollout(episode)
+            with np.errstate(over="ignore", invalid="ignore"):  # BLAS raises them for lanes it does not use
+                outcome = self._rollout(episode)
         except Exception as error:
             self._rebuild()
             raise EpisodeError(f"{type(error).__name__}: {error}") from error
@@ -113,6 +114,8 @@ class EpisodeProblem:
         if not np.isfinite(last).all():
             raise EpisodeError(f"the observation after timestep {length} is not finite")
         observed = moments.result() if moments is not None else None
+        if observed is not None and not np.isfinite(observed.m2).all():
+            raise EpisodeError("an observation is not finite")
         return Outcome(total, sign_total, length, not ended, observed)
 
 
@@ -137,13 +140,15 @@ def check_start(spec: EpisodeSpec) -> EpisodeProblem:
     """Build the problem and take one step, so that what is wrong is said before anything starts.
 
     Raises:
-        UserError: the environment cannot be made or reset, or its first observation does not fit its space.
+        UserError: the environment cannot be made, reset or stepped, or its first observation does not fit its space.
     """
     problem = spec.build()
     try:
         observation, _ = problem.env.reset(seed=0)
     except Exception as error:
-        raise UserError(f"env.id={spec.env.id} cannot be reset: {type(error).__name__}: {error}") from error
+        raise UserError(
+            f"env.id={spec.env.id} cannot be reset: {type(error).__name__}: {error}; mend env.kwargs or the environment"
+        ) from error
     if not problem.env.observation_space.contains(observation):
         shape = getattr(observation, "shape", None)
         if problem._flatten is None and shape != (problem.observation_size,):
@@ -151,4 +156,12 @@ def check_start(spec: EpisodeSpec) -> EpisodeProblem:
                 f"env.id={spec.env.id}: its observation has shape {shape}, its observation space "
                 f"{problem.env.observation_space}; mend the environment"
             )
+    try:
+        problem.env.action_space.seed(0)
+        problem.env.step(problem.env.action_space.sample())
+    except Exception as error:
+        raise UserError(
+            f"env.id={spec.env.id} cannot be stepped: {type(error).__name__}: {error}; "
+            "mend env.kwargs or the environment"
+        ) from error
     return problem

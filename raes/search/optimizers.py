@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raes.types import Float32
+from raes.types import SETTINGS, Float32
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class OptimizerSettings:
         max_speed: of `clipup`, the bound on the velocity's norm.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = SETTINGS
 
     name: str = "adam"
     stepsize: float = 0.01

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from raes.types import SETTINGS
+
 
 def exponential(start: float, decay: float, minimum: float, generation: int) -> float:
     """start * decay**generation, not below `minimum`."""
@@ -24,7 +26,7 @@ class EpisodeCap:
         share: see `kind`.
     """
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+    __pydantic_config__ = SETTINGS
 
     kind: str = "none"
     steps: int = 1000

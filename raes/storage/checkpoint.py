@@ -152,9 +152,14 @@ class CheckpointStore:
         for name in self.names():
             if int(name.removeprefix("gen_")) > generation:
                 shutil.rmtree(self.folder / name)
+        left = self.names()
         for which in ("latest", "best"):
             pointed = self.pointed(which)
-            if pointed is not None and not (self.folder / pointed).is_dir():
+            if pointed is None or pointed in left:
+                continue
+            if which == "latest" and left:
+                self._point(which, left[-1])
+            else:
                 (self.folder / which).unlink()
 
     def _point(self, which: str, name: str) -> None:

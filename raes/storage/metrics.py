@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, float]
+
+FLUSH_SECONDS = 10.0
+"""How long TensorBoard may lag behind."""
 
 
 class MetricsWriter:
@@ -18,47 +22,62 @@ class MetricsWriter:
     """
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], next_generation: int) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
 
         self._path = run_dir / "metrics.jsonl"
         folder = run_dir / "tensorboard"
         _cut_records(self._path, next_generation)
         _cut_events(folder, next_generation)
         self._file = self._path.open("a", buffering=1)
-        self._writer = SummaryWriter(str(folder), flush_secs=10, filename_suffix=f".from_{next_generation:06d}")
+        folder.mkdir(exist_ok=True)
+        # Not SummaryWriter: its queue loses events at a kill, also after its flush().
+        self._events = EventsWriter(str(folder / "events"), f".from_{next_generation:06d}")
+        self._flushed_at = 0.0
         if not next_generation:
             self._describe(config)
 
     def write(self, record: Record) -> None:
         """One generation's figures."""
+        from tensorboardX.summary import scalar
+
         self._file.write(json.dumps(record) + "\n")
         step = int(record["progress/generation"])
         for key, value in record.items():
-            self._writer.add_scalar(key, value, step)
+            self._add(scalar(key, value), step)
+        if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+            self._flush_events()
 
     def flush(self) -> None:
         """Hand everything to the operating system, before a checkpoint relies on it."""
         self._file.flush()
-        for writer in self._writer.all_writers.values():
-            writer.flush()
+        self._flush_events()
 
     def close(self) -> None:
         """Flush and close both."""
         self._file.close()
-        self._writer.close()
+        self._events.close()
+
+    def _add(self, summary: Any, step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def _flush_events(self) -> None:
+        self._events.flush()
+        self._flushed_at = time.monotonic()
 
     def _describe(self, config: Mapping[str, Any]) -> None:
         """The resolved configuration as hyper-parameters and as text."""
-        from tensorboardX.summary import hparams
+        from tensorboardX.summary import hparams, text
 
         flat = flatten_config(config)
         values = {
             key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in flat.items()
         }
         for summary in hparams(values, {"eval/return_mean": 0.0}):
-            self._writer.file_writer.add_summary(summary)
+            self._add(summary, 0)
         lines = "\n".join(f"| {key} | {value} |" for key, value in flat.items())
-        self._writer.add_text("config", f"| key | value |\n| --- | --- |\n{lines}", 0)
+        self._add(text("config", f"| key | value |\n| --- | --- |\n{lines}"), 0)
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

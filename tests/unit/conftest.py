@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from raes.algorithms import ES, ESSettings
 from raes.algorithms.es import ESState
@@ -12,6 +16,7 @@ from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.types import Float32
 
+set_hypothesis_home_dir(str(Path(tempfile.gettempdir()) / "raes_hypothesis"))  # nothing beside the sources
 settings.register_profile("raes", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("raes")
 

@@ -58,7 +58,7 @@ def imports(source: str, module: str, is_package: bool = False) -> Iterator[Impo
 
 def room(module: str) -> str:
     """`raes.search.noise` lies in `search`; the package itself in the empty room."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def violations(source: str, module: str, is_package: bool = False) -> list[str]:

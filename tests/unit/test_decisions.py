@@ -1,0 +1,54 @@
+"""What the pool decides, from made-up statuses."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raes.runtime.decisions import (
+    BLOCK_SECONDS,
+    MAX_BLOCK,
+    QUEUE_SHARE,
+    block_size,
+    blocks_to_hold,
+    give_up_starting,
+)
+
+
+@pytest.mark.parametrize(
+    ("queued", "workers", "seconds", "size"),
+    [
+        (1000, 4, 0.0, 1),  # nothing measured: one episode, to learn how long they are
+        (1000, 4, 0.001, 63),  # a quarter of an even share: 1000 / 16, rounded up
+        (1000, 4, 0.05, 5),  # a quarter of a second
+        (1000, 4, 10.0, 1),  # an episode of ten seconds still goes out
+        (1_000_000, 4, 1e-5, MAX_BLOCK),
+        (3, 4, 1e-5, 1),
+        (0, 4, 1e-5, 1),
+        (100, 0, 1e-5, 25),  # no worker yet
+    ],
+)
+def test_a_block_is_a_share_of_the_queue_bounded_in_time(queued: int, workers: int, seconds: float, size: int) -> None:
+    assert block_size(queued, workers, seconds) == size
+
+
+@given(st.integers(0, 10**6), st.integers(0, 1000), st.floats(0, 100))
+def test_a_block_is_never_empty_never_too_long_and_shrinks_with_the_queue(
+    queued: int, workers: int, seconds: float
+) -> None:
+    size = block_size(queued, workers, seconds)
+    assert 1 <= size <= MAX_BLOCK
+    assert size <= max(1, math.ceil(queued / (QUEUE_SHARE * max(1, workers))))
+    assert size == 1 or size * seconds <= BLOCK_SECONDS * (1 + 1e-9)
+    assert block_size(queued // 2, workers, seconds) <= size
+
+
+def test_a_second_block_waits_at_an_actor_only_while_more_is_queued_than_there_are_workers() -> None:
+    assert [blocks_to_hold(queued, 4) for queued in (0, 4, 5, 100)] == [1, 1, 2, 2]
+
+
+def test_starting_is_given_up_after_three_losses_in_a_row() -> None:
+    assert [give_up_starting(lost) for lost in range(5)] == [False, False, False, True, True]

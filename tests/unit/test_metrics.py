@@ -1,0 +1,107 @@
+"""metrics.jsonl and TensorBoard: the same figures, and no gap and no overlap after a resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from raes.storage.metrics import MetricsWriter, flatten_config, read_records
+
+CONFIG = {"seed": 0, "policy": {"hidden": [64, 64], "bins": None}, "env": {"kwargs": {}}}
+
+
+def record(generation: int, offset: float = 0.0) -> dict[str, float]:
+    """Even generations are evaluated: a key that does not apply is absent."""
+    figures = {"progress/generation": generation, "returns/mean": 10.0 * generation + offset, "pool/actors": 2}
+    return figures | ({"eval/return_mean": float(generation)} if generation % 2 == 0 else {})
+
+
+def write(folder: Path, first: int, last: int, offset: float = 0.0, close: bool = True) -> MetricsWriter:
+    writer = MetricsWriter(folder, CONFIG, first)
+    for generation in range(first, last + 1):
+        writer.write(record(generation, offset))
+    writer.flush()
+    if close:
+        writer.close()
+    return writer
+
+
+def events(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+
+
+def assert_both_hold(folder: Path, expected: list[dict[str, float]]) -> None:
+    assert read_records(folder / "metrics.jsonl") == expected
+    read = events(folder)
+    keys = {key for one in expected for key in one}
+    assert set(read.Tags()["scalars"]) == keys
+    for key in keys:
+        wanted = [(one["progress/generation"], pytest.approx(one[key])) for one in expected if key in one]
+        assert [(event.step, event.value) for event in read.Scalars(key)] == wanted
+
+
+def test_both_hold_the_same_keys_values_and_steps(tmp_path: Path) -> None:
+    write(tmp_path, 0, 5)
+    assert_both_hold(tmp_path, [record(generation) for generation in range(6)])
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "killed"])
+@pytest.mark.parametrize("again", [1, 3, 5, 6])
+def test_reopening_leaves_strictly_increasing_steps_without_a_gap(tmp_path: Path, again: int, closed: bool) -> None:
+    first = write(tmp_path, 0, 5, close=closed)
+    write(tmp_path, again, 7, offset=0.5)
+    expected = [record(g) for g in range(again)] + [record(g, 0.5) for g in range(again, 8)]
+    assert_both_hold(tmp_path, expected)
+    if not closed:
+        first.close()
+
+
+def test_a_run_may_be_resumed_many_times(tmp_path: Path) -> None:
+    for attempt, (first, last) in enumerate([(0, 4), (3, 3), (4, 8), (2, 6), (7, 9)]):
+        write(tmp_path, first, last, offset=attempt / 10)
+    offsets = [0.0, 0.0, 0.3, 0.3, 0.3, 0.3, 0.3, 0.4, 0.4, 0.4]
+    assert_both_hold(tmp_path, [record(generation, offset) for generation, offset in enumerate(offsets)])
+
+
+def test_starting_over_leaves_nothing_of_before(tmp_path: Path) -> None:
+    write(tmp_path, 0, 5)
+    write(tmp_path, 0, 2, offset=0.5)
+    assert_both_hold(tmp_path, [record(generation, 0.5) for generation in range(3)])
+
+
+def test_a_line_and_an_event_cut_by_a_kill_are_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, 0, 3)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"progress/generation": 4, "returns/me')
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    path.write_bytes(path.read_bytes()[:-7])  # of generation 3, which runs again
+    write(tmp_path, 3, 4)
+    assert_both_hold(tmp_path, [record(generation) for generation in range(5)])
+
+
+def test_every_line_is_an_object_of_flat_numbers_and_readable_before_the_end(tmp_path: Path) -> None:
+    writer = write(tmp_path, 0, 3, close=False)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [record(generation) for generation in range(4)]
+    assert len(events(tmp_path).Scalars("returns/mean")) == 4
+    writer.close()
+
+
+def test_the_configuration_stands_in_tensorboard_once_also_after_a_resume(tmp_path: Path) -> None:
+    write(tmp_path, 0, 2)
+    write(tmp_path, 2, 3)
+    read = events(tmp_path)
+    assert read.Tags()["tensors"] == ["config/text_summary"]
+    (text,) = read.Tensors("config/text_summary")
+    for row in ("| seed | 0 |", "| policy.hidden | [64, 64] |", "| policy.bins | None |"):
+        assert row in text.tensor_proto.string_val[0].decode()
+    assert "_hparams_/session_start_info" in read.summary_metadata
+
+
+def test_a_configuration_flattens_to_dotted_keys() -> None:
+    assert flatten_config(CONFIG) == {
+        "seed": 0, "policy.hidden": [64, 64], "policy.bins": None, "env.kwargs": {},
+    }  # fmt: skip

@@ -1,0 +1,129 @@
+"""The shared noise table, the decoder and the weighted sum over its slices."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raes.search import noise
+from raes.search.noise import FILL_CHUNK, SUM_SLICE, fingerprint, make_table, table_size, weighted_sum
+from raes.search.perturbation import decode
+from raes.types import Float32, Genomes
+
+
+def test_the_table_is_float32_standard_normal_and_always_the_same() -> None:
+    table = make_table(1 << 18)
+    assert table.dtype == np.float32
+    assert abs(float(table.mean(dtype=np.float64))) < 0.01
+    assert abs(float(table.std(dtype=np.float64)) - 1) < 0.01
+    np.testing.assert_array_equal(table, make_table(1 << 18))
+
+
+def test_a_smaller_table_is_the_beginning_of_a_larger_one_and_no_chunk_repeats() -> None:
+    large = make_table(2 * FILL_CHUNK + 5000)
+    np.testing.assert_array_equal(make_table(FILL_CHUNK + 777), large[: FILL_CHUNK + 777])
+    assert (large[:5000] != large[FILL_CHUNK : FILL_CHUNK + 5000]).mean() > 0.99
+    assert (large[FILL_CHUNK : FILL_CHUNK + 5000] != large[2 * FILL_CHUNK :]).mean() > 0.99
+
+
+def test_filling_the_table_never_holds_more_than_the_table() -> None:
+    size = 4 * FILL_CHUNK
+    tracemalloc.start()
+    try:
+        make_table(size)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 4 * size <= peak < 1.2 * 4 * size
+
+
+def test_the_fingerprint_tells_sizes_and_contents_apart(table: Float32) -> None:
+    other = table.copy()
+    other[0] += 1
+    assert fingerprint(table) == fingerprint(table.copy())
+    assert len({fingerprint(table), fingerprint(other), fingerprint(table[:-1]), fingerprint(table[: 1 << 12])}) == 4
+
+
+@pytest.mark.parametrize(
+    ("num_params", "size"),
+    [
+        (1, 1 << 24),
+        (65_536, 1 << 24),
+        (65_537, 1 << 25),
+        (131_072, 1 << 25),
+        (166_673, 1 << 26),
+        (1 << 20, 1 << 28),
+        (50_000_000, 1 << 28),
+        (1 << 27, 1 << 28),
+        ((1 << 27) + 1, 1 << 29),
+    ],
+)
+def test_the_table_size_depends_on_the_number_of_parameters_alone(num_params: int, size: int) -> None:
+    assert table_size(num_params) == size
+
+
+@given(st.integers(1, 1 << 28))
+def test_a_table_always_has_room_for_two_policies(num_params: int) -> None:
+    assert table_size(num_params) >= 2 * num_params
+    assert table_size(num_params) & (table_size(num_params) - 1) == 0
+
+
+def test_decoding_gives_theta_plus_scaled_noise_in_the_buffer(table: Float32) -> None:
+    theta = np.linspace(-1, 1, 11, dtype=np.float32)
+    genomes = Genomes(np.array([5, 5, 9_989, 123]), np.array([0.02, -0.02, 3.0, 0.0], np.float32))
+    out = np.full(11, np.nan, np.float32)
+    for row, (start, scale) in enumerate(zip(genomes.noise_index, genomes.scale, strict=True)):
+        assert decode(theta, table, genomes, row, out) is out
+        expected = theta.astype(np.float64) + float(scale) * table[start : start + 11].astype(np.float64)
+        np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(out, theta)  # the last has scale 0
+    assert not np.shares_memory(out, theta)
+
+
+@pytest.mark.parametrize("num_params", [1, 1000, SUM_SLICE, SUM_SLICE + 1, 2 * SUM_SLICE + 12_345])
+@pytest.mark.parametrize("pairs", [0, 1, noise.SUM_PAIRS + 1])
+def test_the_weighted_sum_equals_the_float64_sum(big_table: Float32, num_params: int, pairs: int) -> None:
+    rng = np.random.default_rng(pairs)
+    index = rng.integers(0, big_table.size - num_params + 1, pairs)
+    weights = rng.standard_normal(pairs).astype(np.float32)
+    total = weighted_sum(big_table, index, weights, num_params)
+    assert total.dtype == np.float32
+    assert total.shape == (num_params,)
+    places = np.unique(np.r_[:3, num_params // 2, SUM_SLICE - 1, SUM_SLICE, num_params - 3 : num_params])
+    places = places[(places >= 0) & (places < num_params)]
+    exact = np.zeros(len(places))
+    for start, weight in zip(index, weights, strict=True):
+        exact += np.float64(weight) * big_table[start + places]
+    np.testing.assert_allclose(total[places], exact, rtol=1e-5, atol=1e-5 * np.sqrt(pairs + 1))
+
+
+@pytest.fixture(scope="module")
+def big_table() -> Float32:
+    return make_table(1 << 20)
+
+
+def test_the_weighted_sum_has_the_same_bits_wherever_the_table_lies(big_table: Float32) -> None:
+    """A table in the object store is read-only, and aligned in another way than one of this process."""
+    rng = np.random.default_rng(0)
+    num_params, pairs = 10_001, 300
+    index, weights = rng.integers(0, 1 << 19, pairs), rng.standard_normal(pairs).astype(np.float32)
+    expected = weighted_sum(big_table, index, weights, num_params)
+    before = big_table[:1000].copy()
+    for shift in (1, 3, 16):
+        moved = np.empty(big_table.size + shift, np.float32)[shift:]
+        moved[:] = big_table
+        moved.setflags(write=False)
+        assert weighted_sum(moved, index, weights, num_params).tobytes() == expected.tobytes()
+    np.testing.assert_array_equal(big_table[:1000], before)
+
+
+def test_a_parameter_gets_the_same_bits_whatever_comes_behind_it(big_table: Float32) -> None:
+    """Slices stand alone, so that any worker can compute any of them."""
+    index, weights = np.arange(0, 3000, 7), np.linspace(-1, 1, 429).astype(np.float32)
+    whole = weighted_sum(big_table, index, weights, SUM_SLICE + 5000)
+    second = weighted_sum(big_table, index + SUM_SLICE, weights, 5000)
+    assert whole[SUM_SLICE:].tobytes() == second.tobytes()

@@ -1,0 +1,167 @@
+"""The pending table: every episode is answered once, whatever dies and whatever comes twice."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raes.runtime.pending import MAX_LONE_DEATHS, PendingTable
+from raes.types import RESULT_DTYPE, Fault, Genomes, Moments, Results, Tasks
+
+TRAINING, EVALUATION = 2, 5
+
+
+def tasks(count: int, first: int = 0, purpose: int = TRAINING) -> Tasks:
+    index = np.arange(first, first + count)
+    none = np.zeros(count, dtype=bool)
+    return Tasks(purpose, 0, index, index, none, Genomes(index, none.astype(np.float32)))
+
+
+def answers(block: Tasks) -> Results:
+    """A result for each episode; even ones are observed, multiples of 5 are faults."""
+    index = block.index
+    records = np.zeros(len(block), dtype=RESULT_DTYPE)
+    records["index"], records["return"], records["fault"] = index, 10.0 * index, index % 5 == 0
+    observed = index[index % 2 == 0]
+    mean = observed[:, None].astype(np.float64)
+    moments = Moments(observed, np.ones(len(observed)), mean, mean) if observed.size else None
+    faults = tuple(Fault(int(i), f"reason {i}") for i in index if i % 5 == 0)
+    return Results(block.purpose, 0, records, moments, faults)
+
+
+def next_block(table: PendingTable, count: int = 100) -> Tasks | None:
+    """As the pool asks: suspects come first."""
+    return table.take_suspect() or table.take(count)
+
+
+def taken(table: PendingTable, count: int = 100) -> list[list[int]]:
+    """All that waits, block by block."""
+    return [block.index.tolist() for block in iter(lambda: next_block(table, count), None)]
+
+
+@given(st.integers(1, 60), st.integers(0, 2**32))
+def test_every_episode_is_answered_exactly_once_in_any_order_of_events(total: int, seed: int) -> None:
+    rng, table, out, kept, dropped, sent = random.Random(seed), PendingTable(), [], [], 0, 0
+    table.add(tasks(total))
+    table.add(tasks(total, purpose=EVALUATION))  # the same indices, another purpose
+    assert len(table) == table.queued == 2 * total
+    for _ in range(10_000):
+        if not len(table):
+            break
+        block = next_block(table, rng.randint(1, 9)) if rng.random() < 0.5 else None
+        if block is not None:
+            out.append(block)
+        elif out:
+            block = out.pop(rng.randrange(len(out)))
+            if rng.random() < 0.2:
+                assert table.lost(block, lone=False) == (len(block), [])
+                continue
+            for _ in range(rng.choice([1, 1, 2])):
+                accepted, late = table.accept(answers(block))
+                kept += [(accepted.purpose, index) for index in accepted.records["index"].tolist()]
+                dropped, sent = dropped + late, sent + len(block)
+    assert sorted(kept) == sorted((purpose, index) for purpose in (TRAINING, EVALUATION) for index in range(total))
+    assert dropped == sent - 2 * total
+
+
+def test_a_block_comes_in_order_and_no_larger_than_asked_for() -> None:
+    table = PendingTable()
+    table.add(tasks(5))
+    table.add(tasks(2, first=5))
+    table.add(tasks(0))
+    assert table.queued == 7
+    assert taken(table, 3) == [[0, 1, 2], [3, 4], [5, 6]]
+    assert table.queued == 0
+    assert len(table) == 7
+
+
+def test_a_lost_block_goes_out_again_once_first_and_one_episode_a_block() -> None:
+    table = PendingTable()
+    table.add(tasks(6))
+    block = table.take(4)
+    assert block is not None
+    assert table.take_suspect() is None
+    assert table.lost(block, lone=False) == (4, [])
+    assert table.queued == 2, "suspects do not go out in blocks"
+    assert taken(table) == [[0], [1], [2], [3], [4, 5]]
+    assert taken(table) == []
+
+
+def test_an_episode_that_was_answered_is_not_issued_again() -> None:
+    table = PendingTable()
+    table.add(tasks(4))
+    block = table.take(4)
+    assert block is not None
+    table.accept(answers(block.take(slice(0, 3))))
+    assert table.lost(block, lone=True) == (1, [])
+    assert taken(table) == [[3]]
+
+
+def test_a_second_answer_is_dropped_with_its_statistics_and_its_reason() -> None:
+    table = PendingTable()
+    table.add(tasks(8))
+    first, dropped = table.accept(answers(tasks(3)))
+    assert (first.records["index"].tolist(), dropped) == ([0, 1, 2], 0)
+    second, dropped = table.accept(answers(tasks(8)))
+    assert dropped == 3
+    assert second.records["index"].tolist() == [3, 4, 5, 6, 7]
+    assert second.moments is not None
+    assert second.moments.index.tolist() == [4, 6]
+    assert second.moments.mean.ravel().tolist() == [4.0, 6.0]
+    assert second.faults == (Fault(5, "reason 5"),)
+    nothing, dropped = table.accept(answers(tasks(8)))
+    assert (len(nothing.records), dropped) == (0, 8)
+
+
+def suspect(table: PendingTable) -> Tasks:
+    one = table.take_suspect()
+    assert one is not None
+    return one
+
+
+def test_an_episode_is_the_culprit_after_three_deaths_that_it_was_alone_at() -> None:
+    table = PendingTable()
+    table.add(tasks(2))
+    block = table.take(2)
+    assert block is not None
+    assert table.lost(block, lone=True) == (2, [])  # two in the block: no one is alone
+    for death in range(1, MAX_LONE_DEATHS + 1):
+        bad, good = sorted([suspect(table), suspect(table)], key=lambda one: one.index[0])
+        assert table.lost(good, lone=False) == (1, [])
+        assert table.lost(bad, lone=True) == ((1, []) if death < MAX_LONE_DEATHS else (0, [0]))
+    assert taken(table) == [[1]]
+
+
+def test_deaths_with_company_condemn_nobody() -> None:
+    table = PendingTable()
+    table.add(tasks(1))
+    assert table.lost(tasks(1), lone=False) == (1, [])
+    for _ in range(3 * MAX_LONE_DEATHS):
+        assert table.lost(suspect(table), lone=False) == (1, [])
+
+
+def test_giving_up_counts_what_had_no_answer_and_forgets_all_of_it() -> None:
+    table = PendingTable()
+    table.add(tasks(5))
+    block = table.take(2)
+    assert block is not None
+    table.accept(answers(block))
+    assert table.clear() == 3
+    table.add(tasks(1))
+    table.lost(tasks(1), lone=False)
+    table.clear()
+    assert (len(table), table.queued, taken(table)) == (0, 0, [])
+    assert table.accept(answers(tasks(5)))[1] == 5
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_deaths_of_an_earlier_generation_are_forgotten(alone: bool) -> None:
+    table = PendingTable()
+    for _ in range(2 * MAX_LONE_DEATHS):
+        table.add(tasks(1))
+        assert table.lost(table.take(1), lone=alone) == (1, [])  # type: ignore[arg-type]
+        table.clear()

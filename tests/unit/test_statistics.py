@@ -1,0 +1,24 @@
+"""Mean, spread and interval against scipy's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from raes.storage.statistics import Summary, summarize
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 100, 5000])
+def test_the_interval_is_students_t(count: int) -> None:
+    values = 100 + 7 * np.random.default_rng(count).standard_normal(count)
+    summary = summarize(values)
+    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=stats.sem(values))
+    assert summary.mean == pytest.approx(values.mean(), rel=1e-12)
+    assert summary.std == pytest.approx(np.std(values, ddof=1), rel=1e-12)
+    assert (summary.ci_low, summary.ci_high) == pytest.approx((low, high), rel=1e-9)
+
+
+def test_one_value_has_no_spread_and_equal_values_have_none_either() -> None:
+    assert summarize(np.array([3.5])) == Summary(3.5, 0.0, 3.5, 3.5)
+    assert summarize(np.full(9, -2.0)) == Summary(-2.0, 0.0, -2.0, -2.0)
