@@ -231,6 +231,8 @@ def explain_hydra(error: Exception) -> str:
     """Hydra's and OmegaConf's errors in one line, with the cure."""
     text = str(error)
     word = getattr(error, "override", None)  # of Hydra's OverrideParseException
+    if word and "=" not in word:
+        return f"{word}: give key=value; --cfg job shows all keys"
     if word:
         return f"{word}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word"
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)

@@ -86,7 +86,7 @@ class Driver:
         spec = EpisodeSpec(config.env, config.policy)
         algorithm, _ = ALGORITHMS[config.algorithm.name]
         self._algorithm = algorithm(config.algorithm, config.optimizer, config.seed, config.noise.size)
-        self._state = self._algorithm.init(*first_theta(config, spec))
+        self._state = self._algorithm.init(*first_theta(config, spec, fresh=checkpoint is None))
         self._executor = make_executor(config, WorkerSpec(spec, config.seed), workers)
         self._store = CheckpointStore(run_dir, config.checkpoint.keep)
         self._progress, self._seconds_before = Progress(), 0.0
@@ -208,7 +208,6 @@ class Driver:
         if self._collect(collector):
             self._record = {"progress/generation": self._state.generation} | self._evaluation_figures(collector)
             self._write_record()
-            self._settled = self._progress
 
     def _evaluation_tasks(self) -> Tasks:
         return evaluation_tasks(Purpose.EVALUATION, self._state.generation, self._config.evaluation.episodes)
@@ -310,7 +309,8 @@ class Driver:
             "config": self._config.as_dict(),
             "noise_fingerprint": self._executor.table_fingerprint,
             "search": scalars,
-            "progress": asdict(self._settled),
+            # The streak as of the generation; the best of all that was ever evaluated, a stop's evaluation included.
+            "progress": asdict(replace(self._settled, best_return=self._progress.best_return)),
             "seconds": self._seconds(),
         }
         self._store.save(state, arrays, best)
@@ -320,12 +320,12 @@ class Driver:
             self._save_cost = self._saved_at - started
 
 
-def first_theta(config: Config, spec: EpisodeSpec) -> tuple[Any, running_stats.RunningStats]:
+def first_theta(config: Config, spec: EpisodeSpec, fresh: bool = True) -> tuple[Any, running_stats.RunningStats]:
     """Parameters, float32 (d,), and observation statistics that a new search starts from."""
     problem = spec.build()
     try:
         theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
-        if config.start_from is not None:
+        if config.start_from is not None and fresh:
             return earlier_policy(config.start_from, problem, theta)
         return theta, running_stats.init(problem.observation_size)
     finally:

@@ -65,6 +65,7 @@ def launch(config: Config, show: Show) -> Outcome:
 
 def _in_this_process(config: Config, show: Show, stop: _Stop) -> Outcome:
     show(("notice", "runtime=serial: this process, 1 worker, no Ray"))
+    show(("notice", headline(config)))
     event = threading.Event()
     stop.callback = event.set
     return drive(config, workers=1, stop=event, events=Events(show))
@@ -106,6 +107,7 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
     try:
         stop.listen()
         show(("notice", session.text))
+        show(("notice", headline(config)))
         workers = wanted or session.cpus
         if (advice := advise(config, workers)) is not None:
             show(("notice", advice))
@@ -121,6 +123,14 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
         return _follow(actor, actor.run.remote(workers), show, stop)
     finally:
         ray.shutdown()
+
+
+def headline(config: Config) -> str:
+    """What is trained, after the line that says where."""
+    return (
+        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.pairs} pairs a generation, seed {config.seed}, "
+        f"run_dir={config.run_dir}"
+    )
 
 
 def advise(config: Config, workers: int) -> str | None:

@@ -90,13 +90,13 @@ def prepare(config: Config, overrides: str = "") -> Config:
                 f"algorithm.action_noise={config.algorithm.action_noise} needs continuous actions and env.id="
                 f"{config.env.id} with policy.bins={config.policy.bins} has none; set algorithm.action_noise=0"
             )
-        if config.start_from is not None:
+        checkpoint, _ = starting_point(with_table_size(config, size))
+        if config.start_from is not None and checkpoint is None:
             earlier_policy(config.start_from, problem, problem.initial_theta(generator(0, Purpose.INITIAL_THETA)))
     finally:
         problem.close()
     check_memory(4 * size, shared=False)
     config = with_table_size(config, size)
-    starting_point(config)
     _check_writable(Path(str(config.run_dir)))
     return config
 
@@ -107,10 +107,6 @@ def train(config: Config) -> int:
     from raes.launch import launch
 
     console = Console(config)
-    console.line(
-        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.pairs} pairs a generation, seed {config.seed}, "
-        f"run_dir={config.run_dir}"
-    )
     try:
         outcome = launch(config, console)
     except UserError as error:

@@ -1,0 +1,75 @@
+"""The wheel, installed outside of any checkout, finds its configuration and trains."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def run(*words: str | Path, cwd: Path, code: int = 0) -> str:
+    """Run a command; what it printed."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [*map(str, words)], cwd=cwd, env=kept, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as `python -m build` makes it: by way of the source distribution."""
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", out, REPOSITORY, cwd=out)
+    [path] = out.glob("*.whl")
+    assert list(out.glob("*.tar.gz"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The python of a fresh environment that holds this wheel; the dependencies are those of the tests."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    [site] = (folder / "lib").glob("python*/site-packages")
+    run(sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", site, wheel, cwd=folder)
+    # A path of its own line behind our site-packages: .pth files there, the editable raes among them, stay unread.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def test_the_wheel_holds_code_and_configuration_only(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"raes/conf/config.yaml", "raes/conf/env/Humanoid.yaml", "raes/py.typed", "raes/train.py"} <= set(names)
+    assert {name.split("/")[0] for name in names} == {"raes", *(n.split("/")[0] for n in names if ".dist-info/" in n)}
+    ours = {str(path.relative_to(REPOSITORY / "conf")) for path in (REPOSITORY / "conf").rglob("*.yaml")}
+    assert {name.removeprefix("raes/conf/") for name in names if name.startswith("raes/conf/")} == ours
+
+
+def test_it_works_outside_of_a_checkout(python: Path, tmp_path: Path) -> None:
+    where = run(python, "-c", "import raes; print(raes.__file__)", cwd=tmp_path).strip()
+    assert Path(where).is_relative_to(python.parents[1]), where
+    job = run(python, "-m", "raes.train", "env=Humanoid", "--cfg", "job", cwd=tmp_path)
+    assert "id: Humanoid-v5" in job
+    run(
+        python, "-m", "raes.train", "env=CartPole", "runtime=serial", "generations=1", "algorithm.pairs=2",
+        "evaluation.episodes=1", "run_dir=run", cwd=tmp_path,
+    )  # fmt: skip
+    assert (tmp_path / "run" / "checkpoints" / "latest").read_text().strip() == "gen_000001"
+    figures = run(python, "-m", "raes.evaluate", "run_dir=run", "runtime=serial", "episodes=2", cwd=tmp_path)
+    assert "return_mean" in figures
+
+
+def test_unknown_words_are_refused_there_too(python: Path, tmp_path: Path) -> None:
+    assert not run(python, "-m", "raes.train", "env=Hoper", cwd=tmp_path, code=2)

@@ -1,0 +1,93 @@
+"""Environments that stand still, fail, or tell what happens to them; environment variables say when.
+
+Commands find this module in the folder they run in: `env=gymnasium env.id=trial_worlds:NAME-v0`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+
+
+def _stand_still() -> None:
+    """While GATE names a run whose newest checkpoint is of generation 2 or later and GATE.open is not there."""
+    gate = os.environ.get("GATE")
+    while gate and _generation(Path(gate)) >= 2 and not Path(f"{gate}.open").exists():
+        time.sleep(0.02)
+
+
+def _generation(run_dir: Path) -> int:
+    try:
+        return int((run_dir / "checkpoints" / "latest").read_text().strip().removeprefix("gen_"))
+    except (OSError, ValueError):
+        return -1
+
+
+class GatedHopper(HopperEnv):  # type: ignore[misc]
+    """Hopper, whose episodes do not begin while its gate is shut."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        _stand_still()
+        return super().reset(seed=seed, options=options)
+
+
+class Line(gymnasium.Env[Any, Any]):
+    """Ten steps; the reward is the action's closeness to the first observed number, and observations lie around OFFSET.
+
+    Variables: SEEDS, a file to which reset seeds are added; BAD_SEEDS, a list of seeds, or `all`, at which BAD happens:
+    `raise`, `nan_reward`, `nan_observation` or `die`; ACTORS_CANNOT: `raise` or `die`, in the constructor of rollout
+    actors only; STEP_SECONDS, what a step takes.
+    """
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self) -> None:
+        cannot = os.environ.get("ACTORS_CANNOT")
+        if cannot and any(frame.filename.endswith("runtime/actor.py") for frame in inspect.stack()):
+            if cannot == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("the licence server does not answer")
+        self._offset = float(os.environ.get("OFFSET", "0"))
+        self._step_seconds = float(os.environ.get("STEP_SECONDS", "0"))
+        self._time, self._bad = 0, False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        _stand_still()
+        if "SEEDS" in os.environ:
+            with Path(os.environ["SEEDS"]).open("a") as file:
+                file.write(f"{seed}\n")
+        bad = os.environ.get("BAD_SEEDS", "")
+        self._bad = bad == "all" or str(seed) in bad.split()
+        if self._bad and os.environ["BAD"] == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._time = 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> Any:
+        time.sleep(self._step_seconds)
+        self._time += 1
+        bad = os.environ["BAD"] if self._bad and self._time == 5 else ""
+        if bad == "raise":
+            raise RuntimeError("the joint came off")
+        reward = float("nan") if bad == "nan_reward" else 1.0 - abs(float(action[0]) - self._wanted)
+        return self._observe(), reward, False, self._time == 10 or bad == "nan_observation", {}
+
+    def _observe(self) -> np.ndarray[Any, Any]:
+        self._wanted = float(self.np_random.uniform(-1.0, 1.0))
+        observation = self._offset + np.array([self._wanted, -self._wanted])
+        return observation * (np.nan if self._bad and self._time == 5 and os.environ["BAD"] == "nan_observation" else 1)
+
+
+gymnasium.register("GatedHopper-v0", entry_point=GatedHopper, max_episode_steps=1000)
+gymnasium.register("Line-v0", entry_point=Line)
