@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +99,6 @@ def earlier_policy(path: str, problem: EpisodeProblem, theta: Float32) -> tuple[
         )
     grown = grow(old, checkpoint.arrays["theta"], problem.policy, theta)
     return grown, RunningStats(float(checkpoint.state["search"]["observations/count"]), *statistics)
-
-
-def with_table_size(config: Config, size: int) -> Config:
-    """The configuration with the noise table's size filled in, as config.yaml records it."""
-    return replace(config, noise=replace(config.noise, size=size))
 
 
 def check_theta(checkpoint: Checkpoint, num_params: int, fingerprint: str) -> None:

@@ -22,6 +22,7 @@ from raes.bench.timing import interleave, wall_clock
 from raes.config import Config, conf_dir, from_tree
 from raes.driver import drive
 from raes.journal import Events
+from raes.prepare import prepare
 from raes.problems.problem import Episode, Outcome
 from raes.runtime.collector import Collector
 from raes.runtime.executor import Executor
@@ -29,7 +30,6 @@ from raes.runtime.worker import WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.metrics import Record
-from raes.train import prepare
 from raes.types import Float32, Float64, RunFailedError, Snapshot
 
 WORKERS = (1, 2)

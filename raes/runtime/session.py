@@ -99,6 +99,7 @@ def _join(address: str, table_bytes: int) -> Session:
 def _embed(workers: int | None, table_bytes: int) -> Session:
     check_memory(table_bytes, shared=True)
     cpus = max(workers or 0, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
     ray.init(
         address="local",
         num_cpus=cpus,
