@@ -27,7 +27,8 @@ def run_command() -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the errors to us instead of printing them and exiting with 1
-    sys.argv[1:] = [f"++{word}" if word.startswith(OPEN_NODES) else word for word in sys.argv[1:]]
+    words = [f"++{word}" if word.startswith(OPEN_NODES) else word for word in sys.argv[1:]]
+    sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants these first
     codes: list[int] = []
 
     def task(tree: DictConfig) -> None:
