@@ -44,6 +44,7 @@ fmt: $(READY) ## Format and mend style
 check: lint type test ## Everything that must pass before a commit
 
 bench: $(READY) ## Run all benchmarks
+	@mkdir -p $(RUN)
 	@for name in rollout update pool; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
 
 tensorboard: $(READY) ## Show the curves of all runs

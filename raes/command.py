@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import TypeVar
 
 from omegaconf import OmegaConf
@@ -20,6 +21,16 @@ def complain(text: str) -> int:
     """Print one message for the user; exit code 2."""
     print(f"raes: {text}", file=sys.stderr, flush=True)
     return 2
+
+
+def check_out(out: str | None) -> None:
+    """Refuse a file that cannot be written, before anything is measured.
+
+    Raises:
+        UserError: its folder does not exist, or it is a folder.
+    """
+    if out is not None and (not Path(out).parent.is_dir() or Path(out).is_dir()):
+        raise UserError(f"out={out}: name a file in a folder that exists")
 
 
 def parse(schema: type[Arguments], words: list[str], command: str, usage: str | None) -> Arguments:

@@ -18,6 +18,7 @@ from raes.algorithms import ALGORITHMS, ESSettings
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
 from raes.search.optimizers import OptimizerSettings
+from raes.storage.files import write_atomically
 from raes.storage.metrics import flatten_config
 from raes.types import SETTINGS, UserError
 
@@ -277,7 +278,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def save(config: Config, path: Path) -> None:
     """Write the resolved configuration as YAML."""
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(config.as_dict())))
+    write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(config.as_dict())).encode())
 
 
 def load(path: Path) -> Config:

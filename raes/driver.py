@@ -21,12 +21,12 @@ from raes.runtime.collector import Collector
 from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
 from raes.search import running_stats
+from raes.search.statistics import summarize
 from raes.storage import tree
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.lock import RunLock
 from raes.storage.metrics import Record
-from raes.storage.statistics import summarize
-from raes.types import Batch, Genomes, RunFailedError, Tasks, UserError
+from raes.types import Batch, Fault, Genomes, RunFailedError, Tasks, UserError
 
 CHECKPOINT_SHARE = 0.02
 """checkpoint.every=auto: writing costs at most this share of the time."""
@@ -56,14 +56,16 @@ def drive(config: Config, workers: int, stop: threading.Event, events: Events, r
     """Search until a limit, the goal, a fault or a stop.
 
     Args:
-        config: prepared by `raes.train.prepare`.
+        config: prepared by `raes.prepare.prepare`.
         workers: size of the pool.
         stop: set by whoever wants the run to end soon; a checkpoint is written.
         events: what happens is told here.
         restarted: whether an earlier driver of the same command died; then go on from its newest checkpoint.
     """
     try:
-        driver = Driver(replace(config, resume="auto") if restarted else config, workers, stop, events)
+        if restarted and (config.resume == "never" or CheckpointStore(Path(str(config.run_dir))).names()):
+            config = replace(config, resume="auto")
+        driver = Driver(config, workers, stop, events)
     except UserError as error:
         return Outcome(2, str(error))
     try:
@@ -90,13 +92,17 @@ class Driver:
         self._executor = make_executor(config, WorkerSpec(spec, config.seed), workers)
         self._store = CheckpointStore(run_dir, config.checkpoint.keep)
         self._progress, self._seconds_before = Progress(), 0.0
+        self._faults_before: dict[str, int] = {}
         if checkpoint is not None:
             check_theta(checkpoint, self._state.theta.size, self._executor.table_fingerprint)
             self._state = tree.restore(self._state, checkpoint.arrays, checkpoint.state["search"])
             self._progress = Progress.from_json(checkpoint.state["progress"])
             self._seconds_before = checkpoint.state["seconds"]
-        self._settled = self._progress  # as of the last finished generation: what a checkpoint must hold
+            self._faults_before = checkpoint.state["faults"]
         self._store.rewind(self._state.generation)
+        if self._store.pointed("best") is None:  # a branch, or its folder is gone: the next best must be kept
+            self._progress = replace(self._progress, best_return=None)
+        self._settled = self._progress  # as of the last finished generation: what a checkpoint must hold
         save(config, run_dir / "config.yaml")
         self._journal = Journal(run_dir, config.as_dict(), self._state.generation, events)
         for text in passed_over:
@@ -105,8 +111,9 @@ class Driver:
             self._note(f"going on from {checkpoint.path}, generation {self._state.generation}")
         self._record: Record = {}
         self._clock = _Clock(0.0)
-        self._saved_generation = -1 if checkpoint is None else self._state.generation
-        self._save_cost, self._saved_at = 0.0, time.perf_counter()
+        self._saved_generation, self._save_cost, self._saved_at = -1, 0.0, time.perf_counter()
+        if checkpoint is not None:
+            self._save()  # a branch has none of its own yet; elsewhere only the pointer is written
 
     def run(self) -> Outcome:
         """The search, from the first generation to the last checkpoint."""
@@ -166,8 +173,9 @@ class Driver:
         if evaluation is not None:
             self._executor.submit(evaluation)
         self._executor.submit(collector.start())
+        clock = _Clock(self._executor.counters.busy_seconds)
         self._write_record()  # of the last generation, and its checkpoint: the workers are busy meanwhile
-        self._clock = _Clock(self._executor.counters.busy_seconds)
+        self._clock = clock
         self._save_if_due()
         if not self._collect(collector):
             return None
@@ -206,6 +214,8 @@ class Driver:
         self._executor.submit(tasks)
         self._clock = _Clock(self._executor.counters.busy_seconds)
         if self._collect(collector):
+            faults = len(self._name_faults(collector))
+            self._progress = replace(self._progress, quarantined=self._progress.quarantined + faults)
             self._record = {"progress/generation": self._state.generation} | self._evaluation_figures(collector)
             self._write_record()
 
@@ -216,13 +226,7 @@ class Driver:
 
     def _account(self, collector: Collector) -> Batch:
         """Count the generation, name its faults, and stop the run where there are too many."""
-        batch, faults = collector.batch(), collector.faults
-        self._executor.counters.results_discarded += collector.surplus
-        for purpose, fault in faults:
-            self._note(
-                f"episode left out with its pair: {Purpose(purpose).name.lower()} (seed={self._config.seed}, "
-                f"generation={self._state.generation}, index={fault.index}): {fault.reason}"
-            )
+        batch, faults = collector.batch(), self._name_faults(collector)
         first_reason = faults[0][1].reason if faults else "unknown"
         if batch is None:
             raise RunFailedError(
@@ -230,10 +234,21 @@ class Driver:
             )
         self._progress = self._progress.with_generation(batch.returns.size, int(batch.lengths.sum()), len(faults))
         self._record = {"progress/generation": self._state.generation} | training_figures(batch)
+        self._record["episode/surplus"] = collector.surplus
         if (reason := self._progress.too_many_faults(self._config.faults.max_share)) is not None:
             raise RunFailedError(f"{reason}; the first reason of the last generation: {first_reason}")
         self._record |= self._evaluation_figures(collector)
         return batch
+
+    def _name_faults(self, collector: Collector) -> list[tuple[int, Fault]]:
+        """Say which episodes have no result."""
+        for purpose, fault in collector.faults:
+            kind = "episode left out with its pair" if purpose == Purpose.TRAINING else "evaluation episode left out"
+            self._note(
+                f"{kind} (seed={self._config.seed}, generation={self._state.generation}, index={fault.index}): "
+                f"{fault.reason}"
+            )
+        return collector.faults
 
     def _evaluation_figures(self, collector: Collector) -> Record:
         """The figures of the evaluation, if there was one; a new best is kept at once."""
@@ -268,9 +283,7 @@ class Driver:
             "speed/generation_seconds": wall,
             "speed/bytes_per_episode": counters.payload_bytes / max(1, counters.episodes),
             "speed/statistics_bytes_per_episode": counters.statistics_bytes / max(1, counters.episodes),
-            "faults/actors_lost": counters.actors_lost,
-            "faults/tasks_reissued": counters.tasks_reissued,
-            "faults/results_discarded": counters.results_discarded,
+            **{f"faults/{name}": count for name, count in self._fault_counts().items()},
             "faults/episodes_quarantined": self._progress.quarantined,
             "pool/actors": actors,
         }
@@ -279,6 +292,12 @@ class Driver:
         record |= {f"speed/{name}_seconds": seconds for name, seconds in clock.phases.items()}
         self._journal.record(record)
         self._record = {}
+
+    def _fault_counts(self) -> dict[str, int]:
+        """System faults since the run's beginning, resumes included."""
+        counters, before = self._executor.counters, self._faults_before
+        names = ("actors_lost", "tasks_reissued", "results_discarded")
+        return {name: before.get(name, 0) + int(getattr(counters, name)) for name in names}
 
     def _seconds(self) -> float:
         return float(self._seconds_before + time.perf_counter() - self._started)
@@ -312,6 +331,7 @@ class Driver:
             # The streak as of the generation; the best of all that was ever evaluated, a stop's evaluation included.
             "progress": asdict(replace(self._settled, best_return=self._progress.best_return)),
             "seconds": self._seconds(),
+            "faults": self._fault_counts(),
         }
         self._store.save(state, arrays, best)
         self._saved_at = time.perf_counter()
@@ -326,7 +346,7 @@ def first_theta(config: Config, spec: EpisodeSpec, fresh: bool = True) -> tuple[
     try:
         theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
         if config.start_from is not None and fresh:
-            return earlier_policy(config.start_from, problem, theta)
+            return earlier_policy(config.start_from, problem, theta, config.algorithm.normalize_observations)
         return theta, running_stats.init(problem.observation_size)
     finally:
         problem.close()

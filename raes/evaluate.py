@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from raes.command import complain, parse
-from raes.config import Config, load
+from raes.command import check_out, complain, parse
+from raes.config import Config, RaySettings, load
 from raes.driver import evaluation_tasks, make_executor
 from raes.problems.episode import EpisodeSpec
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
 from raes.search.running_stats import RunningStats
+from raes.search.statistics import summarize
 from raes.storage.checkpoint import Checkpoint, CheckpointStore
-from raes.storage.statistics import summarize
 from raes.types import RESULT_DTYPE, SETTINGS, RunFailedError, Snapshot, UserError
 
 NO_TABLE = 1
@@ -41,7 +41,7 @@ class Arguments:
         seed: of the episodes; another seed gives other episodes.
         workers: `auto`, or how many.
         runtime: `ray`, `serial`.
-        address: see `ray.address` of the training command.
+        ray: `ray.address`, as of the training command.
         out: a JSON file for the figures.
     """
 
@@ -53,7 +53,7 @@ class Arguments:
     seed: int = 0
     workers: int | Literal["auto"] = "auto"
     runtime: Literal["ray", "serial"] = "ray"
-    address: str = "auto"
+    ray: RaySettings = field(default_factory=RaySettings)
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ def evaluate(arguments: Arguments) -> dict[str, Any]:
         config,
         noise=replace(config.noise, size=NO_TABLE),
         runtime=replace(config.runtime, name=arguments.runtime),
-        ray=replace(config.ray, address=arguments.address),
+        ray=arguments.ray,
         workers=arguments.workers,
     )
     records = _run(config, arguments, policy_snapshot(config, checkpoint))
@@ -147,6 +147,8 @@ def _gather(executor: Executor, arguments: Arguments, snapshot: Snapshot) -> np.
                 open_episodes -= len(results.records)
                 for fault in results.faults:
                     print(f"episode {fault.index} failed: {fault.reason}", file=sys.stderr)
+            print(*executor.notices, sep="\n", end="\n" if executor.notices else "", file=sys.stderr)
+            executor.notices.clear()
     finally:
         executor.close()
     return records
@@ -156,7 +158,10 @@ def main() -> None:
     """The command; exits with 0, or 2 for a user's error."""
     try:
         arguments = parse(Arguments, sys.argv[1:], "raes.evaluate", __doc__)
+        check_out(arguments.out)
         figures = evaluate(arguments)
+        for key, value in figures.items():
+            print(f"{key:20s} {value:.2f}" if isinstance(value, float) else f"{key:20s} {value}")
         if arguments.out is not None:
             Path(arguments.out).write_text(json.dumps(figures, indent=1) + "\n")
     except (UserError, OSError) as error:
@@ -166,8 +171,6 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    for key, value in figures.items():
-        print(f"{key:20s} {value:.2f}" if isinstance(value, float) else f"{key:20s} {value}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from raes.config import FREE_TO_CHANGE, Config
+from raes.config import Config
 from raes.problems.episode import EpisodeSpec, check_start
 from raes.resume import earlier_policy, locate, starting_point
 from raes.rng import Purpose, generator
-from raes.runtime.memory import check_memory
+from raes.runtime.memory import check_memory, check_sizes
 from raes.search.noise import table_size
 from raes.types import UserError
+
+NOT_IN_NAMES = ("run_dir=", "resume=", "generations=", "max_timesteps=", "max_minutes=", "console=", "goal.")
+"""What a multirun's folder is not named after, so that a resume with another limit finds it again."""
 
 
 def prepare(config: Config, overrides: str = "") -> Config:
@@ -26,7 +29,8 @@ def prepare(config: Config, overrides: str = "") -> Config:
     Raises:
         UserError: with the key and the cure.
     """
-    config = replace(config, run_dir=_run_dir(config, overrides))
+    config = _absolute(replace(config, run_dir=_run_dir(config, overrides)))
+    check_sizes(config.algorithm.pairs, config.evaluation.episodes)
     problem = check_start(EpisodeSpec(config.env, config.policy))
     try:
         size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
@@ -43,25 +47,30 @@ def prepare(config: Config, overrides: str = "") -> Config:
         config = replace(config, noise=replace(config.noise, size=size))
         checkpoint, _ = starting_point(config)
         if config.start_from is not None and checkpoint is None:
-            earlier_policy(config.start_from, problem, problem.initial_theta(generator(0, Purpose.INITIAL_THETA)))
+            theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
+            earlier_policy(config.start_from, problem, theta, config.algorithm.normalize_observations)
     finally:
         problem.close()
-    check_memory(4 * size, shared=False)
+    check_memory(4 * size, copies=2 if config.runtime.name == "ray" else 1)
     _check_writable(Path(str(config.run_dir)))
     return config
 
 
 def _run_dir(config: Config, overrides: str) -> str:
     if config.run_dir is not None:
-        ours = [part for part in overrides.split(",") if not part.lstrip("+").startswith((*FREE_TO_CHANGE, "runtime="))]
+        ours = [part for part in overrides.split(",") if not part.lstrip("+").startswith(NOT_IN_NAMES)]
         below = re.sub(r"[^\w.=,+-]", "_", ",".join(ours))
         return str(Path(config.run_dir) / below) if overrides else config.run_dir
     if config.resume == "auto":
         raise UserError("resume=auto needs run_dir=...: name the run to go on with")
     if config.resume != "never":
-        return str(locate(config.resume, "resume").parent.parent)
+        checkpoints = locate(config.resume, "resume").parent
+        if checkpoints.name != "checkpoints":
+            raise UserError(f"resume={config.resume} lies in no run directory; add run_dir=... for what follows")
+        return str(checkpoints.parent)
+    name = re.sub(r"[^\w.-]", "_", config.env.id if config.env.name == "gymnasium" else config.env.name)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    base = Path("runs") / f"{config.env.name}-{config.algorithm.name}-seed{config.seed}-{stamp}"
+    base = Path("runs") / f"{name}-{config.algorithm.name}-seed{config.seed}-{stamp}"
     path, number = base, 1
     while path.exists():
         number += 1
@@ -77,3 +86,13 @@ def _check_writable(run_dir: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"run_dir={run_dir} cannot be written ({error}); name a folder that can") from error
+
+
+def _absolute(config: Config) -> Config:
+    """Paths as the driver must see them, whose own working directory may be another."""
+    return replace(
+        config,
+        run_dir=None if config.run_dir is None else str(Path(config.run_dir).absolute()),
+        resume=config.resume if config.resume in ("never", "auto") else str(Path(config.resume).absolute()),
+        start_from=None if config.start_from is None else str(Path(config.start_from).absolute()),
+    )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from raes.config import Config, differences, load
+from raes.config import Config, differences, from_tree, load
 from raes.policies import MLP, build_head
-from raes.policies.mlp import PolicySettings, grow
+from raes.policies.mlp import grow
 from raes.problems.episode import EpisodeProblem
 from raes.problems.spaces import action_spec
 from raes.search.running_stats import RunningStats
@@ -73,25 +73,30 @@ def _refuse_other(config: Config, stored: dict[str, object], path: Path) -> None
         )
 
 
-def earlier_policy(path: str, problem: EpisodeProblem, theta: Float32) -> tuple[Float32, RunningStats]:
+def earlier_policy(
+    path: str, problem: EpisodeProblem, theta: Float32, normalized: bool
+) -> tuple[Float32, RunningStats]:
     """Parameters and observation statistics of an earlier policy, grown to this one's size.
 
     Args:
         path: a run directory or a checkpoint's folder.
         problem: what the parameters are for.
         theta: float32 (d,), fresh parameters for the units that the earlier policy lacks.
+        normalized: whether observations will be normalised.
 
     Raises:
         UserError: it does not fit.
     """
     checkpoint = read(locate(path, "start_from"))
-    stored = dict(checkpoint.state["config"]["policy"])
-    stored["hidden"] = tuple(stored["hidden"])
-    if isinstance(stored["bins"], list):
-        stored["bins"] = tuple(stored["bins"])
-    settings = PolicySettings(**stored)
+    earlier = from_tree(checkpoint.state["config"])
+    if earlier.algorithm.normalize_observations != normalized:
+        raise UserError(
+            f"start_from={path}: its policy was trained with algorithm.normalize_observations="
+            f"{str(not normalized).lower()} and acts otherwise without; give the same"
+        )
+    settings = earlier.policy
     statistics = checkpoint.arrays["observations/mean"], checkpoint.arrays["observations/m2"]
-    actions = action_spec(problem.env.action_space, checkpoint.state["config"]["env"]["id"])
+    actions = action_spec(problem.env.action_space, earlier.env.id)
     old = MLP(statistics[0].size, build_head(actions, settings.bins), settings)
     if old.num_params != checkpoint.arrays["theta"].size:
         raise UserError(

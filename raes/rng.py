@@ -35,5 +35,6 @@ def generator(seed: int, purpose: Purpose, generation: int = 0, index: int = 0) 
 
 
 def reset_seed(seed: int, purpose: Purpose, generation: int, index: int) -> int:
-    """The seed, in [0, 2**31), that an environment is reset with."""
-    return _key(seed, purpose, generation, index) & 0x7FFF_FFFF
+    """What an environment is reset with: in [0, 2**31), or above for HELD_OUT, which shares none with the others."""
+    offset = 1 << 31 if purpose is Purpose.HELD_OUT else 0
+    return offset + (_key(seed, purpose, generation, index) & 0x7FFF_FFFF)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 
 from raes.command import complain
 from raes.config import Config, conf_dir, explain_hydra, from_tree
 from raes.types import RunFailedError, UserError
 
+STOPPED = 130
+"""The exit code after Ctrl-C or SIGTERM."""
 OPEN_NODES = ("env.kwargs=", "env.kwargs.")
 """Words whose keys are the user's own: Hydra must take them as they come."""
 
@@ -35,11 +38,15 @@ def run_command() -> int:
         job = HydraConfig.get()
         overrides = job.job.override_dirname if "MULTIRUN" in str(job.mode) else ""
         codes.append(_run(tree, overrides))
+        if codes[-1] == STOPPED:
+            raise KeyboardInterrupt  # also of the other jobs of a multirun
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         return complain(explain_hydra(error))
+    except KeyboardInterrupt:
+        return STOPPED
     return max(codes, default=0)
 
 
@@ -73,7 +80,7 @@ def train(config: Config) -> int:
     except (RunFailedError, KeyboardInterrupt) as error:
         console.close()
         print(f"raes: {error or 'interrupted'}", file=sys.stderr)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
+        return STOPPED if isinstance(error, KeyboardInterrupt) else 1
     console.close()
     if outcome.code == 2:
         return complain(outcome.reason)
@@ -82,9 +89,17 @@ def train(config: Config) -> int:
     if outcome.code == 0:
         print(f"  evaluate it       python -m raes.evaluate run_dir={config.run_dir}")
     else:
-        print("  go on with        the same command and resume=auto run_dir=" + str(config.run_dir))
+        print(f"  go on with        {again(config)}")
     print(f"  see the curves    tensorboard --logdir {config.run_dir}/tensorboard", flush=True)
     return outcome.code
+
+
+def again(config: Config) -> str:
+    """The command that goes on with a run: this one, with its run directory."""
+    words = [word.removeprefix("++") for word in sys.argv[1:] if not word.startswith(("run_dir=", "resume="))]
+    if words[:1] == ["-m"] or words[:1] == ["--multirun"]:
+        return f"the same command and resume=auto; this job lies in {config.run_dir}"
+    return " ".join(["python -m raes.train", *map(shlex.quote, words), f"run_dir={config.run_dir}", "resume=auto"])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Evolution Strategies (Salimans, Ho, Chen, Sidor, Sutskever 2017, arXiv 1703.03864, algorithms 1 and 2).
 
 Symbols: theta in R^d, sigma the noise scale, eps_i ~ N(0, I_d) a slice of the shared noise, n pairs, u the shaped
-fitness. Deviations from the reference implementation: ties share their rank, and the episodes that feed the
-observation statistics are chosen by the task's own random number.
+fitness. Deviations from the reference implementation: ties share their rank; the episodes that feed the observation
+statistics are chosen by the task's own random number; an alive bonus can be left out of the fitness, as in ARS.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class ESSettings:
             raise ValueError(f"shaping must be one of {', '.join(SHAPINGS)}, got {self.shaping!r}")
         if not 0 <= self.observation_share <= 1:
             raise ValueError(f"observation_share must lie in [0, 1], got {self.observation_share}")
+        if self.alive_bonus and SHAPINGS[self.shaping].of_signs:
+            raise ValueError(f"alive_bonus={self.alive_bonus}: shaping={self.shaping} reads only signs; set it to 0")
         if self.action_noise < 0:
             raise ValueError(f"action_noise must not be negative, got {self.action_noise}")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
-from raes.bench.report import check_out, print_report, write_report
-from raes.command import complain, parse
+from raes.bench.report import print_report, write_report
+from raes.command import check_out, complain, parse
 from raes.types import RunFailedError, UserError
 
 BENCHES = {

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from raes.types import SETTINGS, UserError
+from raes.types import SETTINGS
 
 Row = dict[str, Any]
 PACKAGES = ("numpy", "scipy", "ray", "gymnasium", "mujoco", "raes")
@@ -88,16 +88,6 @@ def machine() -> Row:
 def versions() -> dict[str, str]:
     """Python's and the packages' versions."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
-def check_out(out: str | None) -> None:
-    """Refuse a file that cannot be written, before anything is measured.
-
-    Raises:
-        UserError: its folder does not exist, or it is a folder.
-    """
-    if out is not None and (not Path(out).parent.is_dir() or Path(out).is_dir()):
-        raise UserError(f"out={out}: name a file in a folder that exists")
 
 
 def print_report(report: Report) -> None:

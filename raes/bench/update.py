@@ -143,7 +143,7 @@ def run(arguments: Arguments) -> Report:
     """All rows."""
     size = max(noise.table_size(num_params) for num_params, _ in arguments.cases)
     stacked = max(num_params * pairs for num_params, pairs in arguments.cases)
-    check_memory(4 * (size + stacked), shared=False)
+    check_memory(4 * (size + stacked), copies=1)
     with threadpool_limits(1):
         filled: list[Float32] = []
         fill_seconds = seconds_of(lambda: filled.append(noise.make_table(size)), cpu_clock)

@@ -149,13 +149,14 @@ def grow(old: MLP, old_theta: Float32, new: MLP, new_theta: Float32) -> Float32:
     Raises:
         UserError: the new network is not at least as large in every layer.
     """
-    fits = len(old.shapes) == len(new.shapes) and old._bias == new._bias
+    fits = len(old.shapes) == len(new.shapes) and old._bias == new._bias and old._activate is new._activate
     ends = [layer[-1] for layer in (old.shapes, new.shapes)]
     fits = fits and old.shapes[0][1] == new.shapes[0][1] and ends[0][0] == ends[1][0]
     if not fits or any(a[0] > b[0] or a[1] > b[1] for a, b in zip(old.shapes, new.shapes, strict=True)):
         raise UserError(
-            f"policy.start_from: a policy with layers {old.shapes} does not fit into one with layers {new.shapes}; "
-            "choose policy.hidden with as many layers, each at least as large, and the same environment and bins"
+            f"start_from: a policy with layers {old.shapes} does not fit into one with layers {new.shapes}; "
+            "choose policy.hidden with as many layers, each at least as large, and the same environment, bins, bias "
+            "and nonlinearity"
         )
     theta = new_theta.copy()
     bias = old._bias

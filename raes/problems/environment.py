@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,7 +64,10 @@ def make_environment(settings: EnvSettings) -> gymnasium.Env[Any, Any]:
 
 def _hush_mujoco(env_id: str) -> None:
     """Keep MuJoCo from writing MUJOCO_LOG.TXT into the user's folder for what its own models use; log the rest."""
-    spec = gymnasium.envs.registration.registry.get(env_id)
+    module, colon, name = env_id.rpartition(":")
+    if colon:
+        importlib.import_module(module)
+    spec = gymnasium.envs.registration.registry.get(name)
     if spec is None or "mujoco" not in str(spec.entry_point):
         return
     import mujoco

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ class EpisodeProblem:
         self.num_params = self.policy.num_params
         self._moments = EpisodeMoments(self.observation_size)
         self._action_noise, self._max_steps = 0.0, math.inf
-        self._fresh = True
+        self._stale = False
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """The policy's initial parameters, float32 (d,)."""
@@ -66,10 +67,12 @@ class EpisodeProblem:
             with np.errstate(over="ignore", invalid="ignore"):  # BLAS raises them for lanes it does not use
                 outcome = self._rollout(episode)
         except Exception as error:
-            self._rebuild()
-            raise EpisodeError(f"{type(error).__name__}: {error}") from error
+            self._stale = True
+            raise (
+                error if isinstance(error, EpisodeError) else EpisodeError(f"{type(error).__name__}: {error}")
+            ) from error
         if not math.isfinite(outcome.total):
-            self._rebuild()
+            self._stale = True
             raise EpisodeError(f"the return is {outcome.total}")
         return outcome
 
@@ -78,14 +81,16 @@ class EpisodeProblem:
         self.env.close()
 
     def _rebuild(self) -> None:
-        """A fresh environment: the old one may be in any state."""
-        self.close()
+        """A fresh environment: the old one may be in any state, and may fail to close."""
+        with suppress(Exception):
+            self.close()
         self.env = make_environment(self._settings)
+        self._stale = False
 
     def _rollout(self, episode: Episode) -> Outcome:
-        if self._settings.rebuild and not self._fresh:
+        if self._stale:
             self._rebuild()
-        self._fresh = False
+        self._stale = self._settings.rebuild
         env_step, outputs, head, flatten = self.env.step, self.policy.outputs, self.policy.head, self._flatten
         limit = self._max_steps if episode.training else math.inf
         noise = None
@@ -95,6 +100,7 @@ class EpisodeProblem:
         if moments is not None:
             moments.clear()
         total, sign_total, length, ended = 0.0, 0, 0, False
+        finite = 0.0  # becomes and stays NaN after an observation that is
         observation, _ = self.env.reset(seed=episode.reset_seed)
         while not ended and length < limit:
             if flatten is not None:
@@ -102,6 +108,7 @@ class EpisodeProblem:
             if moments is not None:
                 moments.add(observation)
             output = outputs(observation)
+            finite += output[0] * 0.0
             if noise is not None:
                 output += noise.next()
             observation, reward, terminated, truncated, _ = env_step(head(output))
@@ -110,6 +117,8 @@ class EpisodeProblem:
             total += reward
             sign_total += (reward > 0.0) - (reward < 0.0)
             ended = terminated or truncated
+        if not math.isfinite(finite):
+            raise EpisodeError("an observation or an action is not finite")
         last = flatten(observation) if flatten is not None else observation
         if not np.isfinite(last).all():
             raise EpisodeError(f"the observation after timestep {length} is not finite")
@@ -158,7 +167,8 @@ def check_start(spec: EpisodeSpec) -> EpisodeProblem:
             )
     try:
         problem.env.action_space.seed(0)
-        problem.env.step(problem.env.action_space.sample())
+        _, reward, _, _, _ = problem.env.step(problem.env.action_space.sample())
+        float(reward)
     except Exception as error:
         raise UserError(
             f"env.id={spec.env.id} cannot be stepped: {type(error).__name__}: {error}; "

@@ -82,11 +82,6 @@ class Collector:
             return False
         return self._prefix() is not None or not self._valid().any()
 
-    @property
-    def answered(self) -> int:
-        """Training episodes answered so far."""
-        return int(self._answered.sum())
-
     def batch(self) -> Batch | None:
         """The generation's whole pairs, in index order; None if there is none."""
         prefix = self._prefix() or 0

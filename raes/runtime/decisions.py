@@ -33,6 +33,6 @@ def blocks_to_hold(queued: int, workers: int) -> int:
     return IN_FLIGHT if queued > workers else 1
 
 
-def give_up_starting(starts_lost: int) -> bool:
-    """Whether actors die so early and so often that starting more is useless."""
-    return starts_lost >= MAX_STARTS_LOST
+def give_up_starting(starts_lost: int, ready: int) -> bool:
+    """Whether actors die so early and so often that starting more is useless; never while some are ready."""
+    return starts_lost >= MAX_STARTS_LOST and not ready

@@ -1,9 +1,10 @@
-"""Whether the noise table fits, before anything is started."""
+"""Whether the noise table and the pool fit, before anything is started."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import psutil
 
@@ -11,29 +12,87 @@ from raes.types import UserError
 
 STORE_MARGIN = 1 << 28
 """Object store beside the noise table, in bytes: snapshots and results."""
+WORKER_BYTES = 150 << 20
+"""Memory of a rollout actor of its own: Python, Ray and a small environment."""
+CGROUP = Path("/sys/fs/cgroup")
 
 
-def check_memory(table_bytes: int, shared: bool) -> None:
+def free_memory() -> int:
+    """Bytes that may still be used, a container's limit included."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return free if limit == "max" else min(free, int(limit) - int(used))
+    except (OSError, ValueError):
+        return free
+
+
+def check_memory(table_bytes: int, copies: int) -> None:
     """Refuse a noise table that this machine cannot hold.
 
     Args:
         table_bytes: the table's size.
-        shared: whether it lies in shared memory, as in an embedded Ray.
+        copies: how many there are at once: 2 while it is copied into Ray's object store.
 
     Raises:
         UserError: with the sizes and the keys to change.
     """
-    free = psutil.virtual_memory().available
-    cure = "choose a smaller policy (policy.hidden) or set noise.size to fewer floats"
-    if table_bytes > 0.8 * free:
+    free = free_memory()
+    if copies * table_bytes > 0.8 * free:
         raise UserError(
-            f"the noise table needs {table_bytes / 2**30:.1f} GiB (noise.size={table_bytes // 4} floats) and this "
-            f"machine has {free / 2**30:.1f} GiB of free memory; {cure}"
+            f"{_table(table_bytes)} and this machine has {free / 2**30:.1f} GiB of free memory"
+            f"{', which must hold it twice for a moment' if copies > 1 else ''}; {_CURE}"
         )
-    if shared and os.path.isdir("/dev/shm"):
-        free = shutil.disk_usage("/dev/shm").free
-        if table_bytes + STORE_MARGIN > free:
+
+
+def check_shared_memory(table_bytes: int) -> None:
+    """Refuse a noise table that /dev/shm cannot hold, where an embedded Ray keeps it.
+
+    Raises:
+        UserError: with the sizes and the keys to change.
+    """
+    if not os.path.isdir("/dev/shm"):
+        return
+    free = shutil.disk_usage("/dev/shm").free
+    if table_bytes + STORE_MARGIN > free:
+        raise UserError(
+            f"{_table(table_bytes)} and /dev/shm has {free / 2**30:.1f} GiB free; {_CURE}, enlarge /dev/shm, or use "
+            "runtime=serial"
+        )
+
+
+def check_workers(workers: int) -> None:
+    """Refuse more actors than an embedded Ray can hold on this machine.
+
+    Raises:
+        UserError: with the number and the memory.
+    """
+    free = free_memory()
+    if workers * WORKER_BYTES > free:
+        raise UserError(
+            f"workers={workers} need about {workers * WORKER_BYTES / 2**30:.0f} GiB and this machine has "
+            f"{free / 2**30:.1f} GiB of free memory; use workers=auto or a smaller number"
+        )
+
+
+def check_sizes(pairs: int, evaluation_episodes: int) -> None:
+    """Refuse generations whose bookkeeping alone does not fit.
+
+    Raises:
+        UserError: with the key, the number and the memory.
+    """
+    free = free_memory()
+    for key, episodes in (("algorithm.pairs", 2 * pairs), ("evaluation.episodes", evaluation_episodes)):
+        if 256 * episodes > free:
+            number = pairs if key == "algorithm.pairs" else episodes
             raise UserError(
-                f"the noise table needs {table_bytes / 2**30:.1f} GiB (noise.size={table_bytes // 4} floats) and "
-                f"/dev/shm has {free / 2**30:.1f} GiB free; {cure}, enlarge /dev/shm, or use runtime=serial"
+                f"{key}={number}: the results of {episodes} episodes do not fit into the {free / 2**30:.1f} GiB of "
+                "free memory; choose a smaller number"
             )
+
+
+_CURE = "choose a smaller policy (policy.hidden) or set noise.size to fewer floats"
+
+
+def _table(table_bytes: int) -> str:
+    return f"the noise table needs {table_bytes / 2**30:.1f} GiB (noise.size={table_bytes // 4} floats)"

@@ -62,8 +62,8 @@ class RayPool:
 
     @property
     def workers(self) -> int:
-        """Actors that have started and have not died."""
-        return sum(slot.ready for slot in self._slots.values())
+        """Actors that have not died."""
+        return len(self._slots)
 
     def publish(self, snapshot: Snapshot) -> None:
         """Put the snapshot into the object store, once for all actors."""
@@ -182,7 +182,8 @@ class RayPool:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if not slot.ready:
             self._starts_lost += 1
-            if decisions.give_up_starting(self._starts_lost):
+            ready = sum(other.ready for other in self._slots.values())
+            if decisions.give_up_starting(self._starts_lost, ready):
                 raise RunFailedError(
                     f"{self._starts_lost} rollout actors in a row died before they were ready; the last: {cause}"
                 ) from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import ray
 from ray._private.utils import read_ray_address
 
-from raes.runtime.memory import STORE_MARGIN, check_memory
+from raes.runtime.memory import STORE_MARGIN, check_shared_memory, check_workers
 from raes.types import UserError
 
 CONNECT_SECONDS = 3.0
@@ -24,12 +24,10 @@ class Session:
     Attributes:
         text: the first line for the user: which Ray this is.
         cpus: CPUs that Ray has in all.
-        embedded: whether it ends with this process.
     """
 
     text: str
     cpus: int
-    embedded: bool
 
 
 def connect(address: str, workers: int | None, table_bytes: int) -> Session:
@@ -38,7 +36,7 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
     Args:
         address: `auto`: RAY_ADDRESS, else a live cluster that this machine belongs to, else embedded; `local`:
             embedded; anything else: that address.
-        workers: how many CPUs an embedded Ray must offer; None for the machine's.
+        workers: how many CPUs an embedded Ray offers; None for what Ray finds.
         table_bytes: what the object store must hold beside results.
 
     Raises:
@@ -52,6 +50,11 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
     if given in ("", "auto"):
         found = _live_cluster()
         return _embed(workers, table_bytes) if found is None else _join(found, table_bytes)
+    if given.startswith("ray://"):
+        raise UserError(
+            f"{key}={given}: a Ray client has no place for run_dir; run the command on a node of the cluster, or "
+            "use `ray job submit`"
+        )
     cure = "start one there with `ray start --head`, or use ray.address=local"
     if not _answers(given):
         raise UserError(f"{key}={given}: nothing answers there; {cure}")
@@ -71,7 +74,7 @@ def _live_cluster() -> str | None:
 
 def _answers(address: str) -> bool:
     """Whether something listens at host:port; Ray itself tries for minutes before it says no."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal():
         return True  # a name that only Ray can resolve
     try:
@@ -92,21 +95,25 @@ def _join(address: str, table_bytes: int) -> Session:
             f"{store / 2**30:.1f} GiB in all; start Ray with a larger --object-store-memory or reduce policy.hidden"
         )
     cpus = int(resources.get("CPU", 0))
+    if not cpus:
+        ray.shutdown()
+        raise UserError(f"the Ray cluster at {address} has no CPUs to run episodes on; add a node that has")
     nodes = len([node for node in ray.nodes() if node["Alive"]])
-    return Session(f"Ray cluster at {address}: {nodes} nodes, {cpus} CPUs", cpus, embedded=False)
+    return Session(f"Ray cluster at {address}: {nodes} nodes, {cpus} CPUs", cpus)
 
 
 def _embed(workers: int | None, table_bytes: int) -> Session:
-    check_memory(table_bytes, shared=True)
-    cpus = max(workers or 0, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    check_shared_memory(table_bytes)
+    check_workers(workers or 1)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
     ray.init(
         address="local",
-        num_cpus=cpus,
+        num_cpus=workers,
         num_gpus=0,
         object_store_memory=table_bytes + STORE_MARGIN,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    return Session(f"embedded Ray: this machine, {cpus} CPUs", cpus, embedded=True)
+    cpus = int(ray.cluster_resources()["CPU"])
+    return Session(f"embedded Ray: this machine, {cpus} CPUs", cpus)

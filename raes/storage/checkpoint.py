@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from raes.storage.files import remove_folder, sync_folder, write_atomically, write_durably
 from raes.storage.tree import Arrays
 from raes.types import UserError
 
@@ -99,11 +99,11 @@ class CheckpointStore:
         temporary = self.folder / f".writing_{target.name}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        _write_durably(temporary / "arrays.npz", content)
-        _write_durably(temporary / "state.json", json.dumps(checksum | state, indent=1).encode())
-        _sync_folder(temporary)
+        write_durably(temporary / "arrays.npz", content)
+        write_durably(temporary / "state.json", json.dumps(checksum | state, indent=1).encode())
+        sync_folder(temporary)
         temporary.rename(target)
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def names(self) -> list[str]:
         """The folders of finished checkpoints, oldest first."""
@@ -148,11 +148,11 @@ class CheckpointStore:
             return None
 
     def rewind(self, generation: int) -> None:
-        """Remove the checkpoints after a generation: the run goes on from there another time."""
-        for name in self.names():
-            if int(name.removeprefix("gen_")) > generation:
-                shutil.rmtree(self.folder / name)
-        left = self.names()
+        """Remove the checkpoints after a generation: the run goes on from there another time.
+
+        The pointers move first, and the newest go first, so that a kill in between leaves a run to go on with.
+        """
+        left = [name for name in self.names() if int(name.removeprefix("gen_")) <= generation]
         for which in ("latest", "best"):
             pointed = self.pointed(which)
             if pointed is None or pointed in left:
@@ -161,30 +161,17 @@ class CheckpointStore:
                 self._point(which, left[-1])
             else:
                 (self.folder / which).unlink()
+        for name in reversed(self.names()):
+            if name not in left:
+                remove_folder(self.folder / name)
+        for leftover in self.folder.glob(".*ing_gen_*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def _point(self, which: str, name: str) -> None:
-        temporary = self.folder / f".writing_{which}"
-        _write_durably(temporary, f"{name}\n".encode())
-        temporary.rename(self.folder / which)
-        _sync_folder(self.folder)
+        write_atomically(self.folder / which, f"{name}\n".encode())
 
     def _prune(self) -> None:
         kept = set(self.names()[-self._keep :]) | {self.pointed("latest"), self.pointed("best")}
         for name in self.names():
             if name not in kept:
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                remove_folder(self.folder / name)

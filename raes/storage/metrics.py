@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raes.storage.files import write_atomically
+
 Record = dict[str, float]
 
 FLUSH_SECONDS = 10.0
@@ -105,9 +107,7 @@ def read_records(path: Path) -> list[Record]:
 
 def _cut_records(path: Path, next_generation: int) -> None:
     records = [record for record in read_records(path) if record["progress/generation"] < next_generation]
-    temporary = path.with_suffix(".writing")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in records))
-    temporary.rename(path)
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
 def _cut_events(folder: Path, next_generation: int) -> None:
@@ -123,7 +123,7 @@ def _cut_events(folder: Path, next_generation: int) -> None:
     from tensorboardX.record_writer import RecordWriter
 
     for path in files:
-        temporary = path.with_name(f"writing.{path.name}")
+        temporary = path.with_name(".writing")  # a name that TensorBoard does not read
         writer = RecordWriter(str(temporary))
         for raw in RawEventFileLoader(str(path)).Load():
             if Event.FromString(raw).step < next_generation:

@@ -31,7 +31,7 @@ def test_the_same_numbers_serial_and_with_two_workers(module_commands: Commands)
     assert serial["episodes"] == 9
     assert serial["return_min"] < serial["return_mean"] < serial["return_max"]
     assert serial["return_ci_low"] < serial["return_mean"] < serial["return_ci_high"]
-    assert evaluate(module_commands, *words, "address=local", "workers=2") == serial
+    assert evaluate(module_commands, *words, "ray.address=local", "workers=2") == serial
     other = evaluate(module_commands, *words, "runtime=serial", "seed=1")
     assert other["return_mean"] != serial["return_mean"]
 

@@ -51,4 +51,8 @@ def test_a_second_block_waits_at_an_actor_only_while_more_is_queued_than_there_a
 
 
 def test_starting_is_given_up_after_three_losses_in_a_row() -> None:
-    assert [give_up_starting(lost) for lost in range(5)] == [False, False, False, True, True]
+    assert [give_up_starting(lost, ready=0) for lost in range(5)] == [False, False, False, True, True]
+
+
+def test_starting_is_never_given_up_while_an_actor_is_ready() -> None:
+    assert not any(give_up_starting(lost, ready=1) for lost in range(100))

@@ -37,10 +37,15 @@ def test_seed_zero_is_a_seed_like_any_other() -> None:
 
 
 def test_reset_seeds_are_what_an_environment_takes() -> None:
-    seeds = [reset_seed(*key) for key in KEYS]
+    seeds = [reset_seed(*key) for key in KEYS if key[1] != Purpose.HELD_OUT]
     assert all(type(seed) is int and 0 <= seed < 2**31 for seed in seeds)
     assert min(seeds) < 2**28
     assert max(seeds) > 2**30
+
+
+def test_held_out_seeds_are_shared_with_no_other_purpose() -> None:
+    seeds = [reset_seed(seed, Purpose.HELD_OUT, 0, index) for seed in range(3) for index in range(100)]
+    assert all(2**31 <= seed < 2**32 for seed in seeds)
 
 
 def test_the_numbers_of_the_purposes_never_change() -> None:

@@ -10,20 +10,48 @@ from pathlib import Path
 import pytest
 
 from raes.runtime import session
-from raes.runtime.memory import check_memory
+from raes.runtime.memory import check_memory, check_shared_memory, check_sizes, check_workers
 from raes.storage.lock import RunLock
 from raes.types import UserError
 
 
 def test_a_table_larger_than_memory_is_refused_with_both_sizes() -> None:
     with pytest.raises(UserError, match=r"needs 4096\.0 GiB .*noise\.size=.* free memory; choose a smaller policy"):
-        check_memory(2**42, shared=False)
+        check_memory(2**42, copies=1)
 
 
 def test_a_table_larger_than_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2**26})())
     with pytest.raises(UserError, match=r"/dev/shm has 0\.1 GiB free"):
-        check_memory(2**26, shared=True)
+        check_shared_memory(2**26)
+
+
+def test_a_table_that_fits_once_but_not_twice_is_refused_where_it_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raes.runtime.memory.free_memory", lambda: 2**30)
+    check_memory(2**29, copies=1)
+    with pytest.raises(UserError, match="hold it twice"):
+        check_memory(2**29, copies=2)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "episodes", "key"),
+    [(10**12, 10, r"algorithm\.pairs=10{12}:"), (10, 10**12, r"evaluation\.episodes=10{12}:")],
+)
+def test_sizes_that_fit_no_machine_are_refused(pairs: int, episodes: int, key: str) -> None:
+    check_sizes(10, 10)
+    with pytest.raises(UserError, match=key):
+        check_sizes(pairs, episodes)
+
+
+def test_more_actors_than_memory_are_refused() -> None:
+    check_workers(2)
+    with pytest.raises(UserError, match=r"workers=1000000 need about"):
+        check_workers(10**6)
+
+
+def test_a_ray_client_address_is_refused_with_the_cure() -> None:
+    with pytest.raises(UserError, match=r"ray\.address=ray://head:10001: .* run the command on a node"):
+        session.connect("ray://head:10001", None, 4)
 
 
 def test_a_stale_address_file_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
