@@ -17,6 +17,12 @@ from raes.types import UserError
 Arguments = TypeVar("Arguments")
 
 
+def shown(path: str | None) -> str:
+    """A path as one would type it here: relative where it lies below the working directory."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if path and Path(path).is_relative_to(here) else str(path)
+
+
 def complain(text: str) -> int:
     """Print one message for the user; exit code 2."""
     print(f"raes: {text}", file=sys.stderr, flush=True)

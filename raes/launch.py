@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from raes.command import shown
 from raes.config import Config
 from raes.driver import Outcome, drive
 from raes.journal import Event, Events
@@ -129,7 +130,7 @@ def headline(config: Config) -> str:
     """What is trained, after the line that says where."""
     return (
         f"{config.env.name}: {config.algorithm.name}, {config.algorithm.pairs} pairs a generation, seed {config.seed}, "
-        f"run_dir={config.run_dir}"
+        f"run_dir={shown(config.run_dir)}"
     )
 
 

@@ -29,7 +29,9 @@ def prepare(config: Config, overrides: str = "") -> Config:
     Raises:
         UserError: with the key and the cure.
     """
-    config = _absolute(replace(config, run_dir=_run_dir(config, overrides)))
+    config = replace(config, run_dir=_run_dir(config, overrides))
+    if config.start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
+        config = replace(config, start_from=str(Path(config.start_from).absolute()))
     check_sizes(config.algorithm.pairs, config.evaluation.episodes)
     problem = check_start(EpisodeSpec(config.env, config.policy))
     try:
@@ -53,7 +55,7 @@ def prepare(config: Config, overrides: str = "") -> Config:
         problem.close()
     check_memory(4 * size, copies=2 if config.runtime.name == "ray" else 1)
     _check_writable(Path(str(config.run_dir)))
-    return config
+    return _absolute(config)
 
 
 def _run_dir(config: Config, overrides: str) -> str:
@@ -94,5 +96,4 @@ def _absolute(config: Config) -> Config:
         config,
         run_dir=None if config.run_dir is None else str(Path(config.run_dir).absolute()),
         resume=config.resume if config.resume in ("never", "auto") else str(Path(config.resume).absolute()),
-        start_from=None if config.start_from is None else str(Path(config.start_from).absolute()),
     )

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 
-from raes.command import complain
+from raes.command import complain, shown
 from raes.config import Config, conf_dir, explain_hydra, from_tree
 from raes.types import RunFailedError, UserError
 
@@ -84,13 +84,14 @@ def train(config: Config) -> int:
     console.close()
     if outcome.code == 2:
         return complain(outcome.reason)
+    run_dir = shown(config.run_dir)
     print(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}", flush=True)
-    print(f"  the run lies in   {config.run_dir}")
+    print(f"  the run lies in   {run_dir}")
     if outcome.code == 0:
-        print(f"  evaluate it       python -m raes.evaluate run_dir={config.run_dir}")
+        print(f"  evaluate it       python -m raes.evaluate run_dir={run_dir}")
     else:
         print(f"  go on with        {again(config)}")
-    print(f"  see the curves    tensorboard --logdir {config.run_dir}/tensorboard", flush=True)
+    print(f"  see the curves    tensorboard --logdir {run_dir}/tensorboard", flush=True)
     return outcome.code
 
 
@@ -98,8 +99,10 @@ def again(config: Config) -> str:
     """The command that goes on with a run: this one, with its run directory."""
     words = [word.removeprefix("++") for word in sys.argv[1:] if not word.startswith(("run_dir=", "resume="))]
     if words[:1] == ["-m"] or words[:1] == ["--multirun"]:
-        return f"the same command and resume=auto; this job lies in {config.run_dir}"
-    return " ".join(["python -m raes.train", *map(shlex.quote, words), f"run_dir={config.run_dir}", "resume=auto"])
+        return f"the same command and resume=auto; this job lies in {shown(config.run_dir)}"
+    return " ".join(
+        ["python -m raes.train", *map(shlex.quote, words), f"run_dir={shown(config.run_dir)}", "resume=auto"]
+    )
 
 
 if __name__ == "__main__":
