@@ -30,8 +30,9 @@ def prepare(config: Config, overrides: str = "") -> Config:
         UserError: with the key and the cure.
     """
     config = replace(config, run_dir=_run_dir(config, overrides))
-    if config.start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
-        config = replace(config, start_from=str(Path(config.start_from).absolute()))
+    start_from = config.start_from
+    if start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
+        config = replace(config, start_from=str(Path(start_from).absolute()))
     check_sizes(config.algorithm.pairs, config.evaluation.episodes)
     problem = check_start(EpisodeSpec(config.env, config.policy))
     try:
@@ -48,9 +49,9 @@ def prepare(config: Config, overrides: str = "") -> Config:
             )
         config = replace(config, noise=replace(config.noise, size=size))
         checkpoint, _ = starting_point(config)
-        if config.start_from is not None and checkpoint is None:
+        if start_from is not None and checkpoint is None:
             theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
-            earlier_policy(config.start_from, problem, theta, config.algorithm.normalize_observations)
+            earlier_policy(start_from, problem, theta, config.algorithm.normalize_observations)
     finally:
         problem.close()
     check_memory(4 * size, copies=2 if config.runtime.name == "ray" else 1)

@@ -242,7 +242,8 @@ def test_an_evaluation_episode_fails(commands: Commands) -> None:
     seed = str(reset_seed(0, Purpose.EVALUATION, 0, 1))
     words = (*LINE, "runtime=serial", "generations=2", "evaluation.every=1", "evaluation.episodes=3")
     command = commands.run(*words, BAD="raise", BAD_SEEDS=seed)
-    assert "evaluation (seed=0, generation=0, index=1): RuntimeError: the joint came off" in command.out
+    said = "evaluation episode left out (seed=0, generation=0, index=1): RuntimeError: the joint came off"
+    assert said in command.out
     assert [record["eval/episodes"] for record in records_of(commands.cwd / "run")] == [2, 2, 2]
 
 
