@@ -128,9 +128,10 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
 
 def headline(config: Config) -> str:
     """What is trained, after the line that says where."""
+    limits = (config.generations, config.max_timesteps, config.max_minutes, config.goal.return_mean)
     return (
         f"{config.env.name}: {config.algorithm.name}, {config.algorithm.pairs} pairs a generation, seed {config.seed}, "
-        f"run_dir={shown(config.run_dir)}"
+        f"run_dir={shown(config.run_dir)}{', until Ctrl-C' if not any(limits) else ''}"
     )
 
 
