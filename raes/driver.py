@@ -24,6 +24,7 @@ from raes.search import running_stats
 from raes.search.statistics import summarize
 from raes.storage import tree
 from raes.storage.checkpoint import CheckpointStore
+from raes.storage.faults import report
 from raes.storage.lock import RunLock
 from raes.storage.metrics import Record
 from raes.types import Batch, Fault, Genomes, RunFailedError, Tasks, UserError
@@ -241,13 +242,10 @@ class Driver:
         return batch
 
     def _name_faults(self, collector: Collector) -> list[tuple[int, Fault]]:
-        """Say which episodes have no result."""
-        for purpose, fault in collector.faults:
-            kind = "episode left out with its pair" if purpose == Purpose.TRAINING else "evaluation episode left out"
-            self._note(
-                f"{kind} (seed={self._config.seed}, generation={self._state.generation}, index={fault.index}): "
-                f"{fault.reason}"
-            )
+        """Keep the episodes that have no result, and say which they are."""
+        run_dir, snapshot = Path(str(self._config.run_dir)), self._algorithm.snapshot(self._state)
+        for text in report(run_dir, self._config.seed, snapshot, collector.failed_tasks()):
+            self._note(text)
         return collector.faults
 
     def _evaluation_figures(self, collector: Collector) -> Record:

@@ -154,6 +154,23 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class FailedTasks:
+    """Tasks that have no result, with what it takes to run them again.
+
+    Attributes:
+        tasks: k of them.
+        reasons: one for each, in words.
+    """
+
+    tasks: Tasks
+    reasons: tuple[str, ...]
+
+    def take(self, which: Int64) -> FailedTasks:
+        """The given tasks, in the given order."""
+        return FailedTasks(self.tasks.take(which), tuple(self.reasons[row] for row in which.tolist()))
+
+
+@dataclass(frozen=True)
 class Results:
     """Finished episodes of one purpose and generation, in any order.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raes.rng import Purpose
-from raes.types import RESULT_DTYPE, Batch, Fault, Genomes, Moments, Results, Tasks
+from raes.types import RESULT_DTYPE, Batch, FailedTasks, Fault, Genomes, Moments, Results, Tasks
 
 
 class Collector:
@@ -46,6 +46,7 @@ class Collector:
         self._answered = np.zeros(0, dtype=bool)
         self._moments: list[Moments] = []
         self._reasons: dict[tuple[int, int], str] = {}
+        self._evaluation_asked = [] if evaluation is None else [evaluation]
         self._evaluation_open = 0 if evaluation is None else len(evaluation)
         self.evaluation = np.zeros(self._evaluation_open, dtype=RESULT_DTYPE)
 
@@ -114,6 +115,17 @@ class Collector:
             for (purpose, index), reason in sorted(self._reasons.items())
             if purpose == Purpose.EVALUATION or index < end
         ]
+
+    def failed_tasks(self) -> list[FailedTasks]:
+        """The tasks of `faults`, in their order, in one block or more."""
+        reasons = {(purpose, fault.index): fault.reason for purpose, fault in self.faults}
+        blocks = []
+        for tasks in self._asked + self._evaluation_asked:
+            keys = [(tasks.purpose, index) for index in tasks.index.tolist()]
+            rows = [row for row, key in enumerate(keys) if key in reasons]
+            if rows:
+                blocks.append(FailedTasks(tasks.take(np.array(rows)), tuple(reasons[keys[row]] for row in rows)))
+        return blocks
 
     def _extend(self, count: int) -> Tasks:
         assert self._ask is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ class Line(gymnasium.Env[Any, Any]):
     """Ten steps; the reward is the action's closeness to the first observed number, and observations lie around OFFSET.
 
     Variables: SEEDS, a file to which reset seeds are added; BAD_SEEDS, a list of seeds, or `all`, at which BAD happens:
-    `raise`, `nan_reward`, `nan_observation` or `die`; ACTORS_CANNOT: `raise` or `die`, in the constructor of rollout
-    actors only; STEP_SECONDS, what a step takes.
+    `raise`, `nan_reward`, `nan_observation`, `die`, `segfault`, `exit`, `hang` or `hang_in_child`; ACTORS_CANNOT:
+    `raise` or `die`, in the constructor of rollout actors only; STEP_SECONDS, what a step takes.
     """
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
@@ -80,6 +81,14 @@ class Line(gymnasium.Env[Any, Any]):
         bad = os.environ["BAD"] if self._bad and self._time == 5 else ""
         if bad == "raise":
             raise RuntimeError("the joint came off")
+        if bad == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if bad == "exit":
+            os._exit(7)
+        while bad == "hang":
+            time.sleep(1)
+        if bad == "hang_in_child":
+            subprocess.run(["sleep", "1000"], check=True)
         reward = float("nan") if bad == "nan_reward" else 1.0 - abs(float(action[0]) - self._wanted)
         return self._observe(), reward, False, self._time == 10 or bad == "nan_observation", {}
 

@@ -198,3 +198,43 @@ def test_an_evaluation_runs_along_in_index_order_and_apart(training: bool) -> No
     assert collector.evaluation["index"].tolist() == list(range(7))
     assert collector.evaluation["fault"].tolist() == [False, True] + [False] * 5
     assert (Purpose.EVALUATION, Fault(1, "broken 1")) in collector.faults
+
+
+def same_tasks(tasks: Tasks, expected: Tasks) -> bool:
+    return [value.tolist() for value in _columns(tasks)] == [value.tolist() for value in _columns(expected)] and (
+        (tasks.purpose, tasks.generation) == (expected.purpose, expected.generation)
+    )
+
+
+def _columns(tasks: Tasks) -> tuple[np.ndarray, ...]:
+    return tasks.index, tasks.reset, tasks.observe, tasks.genomes.noise_index, tasks.genomes.scale
+
+
+def test_the_failed_tasks_are_those_that_were_asked_for() -> None:
+    """Of the first tasks, of an extension and of the evaluation; not of the surplus, nor the good half of a pair."""
+    evaluation = evaluation_tasks(Purpose.EVALUATION, 0, 4)
+    broken = [1, 7, 1_000]
+    collector = gather(new(2, timesteps=60, evaluation=evaluation), random.Random(3), broken, also=evaluation)
+    blocks = collector.failed_tasks()
+    assert [block.tasks.index.tolist() for block in blocks] == [[1], [7], [1]]
+    everything = ask(0, 10)
+    for block, source in zip(blocks, (everything, everything, evaluation), strict=True):
+        assert same_tasks(block.tasks, source.take(block.tasks.index))
+    told = [
+        (block.tasks.purpose, Fault(index, reason))
+        for block in blocks
+        for index, reason in zip(block.tasks.index.tolist(), block.reasons, strict=True)
+    ]
+    assert told == collector.faults
+
+
+def test_a_failed_task_behind_the_prefix_is_none_of_the_generations() -> None:
+    collector = new(2, timesteps=10, expected_length=0.5)
+    collector.add(play(collector.start(), broken=[1, 19]))
+    [block] = collector.failed_tasks()
+    assert block.tasks.index.tolist() == [1]
+    assert block.reasons == ("broken 1",)
+
+
+def test_no_fault_no_failed_tasks() -> None:
+    assert gather(new(3)).failed_tasks() == []

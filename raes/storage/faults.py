@@ -1,0 +1,194 @@
+"""What it takes to run failed episodes again: `run_dir/faults/gen_NNNNNN.npz`, one file a generation.
+
+A file holds the snapshot and the failed tasks with their reasons as plain arrays; there are no pickles.
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from raes.rng import Purpose
+from raes.storage.files import write_atomically
+from raes.types import FailedTasks, Genomes, Snapshot, Tasks, UserError
+
+KEPT = 20
+"""Files that stay: an environment that fails in every generation must not fill the disk."""
+NAMED = 5
+"""Faults of one generation that get a line each."""
+REASON_LENGTH = 1_000
+"""Characters of a reason that are kept."""
+LISTED = 30
+"""Numbers that an error message lists."""
+PURPOSES = (Purpose.TRAINING, Purpose.EVALUATION)
+"""What the episodes of a run are for."""
+
+
+def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
+    """Keep a generation's failed tasks, in place of an earlier file of the same generation; its path.
+
+    Args:
+        run_dir: the run.
+        snapshot: what the tasks perturbed.
+        failed: at least one block, of any purposes.
+    """
+    assert all(block.tasks.generation == snapshot.generation for block in failed)
+    tasks = [block.tasks for block in failed]
+    genomes = Genomes.join([block.genomes for block in tasks])
+    arrays = {
+        "generation": np.int64(snapshot.generation),
+        "theta": snapshot.theta,
+        "obs_clip": np.float64(snapshot.obs_clip),
+        "action_noise": np.float64(snapshot.action_noise),
+        "purpose": np.repeat([int(block.purpose) for block in tasks], [len(block) for block in tasks]),
+        "index": np.concatenate([block.index for block in tasks]),
+        "reset": np.concatenate([block.reset for block in tasks]),
+        "observe": np.concatenate([block.observe for block in tasks]),
+        "noise_index": genomes.noise_index,
+        "scale": genomes.scale,
+        "reason": np.array([reason[:REASON_LENGTH] for block in failed for reason in block.reasons], dtype=np.str_),
+    }
+    if snapshot.obs_mean is not None and snapshot.obs_scale is not None:
+        arrays |= {"obs_mean": snapshot.obs_mean, "obs_scale": snapshot.obs_scale}
+    if snapshot.max_steps is not None:
+        arrays["max_steps"] = np.int64(snapshot.max_steps)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    path = _path(run_dir, snapshot.generation)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+    _prune(run_dir)
+    return path
+
+
+def load(run_dir: Path, generation: int) -> tuple[Snapshot, list[FailedTasks]]:
+    """A generation's snapshot and its failed tasks, one block a purpose.
+
+    Raises:
+        UserError: nothing is kept of this generation, or its file is damaged.
+    """
+    path = _path(run_dir, generation)
+    if not path.exists():
+        raise UserError(
+            f"generation={generation}: {path.parent} keeps no failed episode of it; "
+            f"there are generations {_listed(generations(run_dir))}"
+        )
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        return _snapshot(arrays), _blocks(arrays)
+    except Exception as error:  # zipfile, zlib and numpy each have errors of their own
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}); replay another generation: "
+            f"there are {_listed(one for one in generations(run_dir) if one != generation)}"
+        ) from error
+
+
+def find(run_dir: Path, generation: int, purpose: Purpose, index: int) -> tuple[Snapshot, FailedTasks]:
+    """The snapshot and the one failed task of these numbers.
+
+    Raises:
+        UserError: it is not kept, with those that are; or the file is damaged.
+    """
+    snapshot, failed = load(run_dir, generation)
+    kept = {block.tasks.purpose: block for block in failed}
+    if purpose in kept:
+        rows = np.flatnonzero(kept[purpose].tasks.index == index)
+        if rows.size:
+            return snapshot, kept[purpose].take(rows[:1])
+    there = "; ".join(
+        f"purpose={Purpose(block.tasks.purpose).name.lower()} index {_listed(block.tasks.index.tolist())}"
+        for block in failed
+    )
+    raise UserError(
+        f"index={index} purpose={purpose.name.lower()}: this episode of generation {generation} is not kept as "
+        f"failed; there are {there}"
+    )
+
+
+def generations(run_dir: Path) -> list[int]:
+    """The generations of which failed tasks are kept, in order."""
+    return sorted(map(_generation, (run_dir / "faults").glob("gen_*.npz")))
+
+
+def replay_command(run_dir: Path | str, generation: int, index: int, purpose: int) -> str:
+    """The command line, ready for a shell, that runs a failed episode again."""
+    words = [f"run_dir={run_dir}", f"generation={generation}", f"index={index}"]
+    if purpose != Purpose.TRAINING:
+        words.append(f"purpose={Purpose(purpose).name.lower()}")
+    return shlex.join(["python", "-m", "raes.replay", *words])
+
+
+def report(run_dir: Path, seed: int, snapshot: Snapshot, failed: list[FailedTasks]) -> list[str]:
+    """Keep a generation's failed tasks and say so: a line each for the first few, one for the others.
+
+    Args:
+        run_dir: the run.
+        seed: of the run.
+        snapshot: what the tasks perturbed.
+        failed: blocks of any purposes; without any, nothing is kept or said.
+    """
+    if not failed:
+        return []
+    path = save(run_dir, snapshot, failed)
+    lines = []
+    for block in failed:
+        purpose, generation = block.tasks.purpose, block.tasks.generation
+        kind = "episode left out with its pair" if purpose == Purpose.TRAINING else "evaluation episode left out"
+        lines += [
+            f"{kind} (seed={seed}, generation={generation}, index={index}): {reason}; "
+            f"replay: {replay_command(run_dir, generation, index, purpose)}"
+            for index, reason in zip(block.tasks.index.tolist(), block.reasons, strict=True)
+        ]
+    if len(lines) > NAMED:
+        lines[NAMED:] = [f"... and {len(lines) - NAMED} more, kept in {path}"]
+    return lines
+
+
+def _path(run_dir: Path, generation: int) -> Path:
+    return run_dir / "faults" / f"gen_{generation:06d}.npz"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    every = [str(number) for number in numbers]
+    more = [f"and {len(every) - LISTED} more"] if len(every) > LISTED else []
+    return ", ".join(every[:LISTED] + more) or "none"
+
+
+def _generation(path: Path) -> int:
+    return int(path.stem.removeprefix("gen_"))
+
+
+def _prune(run_dir: Path) -> None:
+    """Newest by time of writing: after a step back to an earlier checkpoint, low numbers are new."""
+    files = list((run_dir / "faults").glob("gen_*.npz"))
+    for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, _generation(path)))[:-KEPT]:
+        path.unlink()
+
+
+def _snapshot(arrays: dict[str, np.ndarray]) -> Snapshot:
+    return Snapshot(
+        generation=int(arrays["generation"]),
+        theta=arrays["theta"],
+        obs_mean=arrays.get("obs_mean"),
+        obs_scale=arrays.get("obs_scale"),
+        obs_clip=float(arrays["obs_clip"]),
+        action_noise=float(arrays["action_noise"]),
+        max_steps=int(arrays["max_steps"]) if "max_steps" in arrays else None,
+    )
+
+
+def _blocks(arrays: dict[str, np.ndarray]) -> list[FailedTasks]:
+    generation, reasons = int(arrays["generation"]), tuple(arrays["reason"].tolist())
+    blocks = []
+    for purpose in PURPOSES:
+        rows = np.flatnonzero(arrays["purpose"] == purpose)
+        genomes = Genomes(arrays["noise_index"], arrays["scale"])
+        tasks = Tasks(purpose, generation, arrays["index"], arrays["reset"], arrays["observe"], genomes)
+        if rows.size:
+            blocks.append(FailedTasks(tasks, reasons).take(rows))
+    return blocks
