@@ -11,7 +11,7 @@ from raes.types import RunFailedError, UserError
 
 BENCHES = {
     "rollout": "one worker's timesteps a second, and its share inside env.step",
-    "update": "the weighted noise sum against the machine's memory speed",
+    "update": "the weighted noise sum against the machine's memory speed, and by two processes",
     "pool": "results a second, and how busy workers and driver are on Ray",
 }
 """Name -> what it measures; the module `raes.bench.NAME` holds `Arguments` and `run`."""

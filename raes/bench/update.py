@@ -1,8 +1,9 @@
-"""`python -m raes.bench update [out=FILE.json] [seconds=5] [cases=[[5126,1000],...]]`: the weighted noise sum.
+"""`python -m raes.bench update [out=FILE.json] [seconds=5] [cases=[[5126,1000],...]] [shared=[1700000,5000]]`.
 
-Its rivals, interleaved on the same noise slices with one BLAS thread: a plain np.dot of every slice, which reads the
-same bytes and writes nothing; the copy of all slices into one matrix and a product; and one long np.dot, which is the
-machine's memory speed. Seconds are CPU seconds.
+The weighted noise sum. Its rivals, interleaved on the same noise slices with one BLAS thread: a plain np.dot of every
+slice, which reads the same bytes and writes nothing; the copy of all slices into one matrix and a product; and one
+long np.dot, which is the machine's memory speed. Seconds are CPU seconds. At last one process against two on Ray, see
+`raes.bench.shared_sum`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from raes.bench import shared_sum
 from raes.bench.report import BAR_COLUMNS, BenchArguments, Column, Report, Row, Section, against_bar
 from raes.bench.timing import cpu_clock, interleave, median_ratio, seconds_of
 from raes.runtime.memory import check_memory
@@ -54,14 +56,18 @@ class Arguments(BenchArguments):
 
     Attributes:
         cases: (parameters, pairs) of each row.
+        shared: (parameters, pairs) of the sum that two processes share.
     """
 
     cases: tuple[tuple[int, int], ...] = CASES
+    shared: tuple[int, int] = shared_sum.CASE
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.cases or any(min(case) < 1 for case in self.cases):
             raise ValueError(f"cases must hold pairs of positive numbers, [parameters, pairs], got {self.cases}")
+        if min(self.shared) < 1:
+            raise ValueError(f"shared must be two positive numbers, [parameters, pairs], got {self.shared}")
 
 
 class Contest:
@@ -149,8 +155,14 @@ def run(arguments: Arguments) -> Report:
         fill_seconds = seconds_of(lambda: filled.append(noise.make_table(size)), cpu_clock)
         rows = [measure(filled[0], *case, arguments.seconds) for case in arguments.cases]
     fill = {"floats": size, "seconds": fill_seconds, "gigabytes_per_second": 4 * size / fill_seconds / 1e9}
+    filled.clear()
+    shared = shared_sum.measure(*arguments.shared, arguments.seconds)
     title = "The weighted noise sum; GB of noise a second, of memory: against one long np.dot; CPU seconds"
     return Report(
         "update",
-        [Section("rows", title, COLUMNS, rows), Section("table", "Filling the noise table", TABLE_COLUMNS, [fill])],
+        [
+            Section("rows", title, COLUMNS, rows),
+            Section("table", "Filling the noise table", TABLE_COLUMNS, [fill]),
+            Section("shared", "The sum by one process and by two on Ray, seconds", shared_sum.COLUMNS, [shared]),
+        ],
     )

@@ -27,6 +27,11 @@ def free_memory() -> int:
         return free
 
 
+def store_bytes(table_bytes: int) -> int:
+    """Size of the object store around a noise table: Ray starts to spill to disk where it is 80 % full."""
+    return table_bytes * 4 // 3 + STORE_MARGIN
+
+
 def check_memory(table_bytes: int, copies: int) -> None:
     """Refuse a noise table that this machine cannot hold.
 
@@ -54,7 +59,7 @@ def check_shared_memory(table_bytes: int) -> None:
     if not os.path.isdir("/dev/shm"):
         return
     free = shutil.disk_usage("/dev/shm").free
-    if table_bytes + STORE_MARGIN > free:
+    if store_bytes(table_bytes) > free:
         raise UserError(
             f"{_table(table_bytes)} and /dev/shm has {free / 2**30:.1f} GiB free; {_CURE}, enlarge /dev/shm, or use "
             "runtime=serial"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +16,9 @@ from raes.runtime import decisions
 from raes.runtime.actor import actor_class
 from raes.runtime.executor import Counters
 from raes.runtime.pending import MAX_LONE_DEATHS, PendingTable
+from raes.runtime.reduce import Reducers
+from raes.runtime.tables import NodeTables
 from raes.runtime.worker import WorkerSpec
-from raes.search import noise
 from raes.types import RESULT_DTYPE, Fault, Float32, Int64, Results, RunFailedError, Snapshot, Tasks
 
 GET_SECONDS = 60.0
@@ -41,11 +43,10 @@ class RayPool:
 
     def __init__(self, spec: WorkerSpec, table_size: int, workers: int) -> None:
         threadpool_limits(1)
-        table = noise.make_table(table_size)
-        self.table_fingerprint = noise.fingerprint(table)
-        self._table_ref = ray.put(table)
-        del table
-        self._table: Float32 = ray.get(self._table_ref)
+        self._tables = NodeTables(table_size)
+        self.table_fingerprint = self._tables.fingerprint
+        self._reducers = Reducers(self._tables)
+        self._reducers.resize({self._tables.node: min(workers, os.cpu_count() or 1) - 1})
         self._spec = ray.put(spec)
         self._actor_class = actor_class()
         self._pending = PendingTable()
@@ -56,7 +57,7 @@ class RayPool:
         self._snapshot: Snapshot | None = None
         self._snapshot_ref: Any = None
         self.counters = Counters()
-        self.notices: list[str] = []
+        self.notices = self._reducers.notices
         for _ in range(workers):
             self._start_actor()
 
@@ -93,17 +94,18 @@ class RayPool:
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,)."""
         assert self._snapshot is not None
-        return noise.weighted_sum(self._table, noise_index, weights, self._snapshot.theta.size)
+        return self._reducers.sum(noise_index, weights, self._snapshot.theta.size)
 
     def close(self) -> None:
         """Kill the actors."""
+        self._reducers.close()
         for slot in self._slots.values():
             ray.kill(slot.actor)
         self._slots.clear()
         self._owner.clear()
 
     def _start_actor(self) -> None:
-        actor = self._actor_class.remote(self._spec, self._table_ref)
+        actor = self._actor_class.remote(self._spec, self._tables.on(self._tables.node))
         number = self._next_slot
         self._next_slot += 1
         self._slots[number] = _Slot(actor)

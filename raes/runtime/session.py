@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import ray
 from ray._private.utils import read_ray_address
 
-from raes.runtime.memory import STORE_MARGIN, check_shared_memory, check_workers
+from raes.runtime.memory import check_shared_memory, check_workers, store_bytes
 from raes.types import UserError
 
 CONNECT_SECONDS = 3.0
@@ -110,7 +110,7 @@ def _embed(workers: int | None, table_bytes: int) -> Session:
         address="local",
         num_cpus=workers,
         num_gpus=0,
-        object_store_memory=table_bytes + STORE_MARGIN,
+        object_store_memory=store_bytes(table_bytes),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

@@ -18,7 +18,7 @@ from raes.bench.timing import cpu_clock, interleave, median_ratio
 
 TINY = {
     "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
-    "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]"],
+    "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
     "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
 }
 
@@ -69,6 +69,11 @@ def test_update_compares_the_sum_with_its_rivals(tmp_path: Path) -> None:
         assert positive(row, "memory_gigabytes_per_second", "decode_gigabytes_per_second", "faster_than_stacked")
         assert row["rounds"] >= 5
     assert positive(content["table"][0], "floats", "seconds", "gigabytes_per_second")
+    [shared] = content["shared"]
+    assert (shared["parameters"], shared["pairs"], shared["bar"]) == (140_000, 1000, 1.7)
+    assert shared["same_bits"] is True
+    assert shared["met"] == (shared["times_one"] >= 1.7)
+    assert positive(shared, "one_seconds", "two_seconds", "one_gigabytes_per_second", "two_gigabytes_per_second")
 
 
 def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
@@ -92,6 +97,7 @@ def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
         (["rollout", "seconds=0"], ["seconds", "0"]),
         (["rollout", "tasks=[Cheetah]"], ["Cheetah", "HalfCheetah"]),
         (["update", "cases=[[0,1]]"], ["cases"]),
+        (["update", "shared=[0,1]"], ["shared"]),
         (["update", "out=/no/such/folder/x.json"], ["out", "/no/such/folder"]),
         (["pool", "pairs=0"], ["pairs", "0"]),
         (["pool", "fast"], ["fast", "key=value"]),

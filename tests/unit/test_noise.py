@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raes.runtime.decisions import shares
 from raes.search import noise
-from raes.search.noise import FILL_CHUNK, SUM_SLICE, fingerprint, make_table, table_size, weighted_sum
+from raes.search.noise import (
+    FILL_CHUNK,
+    SUM_SLICE,
+    fingerprint,
+    join_slices,
+    make_table,
+    num_slices,
+    parameters_of,
+    table_size,
+    weighted_sum,
+)
 from raes.search.perturbation import decode
 from raes.types import Float32, Genomes
 
@@ -121,9 +132,54 @@ def test_the_weighted_sum_has_the_same_bits_wherever_the_table_lies(big_table: F
     np.testing.assert_array_equal(big_table[:1000], before)
 
 
-def test_a_parameter_gets_the_same_bits_whatever_comes_behind_it(big_table: Float32) -> None:
-    """Slices stand alone, so that any worker can compute any of them."""
-    index, weights = np.arange(0, 3000, 7), np.linspace(-1, 1, 429).astype(np.float32)
-    whole = weighted_sum(big_table, index, weights, SUM_SLICE + 5000)
-    second = weighted_sum(big_table, index + SUM_SLICE, weights, 5000)
-    assert whole[SUM_SLICE:].tobytes() == second.tobytes()
+@given(st.integers(1, 1 << 28))
+def test_slices_cover_the_parameters_and_more_than_one_are_even_in_number(num_params: int) -> None:
+    count = num_slices(num_params)
+    ends = [parameters_of(range(number, number + 1), num_params) for number in (0, 1, count - 2, count - 1)]
+    length = ends[0].stop
+    assert count == 1 or count % 2 == 0
+    assert ends[0].start == 0
+    assert ends[-1].stop == num_params
+    assert length <= SUM_SLICE
+    assert 0 < ends[-1].stop - ends[-1].start <= length
+    if count > 1:
+        assert length % 16 == 0
+        assert ends[1].start == length
+        assert ends[2].stop == ends[3].start
+
+
+@pytest.mark.parametrize("num_params", [5000, SUM_SLICE + 1, 5 * SUM_SLICE + 12_345])
+@pytest.mark.parametrize("stride", [7, 1000])
+def test_a_range_of_slices_has_the_bits_of_the_whole(big_table: Float32, num_params: int, stride: int) -> None:
+    """Whether neighbours overlap, so that they walk side by side, or lie apart."""
+    index = np.arange(300) * stride % (big_table.size - num_params)
+    weights = np.linspace(-1, 1, 300).astype(np.float32)
+    whole = weighted_sum(big_table, index, weights, num_params)
+    count = num_slices(num_params)
+    for processes in {1, 2, 3, count}:
+        parts = {
+            share: weighted_sum(big_table, index, weights, num_params, share)
+            for share in shares(count, processes)
+            if share
+        }
+        assert join_slices(parts, num_params).tobytes() == whole.tobytes()
+
+
+def test_the_speed_of_the_sum_is_no_part_of_its_plan(big_table: Float32, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    num_params = 5 * SUM_SLICE
+    index, weights = rng.integers(0, 200_000, 600), rng.standard_normal(600).astype(np.float32)
+    expected = weighted_sum(big_table, index, weights, num_params)
+    for strip, group in ((1, 1), (2, 3), (8, 256)):
+        monkeypatch.setattr(noise, "SUM_STRIP", strip)
+        monkeypatch.setattr(noise, "SUM_GROUP", group)
+        assert weighted_sum(big_table, index, weights, num_params).tobytes() == expected.tobytes()
+
+
+def test_the_order_of_the_pairs_changes_no_bit(big_table: Float32) -> None:
+    rng = np.random.default_rng(5)
+    index = rng.permutation(1 << 19)[:600]
+    weights = rng.standard_normal(600).astype(np.float32)
+    order = rng.permutation(600)
+    expected = weighted_sum(big_table, index, weights, 1000)
+    assert weighted_sum(big_table, index[order], weights[order], 1000).tobytes() == expected.tobytes()

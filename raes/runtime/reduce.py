@@ -1,0 +1,186 @@
+"""The weighted noise sum, shared by this process and a few reducers; the same bits whoever computes what."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from threadpoolctl import threadpool_limits
+
+from raes.runtime import decisions
+from raes.runtime.tables import NodeTables
+from raes.search import noise
+from raes.types import Float32, Int64, RunFailedError
+
+GET_SECONDS = 60.0
+"""How long a finished share may take to be read; then its reducer counts as lost."""
+
+
+class ReducerActor:
+    """One process that sums slices of its node's table, read from the store without a copy."""
+
+    def __init__(self, table: Float32) -> None:
+        threadpool_limits(1)
+        self._table = table
+
+    def ready(self) -> None:
+        """Answers once the table is there."""
+
+    def sum(self, pairs: tuple[Int64, Float32], num_params: int, slices: range) -> Float32:
+        """Some slices of the sum over pairs of (noise index, weight); see `noise.weighted_sum`."""
+        return noise.weighted_sum(self._table, *pairs, num_params, slices)
+
+
+@dataclass(eq=False)
+class _Reducer:
+    """An actor, its node, and the answer that says it has started, None once it was read."""
+
+    actor: Any
+    node: str
+    starting: Any
+
+
+class Reducers:
+    """Processes without a CPU of their own that help with large sums; they idle at all other times.
+
+    They start when the first sum that is worth it comes, and help from the first sum on that finds them ready. The
+    share of one that dies, or is much slower than this process, is computed here.
+
+    Attributes:
+        notices: messages for the user since they were last taken; the reader empties the list.
+        lost: reducers that died, or were given up as too slow.
+    """
+
+    def __init__(self, tables: NodeTables) -> None:
+        self._tables = tables
+        self._allowed: dict[str, int] = {}
+        self._reducers: list[_Reducer] = []
+        self._losses: Counter[str] = Counter()
+        self.notices: list[str] = []
+        self.lost = 0
+
+    @property
+    def ready(self) -> int:
+        """Reducers that have started."""
+        self._greet()
+        return sum(reducer.starting is None for reducer in self._reducers)
+
+    def resize(self, nodes: Mapping[str, int]) -> None:
+        """Say where reducers may live: node id -> how many. Ends those that may not; starts none yet."""
+        self._allowed = {node: count for node, count in nodes.items() if count > 0}
+        for node in self._losses.keys() - self._allowed.keys():
+            del self._losses[node]
+        kept: Counter[str] = Counter()
+        for reducer in list(self._reducers):
+            kept[reducer.node] += 1
+            if kept[reducer.node] > self._allowed.get(reducer.node, 0):
+                self._end(reducer)
+
+    def sum(self, noise_index: Int64, weights: Float32, num_params: int) -> Float32:
+        """sum_i weights[i] * noise slice i, float32 (d,), to the bit what `noise.weighted_sum` gives.
+
+        Args:
+            noise_index: int64 (n,).
+            weights: float32 (n,).
+            num_params: d.
+
+        Raises:
+            RunFailedError: the sum itself failed in a reducer, which no other process would do better.
+        """
+        helpers = self._helpers(num_params, len(noise_index))
+        if not helpers:
+            return noise.weighted_sum(self._tables.local, noise_index, weights, num_params)
+        own, *shares = decisions.shares(noise.num_slices(num_params), 1 + len(helpers))
+        pairs = ray.put((noise_index, weights))
+        waiting = {
+            reducer.actor.sum.remote(pairs, num_params, share): (reducer, share)
+            for reducer, share in zip(helpers, shares, strict=True)
+        }
+        parts: dict[range, Float32] = {}
+        begin = time.perf_counter()
+        parts[own] = noise.weighted_sum(self._tables.local, noise_index, weights, num_params, own)
+        now = time.perf_counter()
+        deadline = now + decisions.patience(now - begin)
+        while waiting:
+            seconds = max(0.0, deadline - time.perf_counter())
+            finished, late = ray.wait(list(waiting), num_returns=1, timeout=seconds)
+            for reference in finished or late:
+                reducer, share = waiting.pop(reference)
+                part = self._receive(reducer, reference) if finished else None
+                if not finished:
+                    self._lose(reducer, "it was too slow")
+                if part is None:
+                    part = noise.weighted_sum(self._tables.local, noise_index, weights, num_params, share)
+                parts[share] = part
+        return noise.join_slices(parts, num_params)
+
+    def close(self) -> None:
+        """End the reducers."""
+        for reducer in list(self._reducers):
+            self._end(reducer)
+
+    def _helpers(self, num_params: int, pairs: int) -> list[_Reducer]:
+        """The reducers for a sum, all of them ready; starts what is missing, for the next sums."""
+        self._greet()
+        allowed = {
+            node: count
+            for node, count in self._allowed.items()
+            if not decisions.give_up_starting(self._losses[node], 0)
+        }
+        wanted = decisions.reducers(num_params * pairs, noise.num_slices(num_params), sum(allowed.values()))
+        living = Counter(reducer.node for reducer in self._reducers)
+        for node, count in decisions.placement(allowed, wanted, self._tables.node).items():
+            for _ in range(count - living[node]):
+                self._start(node)
+        return [reducer for reducer in self._reducers if reducer.starting is None][:wanted]
+
+    def _start(self, node: str) -> None:
+        pinned = NodeAffinitySchedulingStrategy(node, soft=False)
+        options = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": pinned}
+        actor: Any = ray.remote(ReducerActor).options(**options).remote(self._tables.on(node))
+        self._reducers.append(_Reducer(actor, node, actor.ready.remote()))
+
+    def _greet(self) -> None:
+        """See which reducers have started since."""
+        starting = {reducer.starting: reducer for reducer in self._reducers if reducer.starting is not None}
+        if starting:
+            finished, _ = ray.wait(list(starting), num_returns=len(starting), timeout=0)
+            for reference in finished:
+                reducer = starting[reference]
+                try:
+                    ray.get(reference, timeout=GET_SECONDS)
+                    reducer.starting = None
+                except RayError as error:
+                    self._lose(reducer, _cause(error))
+
+    def _receive(self, reducer: _Reducer, reference: Any) -> Float32 | None:
+        """A finished share; None where the reducer died."""
+        try:
+            part: Float32 = ray.get(reference, timeout=GET_SECONDS)
+        except RayTaskError as error:
+            raise RunFailedError(f"a reducer of the weighted noise sum failed: {error}") from error
+        except RayError as error:
+            self._lose(reducer, _cause(error))
+            return None
+        self._losses[reducer.node] = 0
+        return part
+
+    def _lose(self, reducer: _Reducer, cause: str) -> None:
+        self._losses[reducer.node] += 1
+        self.lost += 1
+        self.notices.append(f"a reducer of the weighted noise sum was lost ({cause}); others compute its share")
+        self._end(reducer)
+
+    def _end(self, reducer: _Reducer) -> None:
+        self._reducers.remove(reducer)
+        ray.kill(reducer.actor)
+
+
+def _cause(error: RayError) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

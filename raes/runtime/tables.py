@@ -1,0 +1,52 @@
+"""The noise tables of a cluster: one a node, made there from the seed, so that none crosses the network."""
+
+from __future__ import annotations
+
+import ray
+from ray import ObjectRef
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raes.search import noise
+from raes.types import Float32
+
+
+class NodeTables:
+    """Noise tables in the nodes' object stores, owned by the process that holds this object.
+
+    An actor that is given a node's table reads it there without a copy, and its death loses no table; the death of
+    this process loses all of them. While a table is made it is held twice for a moment: by the process that fills it
+    and in its node's store.
+
+    Attributes:
+        size: floats of a table.
+        node: the id of this process's own node.
+        local: this node's table, float32 (size,), read-only, in the store.
+        fingerprint: the table's digest, see `noise.fingerprint`.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.node: str = ray.get_runtime_context().get_node_id()
+        table = noise.make_table(size)
+        self.fingerprint = noise.fingerprint(table)
+        self._references: dict[str, ObjectRef[Float32]] = {self.node: ray.put(table)}
+        del table
+        self.local: Float32 = ray.get(self._references[self.node])
+
+    def on(self, node_id: str) -> ObjectRef[Float32]:
+        """The table of a node; the first call for a node starts to make it and does not wait.
+
+        Where the node or its worker dies before the table is made, reading it raises a `RayError`, and so does every
+        call of an actor that is given it; nothing waits for ever. `forget` it to have it made again.
+        """
+        if node_id not in self._references:
+            pinned = NodeAffinitySchedulingStrategy(node_id, soft=False)
+            # No retries: Ray would try a lost table again on the node that is gone.
+            make = ray.remote(noise.make_table).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned)
+            self._references[node_id] = make.remote(self.size)
+        return self._references[node_id]
+
+    def forget(self, node_id: str) -> None:
+        """Let go of the table of a node that has gone; this process's own node stays."""
+        if node_id != self.node:
+            self._references.pop(node_id, None)
