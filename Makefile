@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 RUN ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint type fmt bench tensorboard clean check
+.PHONY: help setup train test test-cluster test-slow lint type fmt bench tensorboard clean check
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -27,6 +27,9 @@ train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
 test: $(READY) ## Run the tests (about 10 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
+test-cluster: $(READY) ## Run the tests on clusters of virtual nodes (about 10 minutes)
+	$(BIN)/python -m pytest -m cluster
+
 test-slow: $(READY) ## Run the learning and installation tests too (about an hour)
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
@@ -45,7 +48,7 @@ check: lint type test ## Everything that must pass before a commit
 
 bench: $(READY) ## Run all benchmarks
 	@mkdir -p $(RUN)
-	@for name in rollout update pool; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
+	@for name in rollout update pool chaos; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
 
 tensorboard: $(READY) ## Show the curves of all runs
 	$(BIN)/tensorboard --logdir $(RUN)

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from raes.algorithms import ALGORITHMS, ESSettings
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
+from raes.runtime.decisions import Size
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.files import write_atomically
 from raes.storage.metrics import flatten_config
@@ -34,11 +35,26 @@ class RaySettings:
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """Configuration group `runtime`: `ray` or `serial`."""
+    """Configuration group `runtime`: `ray` or `serial`.
+
+    Attributes:
+        pipeline: 1 starts each generation one update early, so that no worker waits; else 0.
+        relays: whether each node gathers its workers' results; `auto`: on a cluster, not on an embedded Ray.
+        deadline: seconds an episode may take before its worker counts as hung; `auto`: from those that ended.
+    """
 
     __pydantic_config__ = SETTINGS
 
     name: Literal["ray", "serial"] = "ray"
+    pipeline: int = 0
+    relays: bool | Literal["auto"] = "auto"
+    deadline: float | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.pipeline not in (0, 1):
+            raise ValueError(f"pipeline must be 0 or 1, got {self.pipeline}")
+        if self.deadline != "auto" and self.deadline <= 0:
+            raise ValueError(f"deadline must be positive, or auto, got {self.deadline}")
 
 
 @dataclass(frozen=True)
@@ -137,7 +153,7 @@ class Config:
     generations: int | None = None
     max_timesteps: int | None = None
     max_minutes: float | None = None
-    workers: int | Literal["auto"] = "auto"
+    workers: int | str = "auto"
     run_dir: str | None = None
     resume: str = "never"
     start_from: str | None = None
@@ -157,8 +173,7 @@ class Config:
             limit = getattr(self, key)
             if limit is not None and limit <= 0:
                 raise ValueError(f"{key} must be positive, got {limit}; null means no limit")
-        if self.workers != "auto" and self.workers < 1:
-            raise ValueError(f"workers must be at least 1, or auto, got {self.workers}")
+        Size.of(self.workers)
         if self.run_dir == "":
             raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
 
@@ -170,7 +185,7 @@ class Config:
 
 FREE_TO_CHANGE = (
     "workers", "run_dir", "resume", "console", "generations", "max_timesteps", "max_minutes",
-    "ray.", "runtime.", "goal.", "checkpoint.", "faults.",
+    "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "faults.",
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
 

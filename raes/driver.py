@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict, dataclass, field, replace
+from collections import deque
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,23 @@ import numpy as np
 
 from raes.algorithms import ALGORITHMS
 from raes.config import Config, save
+from raes.figures import FAULT_COUNTS, Clock, evaluation_figures, training_figures
 from raes.journal import Events, Journal
+from raes.keeper import Keeper
+from raes.point import Point, Verdict
 from raes.problems.episode import EpisodeSpec
 from raes.progress import Progress
-from raes.resume import check_theta, earlier_policy, starting_point
-from raes.rng import Purpose, generator
+from raes.resume import check_theta, starting_point
+from raes.rng import Purpose
 from raes.runtime.collector import Collector
-from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
-from raes.search import running_stats
-from raes.search.statistics import summarize
-from raes.storage import tree
+from raes.start import first_theta, make_executor
+from raes.storage import faults
 from raes.storage.checkpoint import CheckpointStore
-from raes.storage.faults import report
 from raes.storage.lock import RunLock
 from raes.storage.metrics import Record
-from raes.types import Batch, Fault, Genomes, RunFailedError, Tasks, UserError
+from raes.types import Batch, Float32, Genomes, Int64, Results, RunFailedError, Snapshot, Tasks, UserError
 
-CHECKPOINT_SHARE = 0.02
-"""checkpoint.every=auto: writing costs at most this share of the time."""
 COLLECT_SECONDS = 0.5
 """How long the driver waits for results before it looks whether it was told to stop."""
 
@@ -43,30 +42,31 @@ class Outcome:
     reason: str
 
 
-@dataclass
-class _Clock:
-    """Where a generation's time went, from its first dispatch to the next one's."""
+@dataclass(frozen=True)
+class _Running:
+    """A generation whose episodes are out."""
 
-    busy_before: float
-    start: float = field(default_factory=time.perf_counter)
-    waited: float = 0.0
-    phases: dict[str, float] = field(default_factory=dict)
+    snapshot: Snapshot
+    around: Any
+    collector: Collector
 
 
-def drive(config: Config, workers: int, stop: threading.Event, events: Events, restarted: bool = False) -> Outcome:
+def drive(
+    config: Config, stop: threading.Event, events: Events, embedded: bool = True, restarted: bool = False
+) -> Outcome:
     """Search until a limit, the goal, a fault or a stop.
 
     Args:
         config: prepared by `raes.prepare.prepare`.
-        workers: size of the pool.
         stop: set by whoever wants the run to end soon; a checkpoint is written.
         events: what happens is told here.
+        embedded: whether Ray is this command's own.
         restarted: whether an earlier driver of the same command died; then go on from its newest checkpoint.
     """
     try:
         if restarted and (config.resume == "never" or CheckpointStore(Path(str(config.run_dir))).names()):
             config = replace(config, resume="auto")
-        driver = Driver(config, workers, stop, events)
+        driver = Driver(config, stop, events, embedded)
     except UserError as error:
         return Outcome(2, str(error))
     try:
@@ -78,41 +78,39 @@ def drive(config: Config, workers: int, stop: threading.Event, events: Events, r
 class Driver:
     """One run of one search."""
 
-    def __init__(self, config: Config, workers: int, stop: threading.Event, events: Events) -> None:
+    def __init__(self, config: Config, stop: threading.Event, events: Events, embedded: bool) -> None:
         assert config.run_dir is not None
         assert config.noise.size is not None
         self._started = time.perf_counter()
-        self._config, self._stop = config, stop
-        run_dir = Path(config.run_dir)
-        self._lock = RunLock(run_dir)
+        self._config, self._stop, self._run_dir = config, stop, Path(config.run_dir)
+        self._lock = RunLock(self._run_dir)
         checkpoint, passed_over = starting_point(config)
         spec = EpisodeSpec(config.env, config.policy)
         algorithm, _ = ALGORITHMS[config.algorithm.name]
         self._algorithm = algorithm(config.algorithm, config.optimizer, config.seed, config.noise.size)
-        self._state = self._algorithm.init(*first_theta(config, spec, fresh=checkpoint is None))
-        self._executor = make_executor(config, WorkerSpec(spec, config.seed), workers)
-        self._store = CheckpointStore(run_dir, config.checkpoint.keep)
-        self._progress, self._seconds_before = Progress(), 0.0
+        first = self._algorithm.init(*first_theta(config, spec, fresh=checkpoint is None))
+        self._executor = make_executor(config, WorkerSpec(spec, config.seed), embedded)
+        self._store = CheckpointStore(self._run_dir, config.checkpoint.keep)
+        self._point, self._seconds_before = Point(first, first, Progress()), 0.0
         self._faults_before: dict[str, int] = {}
         if checkpoint is not None:
-            check_theta(checkpoint, self._state.theta.size, self._executor.table_fingerprint)
-            self._state = tree.restore(self._state, checkpoint.arrays, checkpoint.state["search"])
-            self._progress = Progress.from_json(checkpoint.state["progress"])
+            check_theta(checkpoint, first.theta.size, self._executor.table_fingerprint)
+            self._point = Point.restored(first, checkpoint)
             self._seconds_before = checkpoint.state["seconds"]
             self._faults_before = checkpoint.state["faults"]
-        self._store.rewind(self._state.generation)
+        self._store.rewind(self._point.generation)
         if self._store.pointed("best") is None:  # a branch, or its folder is gone: the next best must be kept
-            self._progress = replace(self._progress, best_return=None)
-        self._settled = self._progress  # as of the last finished generation: what a checkpoint must hold
-        save(config, run_dir / "config.yaml")
-        self._journal = Journal(run_dir, config.as_dict(), self._state.generation, events)
+            self._point = replace(self._point, progress=replace(self._point.progress, best_return=None))
+        save(config, self._run_dir / "config.yaml")
+        self._journal = Journal(self._run_dir, config.as_dict(), self._point.generation, events)
         for text in passed_over:
             self._note(text)
         if checkpoint is not None:
-            self._note(f"going on from {checkpoint.path}, generation {self._state.generation}")
+            self._note(f"going on from {checkpoint.path}, generation {self._point.generation}")
+        self._running: deque[_Running] = deque()
         self._record: Record = {}
-        self._clock = _Clock(0.0)
-        self._saved_generation, self._save_cost, self._saved_at = -1, 0.0, time.perf_counter()
+        self._clock = Clock(self._executor.counters)
+        self._keeper = Keeper(self._store, config.checkpoint.every, self._common)
         if checkpoint is not None:
             self._save()  # a branch has none of its own yet; elsewhere only the pointer is written
 
@@ -136,7 +134,7 @@ class Driver:
             return Outcome(1, str(error))
         self._save()
         if reason is None:
-            return Outcome(130, f"stopped after {self._state.generation} generations")
+            return Outcome(130, f"stopped after {self._point.generation} generations")
         return Outcome(0, reason)
 
     def close(self) -> None:
@@ -150,220 +148,219 @@ class Driver:
     def _search(self) -> str | None:
         """Generations until there is a reason to end; None where a stop came first."""
         while not self._stop.is_set():
-            reason = self._progress.limit_reached(self._config, self._state.generation, self._seconds())
+            reason = self._point.progress.limit_reached(self._config, self._point.generation, self._seconds())
             if reason is not None:
                 return reason
-            batch = self._generation()
-            if batch is not None:
-                self._update(batch)
+            self._start_generations()
+            running = self._running[0]
+            if not self._collect(running):
+                return None
+            batch, progress = self._account(running)
+            self._update(batch, progress)
+            self._running.popleft()
         return None
 
-    def _generation(self) -> Batch | None:
-        """Perturb theta and gather the returns; None where a stop came in between."""
-        generation, every = self._state.generation, self._config.evaluation.every
-        evaluation = self._evaluation_tasks() if every and generation % every == 0 else None
-        algorithm, state = self._algorithm, self._state
+    def _start_generations(self) -> None:
+        """Send out what comes next, and write down what came last while the workers are busy with it.
+
+        With `runtime.pipeline=1` two generations are out at a time: the second one perturbs the parameters that there
+        are now, so that no worker waits for the first one's stragglers and update.
+        """
+        clock, generation = Clock(self._executor.counters), self._point.generation
+        for number in range(generation + len(self._running), generation + 1 + self._config.runtime.pipeline):
+            if number == generation or self._config.generations is None or number < self._config.generations:
+                self._start(number, clock)
+        self._write_record()
+        self._clock = clock
+        with clock.phase("checkpoint"):
+            self._keeper.if_due(self._point)
+
+    def _start(self, generation: int, clock: Clock) -> None:
+        """Perturb theta: training episodes first, so that evaluations fill the gap behind the last of them."""
+        algorithm, around = self._algorithm, self._point.perturbed_by(generation)
+        every = self._config.evaluation.every
         collector = Collector(
-            ask=lambda first, count: algorithm.ask(state, first, count),
+            ask=lambda first, count: algorithm.ask(around, first, count),
             min_pairs=algorithm.min_pairs,
             min_timesteps=algorithm.min_timesteps,
-            expected_length=algorithm.expected_length(state),
-            evaluation=evaluation,
+            expected_length=algorithm.expected_length(around),
+            evaluation=self._evaluation_tasks(generation) if every and generation % every == 0 else None,
         )
-        self._executor.publish(algorithm.snapshot(state))
-        if evaluation is not None:
-            self._executor.submit(evaluation)
-        self._executor.submit(collector.start())
-        clock = _Clock(self._executor.counters.busy_seconds)
-        self._write_record()  # of the last generation, and its checkpoint: the workers are busy meanwhile
-        self._clock = clock
-        self._save_if_due()
-        if not self._collect(collector):
-            return None
-        return self._account(collector)
+        with clock.phase("ask"):
+            running = _Running(algorithm.snapshot(around), around, collector)
+            tasks = collector.start()
+        with clock.phase("dispatch"):
+            self._executor.publish(running.snapshot, oldest=self._point.generation)
+        self._running.append(running)
+        for block in tasks:
+            self._submit(running, block, clock)
 
-    def _collect(self, collector: Collector) -> bool:
-        """Gather results until the collector has all; False where a stop came in between."""
-        while not collector.complete:
+    def _submit(self, running: _Running, tasks: Tasks, clock: Clock) -> None:
+        """Send out episodes; those that the pool once gave up on fail at once."""
+        with clock.phase("dispatch"):
+            allowed, condemned = self._point.condemned(tasks)
+            for results in condemned:
+                running.collector.add(results)
+            self._executor.submit(allowed)
+
+    def _collect(self, running: _Running) -> bool:
+        """Gather results until the first generation that is out has all; False where a stop came in between."""
+        clock = self._clock
+        while not running.collector.complete:
             if self._stop.is_set():
                 return False
-            started = time.perf_counter()
-            finished = self._executor.collect(COLLECT_SECONDS)
-            self._clock.waited += time.perf_counter() - started
+            with clock.phase("wait"):
+                finished = self._executor.collect(COLLECT_SECONDS)
             for results in finished:
-                collector.add(results)
+                owner = next((one for one in self._running if one.snapshot.generation == results.generation), None)
+                if owner is not None:
+                    owner.collector.add(results)
+                    self._keep_verdicts(results)
             for text in self._executor.notices:
                 self._note(text)
             self._executor.notices.clear()
-            if (further := collector.more()) is not None:
-                self._executor.submit(further)
+            for one in self._running:
+                if (further := one.collector.more()) is not None:
+                    self._submit(one, further, clock)
+            clock.watch_tail(self._executor.queued, running.collector.complete)
         return True
 
-    def _update(self, batch: Batch) -> None:
-        """One step of the algorithm."""
-        started = time.perf_counter()
-        self._state, figures = self._algorithm.tell(self._state, batch, self._executor.weighted_noise_sum)
-        self._clock.phases["update"] = time.perf_counter() - started
+    def _update(self, batch: Batch, progress: Progress) -> None:
+        """One step of the algorithm: the next point."""
+        clock, spent = self._clock, 0.0
+
+        def weighted_sum(noise_index: Int64, weights: Float32) -> Float32:
+            nonlocal spent
+            started = time.perf_counter()
+            total = self._executor.weighted_noise_sum(noise_index, weights)
+            spent += time.perf_counter() - started
+            return total
+
+        with clock.phase("update"):
+            state, figures = self._algorithm.tell(self._point.state, batch, weighted_sum)
+        clock.add("update", -spent)
+        clock.add("reduce", spent)
         self._record |= {f"search/{key}": value for key, value in figures.items()}
-        self._settled = self._progress
+        self._point = self._point.after(state, progress, self._config.runtime.pipeline)
 
     def _evaluate_only(self) -> None:
-        """A run ends with an evaluation of its last theta."""
-        tasks = self._evaluation_tasks()
+        """A run ends with an evaluation of its last theta; generations that are out are given up."""
+        number = self._point.generation + 1 + self._config.runtime.pipeline  # a number that no generation has
+        tasks = self._evaluation_tasks(number)
         collector = Collector(ask=None, min_pairs=0, min_timesteps=0, expected_length=0.0, evaluation=tasks)
-        self._executor.publish(self._algorithm.snapshot(self._state))
-        self._executor.submit(tasks)
-        self._clock = _Clock(self._executor.counters.busy_seconds)
-        if self._collect(collector):
-            faults = len(self._name_faults(collector))
-            self._progress = replace(self._progress, quarantined=self._progress.quarantined + faults)
-            self._record = {"progress/generation": self._state.generation} | self._evaluation_figures(collector)
+        state = replace(self._point.state, generation=number)
+        running = _Running(self._algorithm.snapshot(state), self._point.state, collector)
+        self._executor.publish(running.snapshot, oldest=number)
+        self._running = deque([running])
+        self._clock = Clock(self._executor.counters)
+        self._submit(running, tasks, self._clock)
+        if self._collect(running):
+            progress = self._point.progress
+            progress = replace(progress, quarantined=progress.quarantined + len(self._name_faults(running)))
+            self._record = {"progress/generation": self._point.generation}
+            progress = self._judge(running, progress)
+            # The streak stays as of the generation, since a longer run would not have this evaluation.
+            self._point = replace(self._point, progress=replace(progress, goal_streak=self._point.progress.goal_streak))
             self._write_record()
 
-    def _evaluation_tasks(self) -> Tasks:
-        return evaluation_tasks(Purpose.EVALUATION, self._state.generation, self._config.evaluation.episodes)
+    def _evaluation_tasks(self, generation: int) -> Tasks:
+        return evaluation_tasks(Purpose.EVALUATION, generation, self._config.evaluation.episodes)
 
-    # Figures.
+    # What came of it.
 
-    def _account(self, collector: Collector) -> Batch:
-        """Count the generation, name its faults, and stop the run where there are too many."""
-        batch, faults = collector.batch(), self._name_faults(collector)
-        first_reason = faults[0][1].reason if faults else "unknown"
+    def _account(self, running: _Running) -> tuple[Batch, Progress]:
+        """Count the generation, name its faults, judge its evaluation; stop the run where too much failed."""
+        collector, progress = running.collector, self._point.progress
+        batch, failed = collector.batch(), self._name_faults(running)
+        first_reason = failed[0] if failed else "unknown"
         if batch is None:
             raise RunFailedError(
-                f"every pair of generation {self._state.generation} failed; the first reason: {first_reason}"
+                f"every pair of generation {self._point.generation} failed; the first reason: {first_reason}"
             )
-        self._progress = self._progress.with_generation(batch.returns.size, int(batch.lengths.sum()), len(faults))
-        self._record = {"progress/generation": self._state.generation} | training_figures(batch)
+        progress = progress.with_generation(batch.returns.size, int(batch.lengths.sum()), len(failed))
+        self._record = {"progress/generation": self._point.generation} | training_figures(batch)
         self._record["episode/surplus"] = collector.surplus
-        if (reason := self._progress.too_many_faults(self._config.faults.max_share)) is not None:
+        if (reason := progress.too_many_faults(self._config.faults.max_share)) is not None:
+            self._point = replace(self._point, progress=progress)
             raise RunFailedError(f"{reason}; the first reason of the last generation: {first_reason}")
-        self._record |= self._evaluation_figures(collector)
-        return batch
+        return batch, self._judge(running, progress)
 
-    def _name_faults(self, collector: Collector) -> list[tuple[int, Fault]]:
-        """Keep the episodes that have no result, and say which they are."""
-        run_dir, snapshot = Path(str(self._config.run_dir)), self._algorithm.snapshot(self._state)
-        for text in report(run_dir, self._config.seed, snapshot, collector.failed_tasks()):
-            self._note(text)
-        return collector.faults
-
-    def _evaluation_figures(self, collector: Collector) -> Record:
-        """The figures of the evaluation, if there was one; a new best is kept at once."""
-        records = collector.evaluation[~collector.evaluation["fault"]]
+    def _judge(self, running: _Running, progress: Progress) -> Progress:
+        """The progress with the evaluation, if there was one; a new best is kept at once."""
+        records = running.collector.evaluation
+        records = records[~records["fault"]]
         if not records.size:
-            return {}
-        returns = summarize(records["return"])
-        self._progress = self._progress.with_evaluation(returns.mean, self._config.goal.return_mean)
-        if self._progress.best_return == returns.mean:
-            self._save(best=True)
-        return {
-            "eval/return_mean": returns.mean,
-            "eval/return_std": returns.std,
-            "eval/return_ci_low": returns.ci_low,
-            "eval/return_ci_high": returns.ci_high,
-            "eval/length_mean": float(records["length"].mean()),
-            "eval/episodes": int(records.size),
-        }
+            return progress
+        figures = evaluation_figures(records)
+        self._record |= figures
+        mean = figures["eval/return_mean"]
+        progress = progress.with_evaluation(mean, self._config.goal.return_mean)
+        if progress.best_return == mean:
+            self._point = replace(self._point, progress=replace(self._point.progress, best_return=mean))
+            with self._clock.phase("checkpoint"):
+                self._keeper.best(self._point, running.around)
+        return progress
+
+    def _name_faults(self, running: _Running) -> list[str]:
+        """Keep the episodes that have no result for a replay, and say which they are; their reasons."""
+        failed = running.collector.failed_tasks()
+        for text in faults.report(self._run_dir, self._config.seed, running.snapshot, failed):
+            self._note(text)
+        return [reason for block in failed for reason in block.reasons]
+
+    def _keep_verdicts(self, results: Results) -> None:
+        new = [
+            Verdict(results.generation, results.purpose, fault.index, fault.reason)
+            for fault in results.faults
+            if fault.imposed
+        ]
+        if new:
+            self._point = replace(self._point, verdicts=(*self._point.verdicts, *new))
+            self._keeper.verdicts(self._point)
 
     def _write_record(self) -> None:
         """Complete the last generation's record with its counts and times, and write it down."""
         if not self._record:
             return
-        counters, clock, actors = self._executor.counters, self._clock, self._executor.workers
-        wall = max(time.perf_counter() - clock.start, 1e-9)
-        record = self._record | {
-            "progress/episodes": self._progress.episodes,
-            "progress/timesteps": self._progress.timesteps,
-            "progress/seconds": self._seconds(),
-            "speed/worker_busy_fraction": (counters.busy_seconds - clock.busy_before) / (wall * max(1, actors)),
-            "speed/driver_busy_fraction": (wall - clock.waited) / wall,
-            "speed/generation_seconds": wall,
-            "speed/bytes_per_episode": counters.payload_bytes / max(1, counters.episodes),
-            "speed/statistics_bytes_per_episode": counters.statistics_bytes / max(1, counters.episodes),
-            **{f"faults/{name}": count for name, count in self._fault_counts().items()},
-            "faults/episodes_quarantined": self._progress.quarantined,
-            "pool/actors": actors,
-        }
-        if "episode/timesteps" in record:
-            record["speed/timesteps_per_second"] = record["episode/timesteps"] / wall
-        record |= {f"speed/{name}_seconds": seconds for name, seconds in clock.phases.items()}
-        self._journal.record(record)
+        with self._clock.phase("log"):
+            progress = self._point.progress
+            self._journal.record(
+                self._record
+                | {
+                    "progress/episodes": progress.episodes,
+                    "progress/timesteps": progress.timesteps,
+                    "progress/seconds": self._seconds(),
+                    **{f"faults/{name}": count for name, count in self._fault_counts().items()},
+                    "faults/episodes_quarantined": progress.quarantined,
+                }
+                | self._clock.figures(self._executor, self._record.get("episode/timesteps"))
+            )
         self._record = {}
 
     def _fault_counts(self) -> dict[str, int]:
         """System faults since the run's beginning, resumes included."""
         counters, before = self._executor.counters, self._faults_before
-        names = ("actors_lost", "tasks_reissued", "results_discarded")
-        return {name: before.get(name, 0) + int(getattr(counters, name)) for name in names}
+        return {name: before.get(name, 0) + int(getattr(counters, name)) for name in FAULT_COUNTS}
 
     def _seconds(self) -> float:
         return float(self._seconds_before + time.perf_counter() - self._started)
 
     def _note(self, text: str) -> None:
-        self._journal.note(self._state.generation, text)
+        self._journal.note(self._point.generation, text)
 
-    # Checkpoints.
+    def _save(self) -> None:
+        with self._clock.phase("checkpoint"):
+            self._keeper.now(self._point)
 
-    def _save_if_due(self) -> None:
-        every, generation = self._config.checkpoint.every, self._state.generation
-        if every == "auto":
-            due = self._save_cost <= CHECKPOINT_SHARE * (time.perf_counter() - self._saved_at)
-        else:
-            due = generation % every == 0
-        if due and generation:
-            self._save()
-
-    def _save(self, best: bool = False) -> None:
-        """Write the state as it stands between two generations (best: the state whose theta was evaluated)."""
-        if self._saved_generation == self._state.generation and not best:
-            return
-        started = time.perf_counter()
+    def _common(self) -> dict[str, Any]:
+        """What a checkpoint holds beside its point; it relies on what was logged so far."""
         self._journal.flush()
-        arrays, scalars = tree.flatten(self._state)
-        state: dict[str, Any] = {
-            "generation": self._state.generation,
+        return {
             "config": self._config.as_dict(),
             "noise_fingerprint": self._executor.table_fingerprint,
-            "search": scalars,
-            # The streak as of the generation; the best of all that was ever evaluated, a stop's evaluation included.
-            "progress": asdict(replace(self._settled, best_return=self._progress.best_return)),
             "seconds": self._seconds(),
             "faults": self._fault_counts(),
         }
-        self._store.save(state, arrays, best)
-        self._saved_at = time.perf_counter()
-        if not best:
-            self._saved_generation = self._state.generation
-            self._save_cost = self._saved_at - started
-
-
-def first_theta(config: Config, spec: EpisodeSpec, fresh: bool = True) -> tuple[Any, running_stats.RunningStats]:
-    """Parameters, float32 (d,), and observation statistics that a new search starts from."""
-    problem = spec.build()
-    try:
-        theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
-        if config.start_from is not None and fresh:
-            return earlier_policy(config.start_from, problem, theta, config.algorithm.normalize_observations)
-        return theta, running_stats.init(problem.observation_size)
-    finally:
-        problem.close()
-
-
-def training_figures(batch: Batch) -> Record:
-    """Returns and lengths of a generation."""
-    return {
-        "returns/mean": float(batch.returns.mean()),
-        "returns/std": float(batch.returns.std()),
-        "returns/min": float(batch.returns.min()),
-        "returns/max": float(batch.returns.max()),
-        "episode/length_mean": float(batch.lengths.mean()),
-        "episode/length_min": int(batch.lengths.min()),
-        "episode/length_max": int(batch.lengths.max()),
-        "episode/capped_share": batch.capped_share,
-        "episode/timesteps": int(batch.lengths.sum()),
-        "episode/pairs": len(batch.returns),
-    }
 
 
 def evaluation_tasks(purpose: Purpose, generation: int, episodes: int) -> Tasks:
@@ -372,15 +369,3 @@ def evaluation_tasks(purpose: Purpose, generation: int, episodes: int) -> Tasks:
     none = np.zeros(episodes, dtype=bool)
     genomes = Genomes(np.zeros(episodes, dtype=np.int64), np.zeros(episodes, dtype=np.float32))
     return Tasks(purpose, generation, index, index, none, genomes)
-
-
-def make_executor(config: Config, spec: WorkerSpec, workers: int) -> Executor:
-    """The executor that `runtime` names."""
-    assert config.noise.size is not None
-    if config.runtime.name == "serial":
-        from raes.runtime.serial import SerialExecutor
-
-        return SerialExecutor(spec, config.noise.size)
-    from raes.runtime.pool import RayPool
-
-    return RayPool(spec, config.noise.size, workers)

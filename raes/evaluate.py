@@ -16,13 +16,15 @@ import numpy as np
 
 from raes.command import check_out, complain, parse
 from raes.config import Config, RaySettings, load
-from raes.driver import evaluation_tasks, make_executor
+from raes.driver import evaluation_tasks
 from raes.problems.episode import EpisodeSpec
 from raes.rng import Purpose
+from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
 from raes.search.running_stats import RunningStats
 from raes.search.statistics import summarize
+from raes.start import make_executor
 from raes.storage.checkpoint import Checkpoint, CheckpointStore
 from raes.types import RESULT_DTYPE, SETTINGS, RunFailedError, Snapshot, UserError
 
@@ -51,7 +53,7 @@ class Arguments:
     checkpoint: str | int = "best"
     episodes: int = 100
     seed: int = 0
-    workers: int | Literal["auto"] = "auto"
+    workers: int | str = "auto"
     runtime: Literal["ray", "serial"] = "ray"
     ray: RaySettings = field(default_factory=RaySettings)
     out: str | None = None
@@ -61,8 +63,7 @@ class Arguments:
             raise ValueError(f"episodes must be at least 1, got {self.episodes}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
-        if self.workers != "auto" and self.workers < 1:
-            raise ValueError(f"workers must be at least 1, or auto, got {self.workers}")
+        Size.of(self.workers)
 
 
 def evaluate(arguments: Arguments) -> dict[str, Any]:
@@ -121,16 +122,15 @@ def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
 def _run(config: Config, arguments: Arguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
     spec = WorkerSpec(EpisodeSpec(config.env, config.policy), arguments.seed)
     if config.runtime.name == "serial":
-        return _gather(make_executor(config, spec, 1), arguments, snapshot)
+        return _gather(make_executor(config, spec), arguments, snapshot)
     import ray
 
     from raes.runtime.session import connect
 
-    wanted = None if config.workers == "auto" else int(config.workers)
-    session = connect(config.ray.address, wanted, 4 * NO_TABLE)
+    session = connect(config.ray.address, Size.of(config.workers).most, 4 * NO_TABLE)
     print(session.text)
     try:
-        return _gather(make_executor(config, spec, wanted or session.cpus), arguments, snapshot)
+        return _gather(make_executor(config, spec, session.embedded), arguments, snapshot)
     finally:
         ray.shutdown()
 
@@ -139,7 +139,7 @@ def _gather(executor: Executor, arguments: Arguments, snapshot: Snapshot) -> np.
     records = np.zeros(arguments.episodes, dtype=RESULT_DTYPE)
     open_episodes = arguments.episodes
     try:
-        executor.publish(snapshot)
+        executor.publish(snapshot, oldest=snapshot.generation)
         executor.submit(evaluation_tasks(Purpose.HELD_OUT, snapshot.generation, arguments.episodes))
         while open_episodes:
             for results in executor.collect(timeout=1.0):

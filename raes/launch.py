@@ -12,6 +12,7 @@ from raes.command import shown
 from raes.config import Config
 from raes.driver import Outcome, drive
 from raes.journal import Event, Events
+from raes.runtime.decisions import Size
 from raes.types import RunFailedError
 
 POLL_SECONDS = 0.25
@@ -69,7 +70,7 @@ def _in_this_process(config: Config, show: Show, stop: _Stop) -> Outcome:
     show(("notice", headline(config)))
     event = threading.Event()
     stop.callback = event.set
-    return drive(config, workers=1, stop=event, events=Events(show))
+    return drive(config, stop=event, events=Events(show))
 
 
 class DriverActor:
@@ -80,12 +81,12 @@ class DriverActor:
         self._stop = threading.Event()
         self._events = Events()
 
-    def run(self, workers: int) -> Outcome:
+    def run(self, embedded: bool) -> Outcome:
         """See `drive`; after a restart it goes on from the newest checkpoint."""
         import ray
 
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        return drive(self._config, workers, self._stop, self._events, restarted)
+        return drive(self._config, self._stop, self._events, embedded, restarted)
 
     def poll(self, after: int) -> tuple[int, list[tuple[int, Event]]]:
         """This driver's number (another one after a restart) and the events after a sequence number."""
@@ -100,17 +101,17 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    from raes.runtime.nodes import release
     from raes.runtime.session import connect
 
     assert config.noise.size is not None
-    wanted = None if config.workers == "auto" else int(config.workers)
-    session = connect(config.ray.address, wanted, 4 * config.noise.size)
+    size = Size.of(config.workers)
+    session = connect(config.ray.address, size.most, 4 * config.noise.size)
     try:
         stop.listen()
         show(("notice", session.text))
         show(("notice", headline(config)))
-        workers = wanted or session.cpus
-        if (advice := advise(config, workers)) is not None:
+        if (advice := advise(config, size.most or session.cpus)) is not None:
             show(("notice", advice))
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor_class: Any = ray.remote(DriverActor)
@@ -121,8 +122,10 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
             max_task_retries=-1,
             scheduling_strategy=here,
         ).remote(config)
-        return _follow(actor, actor.run.remote(workers), show, stop)
+        return _follow(actor, actor.run.remote(session.embedded), show, stop)
     finally:
+        with suppress(Exception):  # the driver has done so, if it could
+            release()
         ray.shutdown()
 
 

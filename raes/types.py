@@ -6,6 +6,7 @@ an episode.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -147,10 +148,18 @@ class Moments(_Packed):
 
 @dataclass(frozen=True)
 class Fault:
-    """Why one episode has no result: the task's index and the reason in words."""
+    """Why one episode has no result.
+
+    Attributes:
+        index: the task's.
+        reason: in words.
+        imposed: whether the pool gave up on it after its workers died or hung; such a verdict need not come about
+            again by itself, so a checkpoint keeps it.
+    """
 
     index: int
     reason: str
+    imposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,6 +194,33 @@ class Results:
     records: NDArray[np.void]
     moments: Moments | None = None
     faults: tuple[Fault, ...] = ()
+
+    @staticmethod
+    def failed(tasks: Tasks, reason: str, imposed: bool = False) -> Results:
+        """All of these tasks failed, for one reason."""
+        records = np.zeros(len(tasks), dtype=RESULT_DTYPE)
+        records["index"], records["return"], records["fault"] = tasks.index, np.nan, True
+        faults = tuple(Fault(index, reason, imposed) for index in tasks.index.tolist())
+        return Results(tasks.purpose, tasks.generation, records, None, faults)
+
+    @staticmethod
+    def merge(parts: Sequence[Results]) -> list[Results]:
+        """The same results in fewer parts: one for each purpose and generation, in the order they first came."""
+        groups: dict[tuple[int, int], list[Results]] = {}
+        for part in parts:
+            groups.setdefault((part.generation, part.purpose), []).append(part)
+        return [group[0] if len(group) == 1 else _join(group) for group in groups.values()]
+
+
+def _join(group: list[Results]) -> Results:
+    moments = [part.moments for part in group if part.moments is not None]
+    return Results(
+        group[0].purpose,
+        group[0].generation,
+        np.concatenate([part.records for part in group]),
+        Moments.join(moments) if moments else None,
+        tuple(fault for part in group for fault in part.faults),
+    )
 
 
 @dataclass(frozen=True)

@@ -51,16 +51,19 @@ def measure_seed(keys: list[str], seed: int, run_dir: Path) -> dict[str, object]
 
 
 def measure(name: str, bar: float, seeds: list[int], keys: list[str]) -> None:
-    """All seeds of one task, one after the other."""
+    """All seeds of one task, one after the other; seeds that the same command has measured before are kept."""
     command = " ".join(["python -m raes.train", f"env={name}", *keys])
     report: dict[str, object] = {"task": name, "bar": bar, "command": command, "date": time.strftime("%Y-%m-%d")}
     report |= {"machine": machine(), "versions": versions()}
-    results = []
+    path = HERE / f"{name}.json"
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
-            results.append(measure_seed([f"env={name}", *keys], seed, Path(folder) / f"seed{seed}"))
-            report["seeds"] = results
-            (HERE / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+            result = measure_seed([f"env={name}", *keys], seed, Path(folder) / f"seed{seed}")
+            before = json.loads(path.read_text()) if path.exists() else {}
+            others = before["seeds"] if before.get("command") == command else []
+            results = [other for other in others if other["seed"] != seed] + [result]
+            report["seeds"] = sorted(results, key=lambda one: one["seed"])
+            path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def table() -> None:

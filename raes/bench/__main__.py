@@ -13,6 +13,7 @@ BENCHES = {
     "rollout": "one worker's timesteps a second, and its share inside env.step",
     "update": "the weighted noise sum against the machine's memory speed, and by two processes",
     "pool": "results a second, and how busy workers and driver are on Ray",
+    "chaos": "the bits of theta and the time lost while workers, relays and nodes are killed; the driver's memory",
 }
 """Name -> what it measures; the module `raes.bench.NAME` holds `Arguments` and `run`."""
 
@@ -20,7 +21,7 @@ BENCHES = {
 def usage() -> str:
     """How to call the command, with the names."""
     names = "\n".join(f"  {name:9s} {text}" for name, text in BENCHES.items())
-    return f"usage: python -m raes.bench NAME [out=FILE.json] [seconds=...]\n{names}\nkeys of one: NAME --help"
+    return f"usage: python -m raes.bench NAME [out=FILE.json] [key=value ...]\n{names}\nkeys of one: NAME --help"
 
 
 def run_command(words: list[str]) -> int:

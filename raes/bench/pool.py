@@ -6,7 +6,6 @@ trains Humanoid, update and checkpoint included.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -17,14 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from raes.algorithms import ES, ESSettings
-from raes.bench.report import BAR_COLUMNS, BenchArguments, Column, Report, Row, Section, against_bar
+from raes.bench.report import BAR_COLUMNS, Column, Report, Row, Section, TimedArguments, against_bar
 from raes.bench.timing import interleave, wall_clock
-from raes.config import Config, conf_dir, from_tree
+from raes.bench.training import composed, records_of
+from raes.config import Config
 from raes.driver import drive
 from raes.journal import Events
-from raes.prepare import prepare
 from raes.problems.problem import Episode, Outcome
 from raes.runtime.collector import Collector
+from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
 from raes.search import noise, running_stats
@@ -57,7 +57,7 @@ BUSY_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Arguments(BenchArguments):
+class Arguments(TimedArguments):
     """The keys.
 
     Attributes:
@@ -114,8 +114,9 @@ def generation(executor: Executor, pairs: int) -> None:
     algorithm = ES(settings, OptimizerSettings(), 0, TRIVIAL_TABLE)
     state = algorithm.init(np.zeros(2, dtype=np.float32), running_stats.init(0))
     collector = Collector(lambda first, count: algorithm.ask(state, first, count), pairs, 0, 0.0, None)
-    executor.publish(algorithm.snapshot(state))
-    executor.submit(collector.start())
+    executor.publish(algorithm.snapshot(state), oldest=0)
+    for tasks in collector.start():
+        executor.submit(tasks)
     while not collector.complete:
         for results in executor.collect(1.0):
             collector.add(results)
@@ -123,9 +124,13 @@ def generation(executor: Executor, pairs: int) -> None:
 
 def measure_overhead(seconds: float, pairs: int) -> list[Row]:
     """Results a second of pools with different numbers of workers, in turns."""
-    from raes.runtime.pool import RayPool
+    from raes.runtime.cluster import RayExecutor
 
-    pools = {workers: RayPool(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, workers) for workers in WORKERS}
+    spec = WorkerSpec(TrivialSpec(), 0)
+    pools = {
+        workers: RayExecutor(spec, TRIVIAL_TABLE, Size(workers, workers), relays=False, deadline=None)
+        for workers in WORKERS
+    }
     try:
         for pool in pools.values():
             generation(pool, pairs)  # the actors start
@@ -148,32 +153,27 @@ def _overhead_row(workers: int, seconds_each: Float64, pool: Executor) -> Row:
     }
 
 
-def humanoid(run_dir: Path, arguments: Arguments) -> Config:
+def humanoid(run_dir: Path, workers: int, arguments: Arguments) -> Config:
     """The preset, with the sizes of the benchmark and no evaluation on the way."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    overrides = [
+    return composed(
+        run_dir,
         "env=Humanoid",
+        f"workers={workers}",
         f"algorithm.pairs={arguments.pairs}",
         f"generations={arguments.generations + 2}",
         "evaluation.every=0",
         "evaluation.episodes=1",
-    ]
-    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-        tree = compose("config", overrides=[*overrides, f"run_dir={run_dir}"])
-    return prepare(from_tree(tree))
+    )
 
 
 def measure_busy(workers: int, arguments: Arguments) -> Row:
     """One row: a run of ES on Humanoid."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        outcome = drive(humanoid(run_dir, arguments), workers, threading.Event(), Events())
+        outcome = drive(humanoid(run_dir, workers, arguments), threading.Event(), Events())
         if outcome.code:
             raise RunFailedError(outcome.reason)
-        records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+        records = records_of(run_dir)
     # The first generation holds the actors' start; the last one has no dispatch of another after it.
     row = summarize(records[1 : arguments.generations + 1])
     bar = BAR if workers == 2 else None

@@ -21,16 +21,25 @@ PACKAGES = ("numpy", "scipy", "ray", "gymnasium", "mujoco", "raes")
 
 @dataclass(frozen=True)
 class BenchArguments:
-    """The keys of every benchmark.
+    """The key of every benchmark.
 
     Attributes:
         out: a JSON file for the figures.
-        seconds: how long a row is measured; a longer time gives steadier figures.
     """
 
     __pydantic_config__ = SETTINGS
 
     out: str | None = None
+
+
+@dataclass(frozen=True)
+class TimedArguments(BenchArguments):
+    """The keys of those that measure for a given time.
+
+    Attributes:
+        seconds: how long a row is measured; a longer time gives steadier figures.
+    """
+
     seconds: float = 5.0
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from raes.algorithms import ES, ESSettings
-from raes.bench.report import BAR_COLUMNS, BenchArguments, Column, Report, Row, Section, against_bar
+from raes.bench.report import BAR_COLUMNS, Column, Report, Row, Section, TimedArguments, against_bar
 from raes.bench.timing import cpu_clock, interleave, seconds_of
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
@@ -63,7 +63,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Arguments(BenchArguments):
+class Arguments(TimedArguments):
     """The keys.
 
     Attributes:

@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from raes.bench import shared_sum
-from raes.bench.report import BAR_COLUMNS, BenchArguments, Column, Report, Row, Section, against_bar
+from raes.bench.report import BAR_COLUMNS, Column, Report, Row, Section, TimedArguments, against_bar
 from raes.bench.timing import cpu_clock, interleave, median_ratio, seconds_of
 from raes.runtime.memory import check_memory
 from raes.search import noise
@@ -51,7 +51,7 @@ TABLE_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Arguments(BenchArguments):
+class Arguments(TimedArguments):
     """The keys.
 
     Attributes:

@@ -1,8 +1,9 @@
-"""The rollout actor: a worker behind Ray's door."""
+"""The rollout actor: a worker behind Ray's door, and the handle by which a pool holds it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
 
@@ -30,8 +31,44 @@ class RolloutActor:
         return self._worker.run(tasks, snapshot)
 
 
-def actor_class() -> Any:
-    """The Ray actor class: one CPU to be placed and to run, never restarted by Ray, since the pool replaces it."""
-    import ray
+class Rollout(Protocol):
+    """What a pool needs of a worker in another process; every call returns a reference to its answer."""
 
-    return ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(RolloutActor)
+    def ready(self) -> Any:
+        """As `RolloutActor.ready`."""
+
+    def run(self, tasks: Tasks, snapshot: Any) -> Any:
+        """As `RolloutActor.run`, with a reference to the snapshot."""
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+
+
+class RayRollout:
+    """A `RolloutActor` on a node: one CPU to be placed and to run, never restarted by Ray: the pool replaces it."""
+
+    def __init__(self, node_id: str, spec: Any, table: Any) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        actor_class: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(RolloutActor)
+        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        self._handle = actor_class.options(scheduling_strategy=there).remote(spec, table)
+
+    def ready(self) -> Any:
+        """See `Rollout`."""
+        return self._handle.ready.remote()
+
+    def run(self, tasks: Tasks, snapshot: Any) -> Any:
+        """See `Rollout`."""
+        return self._handle.run.remote(tasks, snapshot)
+
+    def kill(self) -> None:
+        """See `Rollout`."""
+        import ray
+
+        ray.kill(self._handle)
+
+
+StartRollout = Callable[[str], Rollout]
+"""node id -> a new worker there."""

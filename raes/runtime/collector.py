@@ -50,10 +50,13 @@ class Collector:
         self._evaluation_open = 0 if evaluation is None else len(evaluation)
         self.evaluation = np.zeros(self._evaluation_open, dtype=RESULT_DTYPE)
 
-    def start(self) -> Tasks:
-        """The first tasks: the pairs that are certain, and those that the expected length asks for."""
+    def start(self) -> list[Tasks]:
+        """The first tasks: the pairs that are certain, and those that the expected length asks for; then evaluations,
+        which fill the gap that the last of the others leave."""
+        if self._ask is None:
+            return self._evaluation_asked
         needed = math.ceil(self._min_timesteps / (2 * self._expected_length)) if self._expected_length > 0 else 0
-        return self._extend(max(self._min_pairs, needed))
+        return [self._extend(max(self._min_pairs, needed)), *self._evaluation_asked]
 
     def add(self, results: Results) -> None:
         """Take in results, in any order, each at most once."""

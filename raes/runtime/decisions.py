@@ -1,11 +1,13 @@
-"""What the pool decides, as pure functions of its status; the pool carries it out."""
+"""What the pools decide, as pure functions of their status; the pools carry it out. No clock, no Ray."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 BLOCK_SECONDS = 0.25
 """A block of episodes should not keep a worker busy for longer than about this."""
@@ -15,13 +17,88 @@ QUEUE_SHARE = 4
 IN_FLIGHT = 2
 """Blocks an actor holds: one that it runs and one that waits, so that it never idles for the driver."""
 MAX_STARTS_LOST = 3
-"""Actors lost in a row before any was ready: then the fault is in the set-up, not in a machine."""
+"""Actors lost in a row before any of a node was ready: then the fault is in the set-up, not in a machine."""
+RETRY_SECONDS = 30.0
+"""How long a node on which nothing could start is left alone, where there are others."""
+GONE_SECONDS = 2.0
+"""How long a node on which an actor died of the node's own death is left alone, until Ray no longer lists it."""
 SHARE_WORK = 1 << 27
 """Numbers to add for which a reducer is worth its messages: it saves several times the 4 ms that they cost."""
 MAX_REDUCERS = 7
 """Reducers at most: with the driver 8 shares, after which gathering takes longer than summing."""
 LEAST_PATIENCE = 1.0
 """Seconds that a share of the weighted noise sum may always be late."""
+FIRST_DEADLINE = 600.0
+LEAST_DEADLINE = 60.0
+DEADLINE_FACTOR = 20.0
+"""runtime.deadline=auto: 20 times the longest episode so far, at least a minute; 10 minutes before the first ends."""
+LATE_SECONDS = 1.0
+LATE_FACTOR = 4.0
+"""A block is late after 1 s and 4 times what its episodes take on average: then idle workers try it too."""
+RELAY_CALLS = 200.0
+"""Reports that the driver takes in a second, at most, from all relays together."""
+LEAST_REPORT_SECONDS = 0.02
+REPORT_PATIENCE = 120.0
+"""A relay that has not reported for so long hangs: they report twice a second, also where there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many workers a run wants: `workers=auto` is Size(1, None), `workers=8` Size(8, 8), `workers=2..8` Size(2, 8).
+
+    Attributes:
+        least: workers that must be there before the run begins.
+        most: more are never started; None for all that the cluster has CPUs for.
+    """
+
+    least: int = 1
+    most: int | None = None
+
+    @staticmethod
+    def of(workers: int | str) -> Size:
+        """The size that the key `workers` means.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if workers == "auto":
+            return Size()
+        numbers = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", str(workers))
+        least, most = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (0, 0)
+        if not 1 <= least <= most:
+            raise ValueError(f"workers must be auto, a number that is at least 1, or LEAST..MOST, got {workers}")
+        return Size(least, most)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A live machine of the cluster.
+
+    Attributes:
+        node_id: Ray's name of it.
+        cpus: how many workers it has room for.
+        draining: whether it is about to be taken away.
+    """
+
+    node_id: str
+    cpus: int
+    draining: bool = False
+
+
+def place(nodes: Sequence[Node], most: int | None) -> dict[str, int]:
+    """How many workers each node should have; nodes that leave get none.
+
+    Args:
+        nodes: in the order they joined, so that a new one does not move the workers of the others.
+        most: of all nodes together; None for every CPU.
+    """
+    room = math.inf if most is None else most
+    placed: dict[str, int] = {}
+    for node in nodes:
+        count = 0 if node.draining else int(min(node.cpus, room))
+        placed[node.node_id] = count
+        room -= count
+    return placed
 
 
 def block_size(queued: int, workers: int, seconds_per_episode: float) -> int:
@@ -42,9 +119,66 @@ def blocks_to_hold(queued: int, workers: int) -> int:
     return IN_FLIGHT if queued > workers else 1
 
 
-def give_up_starting(starts_lost: int, ready: int) -> bool:
-    """Whether actors die so early and so often that starting more is useless; never while some are ready."""
-    return starts_lost >= MAX_STARTS_LOST and not ready
+def start_is_hopeless(starts_lost: int) -> bool:
+    """Whether so many actors of a node died in a row before they were ready that starting more there is useless."""
+    return starts_lost >= MAX_STARTS_LOST
+
+
+def deadline(given: float | None, longest: float) -> float:
+    """Seconds that one episode may take.
+
+    Args:
+        given: `runtime.deadline`; None for automatic.
+        longest: the longest episode so far, in seconds; 0 before the first.
+    """
+    if given is not None:
+        return given
+    return max(LEAST_DEADLINE, DEADLINE_FACTOR * longest) if longest > 0 else FIRST_DEADLINE
+
+
+def is_late(age: float, episodes: int, seconds_per_episode: float) -> bool:
+    """Whether a block has run for so long that an idle worker should try it too.
+
+    Args:
+        age: seconds since its worker began it.
+        episodes: of the block.
+        seconds_per_episode: measured mean.
+    """
+    return age > LATE_SECONDS + LATE_FACTOR * episodes * seconds_per_episode
+
+
+def report_seconds(relays: int) -> float:
+    """How long a relay gathers results before it reports: the driver's work grows with nodes, not with workers."""
+    return max(LEAST_REPORT_SECONDS, relays / RELAY_CALLS)
+
+
+def report_is_overdue(age: float, first: bool) -> bool:
+    """Whether a relay counts as lost because its report does not come.
+
+    Args:
+        age: seconds since it was asked.
+        first: whether it has never reported, so that it may still be starting.
+    """
+    return age > (FIRST_DEADLINE if first else REPORT_PATIENCE)
+
+
+def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pause: float, mean: float) -> int:
+    """How many more episodes a relay should get: enough to keep its workers busy until its next report is answered.
+
+    Args:
+        queued: episodes that wait at the driver.
+        outstanding: episodes that the relay has.
+        workers: of the relay.
+        all_workers: of all relays.
+        pause: seconds between two reports of a relay.
+        mean: seconds an episode takes; 0 before the first result.
+    """
+    if not workers or not queued:
+        return 0
+    reserve = workers if mean <= 0 else math.ceil(workers * min(MAX_BLOCK, 2 * pause / mean))
+    fair = math.ceil(queued * workers / max(workers, all_workers) / 2)
+    wanted = max(workers - outstanding, min(workers + reserve - outstanding, fair))
+    return max(0, min(queued, wanted))
 
 
 def reducers(work: int, slices: int, allowed: int) -> int:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 from raes.types import Float32, Int64, Results, Snapshot, Tasks
 
 
 @dataclass
 class Counters:
-    """What the executor has counted since it began.
+    """What a pool has counted since it began.
 
     Attributes:
-        actors_lost: workers that died.
+        actors_lost: workers that died or were killed because they hung.
         tasks_reissued: episodes sent out again after a death.
+        tasks_copied: episodes that an idle worker tried beside a slow one.
         results_discarded: results that came twice, or of a generation that was given up.
         payload_bytes: of result records.
         statistics_bytes: of observation statistics.
-        busy_seconds: actor seconds inside episodes.
+        busy_seconds: worker seconds inside episodes.
+        worker_seconds: seconds that workers were there for.
         episodes: results received.
     """
 
     actors_lost: int = 0
     tasks_reissued: int = 0
+    tasks_copied: int = 0
     results_discarded: int = 0
     payload_bytes: int = 0
     statistics_bytes: int = 0
     busy_seconds: float = 0.0
+    worker_seconds: float = 0.0
     episodes: int = 0
 
     def add(self, results: Results) -> None:
@@ -40,9 +44,23 @@ class Counters:
         self.busy_seconds += float(results.records["seconds"].sum())
         self.episodes += len(results.records)
 
+    def absorb(self, other: Counters) -> None:
+        """Add all of another's counts."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
 
-class Executor(Protocol):
-    """One way in (`submit`) and one way out (`collect`).
+    def since(self, other: Counters) -> Counters:
+        """What has come since another state of the same counters."""
+        return Counters(*(getattr(self, item.name) - getattr(other, item.name) for item in fields(self)))
+
+    @property
+    def mean_seconds(self) -> float:
+        """What an episode takes, 0 before the first."""
+        return self.busy_seconds / self.episodes if self.episodes else 0.0
+
+
+class Pool(Protocol):
+    """Workers that evaluate: one way in (`submit`) and one way out (`collect`).
 
     Attributes:
         counters: figures for the log.
@@ -54,17 +72,17 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many workers evaluate at this moment."""
+        """How many workers there are at this moment."""
 
     @property
-    def table_fingerprint(self) -> str:
-        """The digest of the shared noise."""
+    def queued(self) -> int:
+        """Episodes that wait for a worker."""
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Make a generation's snapshot known to all workers; tasks of earlier ones are given up."""
+    def publish(self, generation: int, snapshot: Any, oldest: int) -> None:
+        """Take a reference to a generation's snapshot; tasks of generations before `oldest` are given up."""
 
     def submit(self, tasks: Tasks) -> None:
-        """Queue episodes of the published generation."""
+        """Queue episodes of a published generation, behind those that wait."""
 
     def collect(self, timeout: float) -> list[Results]:
         """Finished episodes, waiting up to `timeout` seconds for the first; an empty list says none came.
@@ -72,6 +90,43 @@ class Executor(Protocol):
         Raises:
             RunFailedError: no worker can be kept alive.
         """
+
+    def close(self) -> None:
+        """Stop the workers."""
+
+
+class Executor(Protocol):
+    """A pool with the shared noise: all that the driver needs.
+
+    Attributes:
+        counters, notices: those of the pool.
+        table_fingerprint: the digest of the shared noise.
+    """
+
+    table_fingerprint: str
+
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def notices(self) -> list[str]: ...
+
+    @property
+    def workers(self) -> int:
+        """How many workers there are at this moment."""
+
+    @property
+    def queued(self) -> int:
+        """Episodes that wait for a worker."""
+
+    def publish(self, snapshot: Snapshot, oldest: int) -> None:
+        """Make a generation's snapshot known to all workers; tasks of generations before `oldest` are given up."""
+
+    def submit(self, tasks: Tasks) -> None:
+        """Queue episodes of a published generation, behind those that wait."""
+
+    def collect(self, timeout: float) -> list[Results]:
+        """As `Pool.collect`."""
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,)."""

@@ -2,87 +2,118 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
 from raes.types import Results, Tasks
 
-MAX_LONE_DEATHS = 3
-"""An episode that was alone in its worker at this many deaths is taken for their cause."""
+MAX_STRIKES = 3
+"""An episode that was alone in its worker at this many deaths or missed deadlines is taken for their cause."""
+
+Group = tuple[int, int]
+"""(generation, purpose)."""
 
 
 class PendingTable:
-    """Tasks keyed by (purpose, index) within one generation.
+    """Episodes keyed by (generation, purpose, index), sent out in the order they were added.
 
     The episodes of a block whose worker died become suspects, which go out one by one, each alone in its worker, so
-    that an episode that kills its worker is found. An answer that comes twice is dropped.
+    that an episode that kills its worker is found. An answer that comes twice is dropped. The serial executor, the
+    pool of a node and the pool of relays all keep their books here.
     """
 
     def __init__(self) -> None:
-        self._queue: list[Tasks] = []
-        self._suspects: list[Tasks] = []
-        self._open: set[tuple[int, int]] = set()
-        self._lone_deaths: dict[tuple[int, int], int] = {}
+        self._queue: deque[Tasks] = deque()
+        self._queued = 0
+        self._suspects: deque[Tasks] = deque()
+        self._open: dict[Group, set[int]] = {}
+        self._strikes: dict[tuple[Group, int], int] = {}
 
     def __len__(self) -> int:
         """Episodes without an answer."""
-        return len(self._open)
+        return sum(map(len, self._open.values()))
 
     @property
     def queued(self) -> int:
         """Episodes that wait to be sent out in blocks."""
-        return sum(map(len, self._queue))
+        return self._queued
+
+    @property
+    def suspects(self) -> int:
+        """Episodes that wait to be sent out alone."""
+        return len(self._suspects)
 
     def add(self, tasks: Tasks) -> None:
         """Queue these episodes behind the others."""
         if len(tasks):
-            self._open.update((tasks.purpose, index) for index in tasks.index.tolist())
+            self._open.setdefault(_group(tasks), set()).update(tasks.index.tolist())
             self._queue.append(tasks)
+            self._queued += len(tasks)
 
     def take(self, count: int) -> Tasks | None:
         """The next block, of at most `count` episodes; None if none waits."""
         if not self._queue:
             return None
-        head = self._queue[0]
-        if len(head) <= count:
-            return self._queue.pop(0)
-        self._queue[0] = head.take(slice(count, None))
-        return head.take(slice(0, count))
+        head = self._queue.popleft()
+        if len(head) > count:
+            self._queue.appendleft(head.take(slice(count, None)))
+            head = head.take(slice(0, count))
+        self._queued -= len(head)
+        return head
 
     def take_suspect(self) -> Tasks | None:
         """The next episode that was in a worker when it died: to be given to a worker that has nothing else."""
-        return self._suspects.pop(0) if self._suspects else None
+        while self._suspects:
+            suspect = self._suspects.popleft()
+            if len(self.unanswered(suspect)):  # a copy of it may have been answered meanwhile
+                return suspect
+        return None
 
-    def lost(self, tasks: Tasks, lone: bool) -> tuple[int, list[int]]:
-        """A worker died with this block; queue again what has no answer.
+    def unanswered(self, tasks: Tasks) -> Tasks:
+        """Those of a block that are still awaited."""
+        waiting = self._open.get(_group(tasks), set())
+        wanted = [index in waiting for index in tasks.index.tolist()]
+        return tasks if all(wanted) else tasks.take(np.flatnonzero(wanted))
+
+    def return_block(self, tasks: Tasks) -> int:
+        """A block is lost through no fault of its episodes: queue it again, first. How many had no answer."""
+        again = self.unanswered(tasks)
+        if len(again):
+            self._queue.appendleft(again)
+            self._queued += len(again)
+        return len(again)
+
+    def strike(self, tasks: Tasks, lone: bool) -> tuple[int, Tasks]:
+        """A worker died or hung with this block; what has no answer goes out again, alone.
 
         Args:
             tasks: the block.
             lone: whether the worker had nothing else.
 
         Returns:
-            How many episodes were queued again, and the indices of those that count as the cause of the death.
+            How many episodes will go out again, and those that count as the cause.
         """
         again, culprits = 0, []
-        for row in range(len(tasks)):
-            one = tasks.take(slice(row, row + 1))
-            key = (tasks.purpose, int(one.index[0]))
-            if key not in self._open:
-                continue
+        open_tasks = self.unanswered(tasks)
+        for row in range(len(open_tasks)):
+            key = (_group(tasks), int(open_tasks.index[row]))
             if lone and len(tasks) == 1:
-                self._lone_deaths[key] = self._lone_deaths.get(key, 0) + 1
-                if self._lone_deaths[key] >= MAX_LONE_DEATHS:
-                    culprits.append(key[1])
+                self._strikes[key] = self._strikes.get(key, 0) + 1
+                if self._strikes[key] >= MAX_STRIKES:
+                    culprits.append(row)
                     continue
-            self._suspects.append(one)
+            self._suspects.append(open_tasks.take(slice(row, row + 1)))
             again += 1
-        return again, culprits
+        return again, open_tasks.take(np.array(culprits, dtype=np.int64))
 
     def accept(self, results: Results) -> tuple[Results, int]:
         """The results that were still awaited, and how many were not."""
-        keys = [(results.purpose, index) for index in results.records["index"].tolist()]
-        wanted = np.array([key in self._open for key in keys], dtype=bool)
-        self._open.difference_update(keys)
-        dropped = len(keys) - int(wanted.sum())
+        indices = results.records["index"].tolist()
+        waiting = self._open.get((results.generation, results.purpose), set())
+        wanted = np.array([index in waiting for index in indices], dtype=bool)
+        waiting.difference_update(indices)
+        dropped = len(indices) - int(wanted.sum())
         if not dropped:
             return results, 0
         kept = set(results.records["index"][wanted].tolist())
@@ -92,11 +123,17 @@ class PendingTable:
         faults = tuple(fault for fault in results.faults if fault.index in kept)
         return Results(results.purpose, results.generation, results.records[wanted], moments, faults), dropped
 
-    def clear(self) -> int:
-        """Give everything up; how many episodes had no answer."""
-        given_up = len(self._open)
-        self._queue.clear()
-        self._suspects.clear()
-        self._open.clear()
-        self._lone_deaths.clear()
+    def retire(self, oldest: int) -> int:
+        """Give up all that belongs to generations before `oldest`; how many had no answer."""
+        given_up = 0
+        for group in [group for group in self._open if group[0] < oldest]:
+            given_up += len(self._open.pop(group))
+        self._queue = deque(tasks for tasks in self._queue if tasks.generation >= oldest)
+        self._queued = sum(map(len, self._queue))
+        self._suspects = deque(tasks for tasks in self._suspects if tasks.generation >= oldest)
+        self._strikes = {key: count for key, count in self._strikes.items() if key[0][0] >= oldest}
         return given_up
+
+
+def _group(tasks: Tasks) -> Group:
+    return tasks.generation, tasks.purpose

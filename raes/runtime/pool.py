@@ -1,76 +1,106 @@
-"""The Ray pool: one `ray.wait` loop over a pending table of episodes."""
+"""The pool of rollout actors: one `ray.wait` loop over a pending table of episodes.
+
+A driver holds one for all nodes of a small cluster, a relay one for its own node.
+"""
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import ray
-from ray.exceptions import RayError, RayTaskError
-from threadpoolctl import threadpool_limits
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from raes.runtime import decisions
-from raes.runtime.actor import actor_class
+from raes.runtime.actor import Rollout, StartRollout
+from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
-from raes.runtime.pending import MAX_LONE_DEATHS, PendingTable
-from raes.runtime.reduce import Reducers
-from raes.runtime.tables import NodeTables
-from raes.runtime.worker import WorkerSpec
-from raes.types import RESULT_DTYPE, Fault, Float32, Int64, Results, RunFailedError, Snapshot, Tasks
+from raes.runtime.pending import MAX_STRIKES, PendingTable
+from raes.types import Results, RunFailedError, Tasks
 
 GET_SECONDS = 60.0
-"""How long a finished result may take to be read; then its actor counts as lost."""
+"""How long finished results may take to be read; then their actors count as lost."""
+LOOK_SECONDS = 0.25
+"""How often hung and late workers are looked for."""
+
+Placement = Callable[[], Mapping[str, int]]
+"""How many workers each node should have at this moment; cheap to ask."""
 
 
 @dataclass
 class _Slot:
-    """One actor and what it has been given, by result reference; `alone` while that is one suspect."""
+    """One actor and what it has been given, by result reference, the one that it runs first.
 
-    actor: Any
+    Attributes:
+        since: when it began the first block.
+        alone: whether it has one suspect and must get nothing else.
+        leaving: whether it gets nothing more and goes when it is done.
+    """
+
+    rollout: Rollout
+    node: str
+    since: float
     ready: bool = False
     alone: bool = False
+    leaving: bool = False
     blocks: dict[Any, Tasks] = field(default_factory=dict)
 
 
-class RayPool:
-    """Rollout actors that pull blocks of episodes; see `Executor`.
+class ActorPool:
+    """Rollout actors that are given blocks of episodes; see `Pool`.
 
-    A dead actor is replaced and its episodes are sent out again; which actor runs an episode changes no bit of it.
+    Actors come and go as the placement says. A dead or hung one is replaced and its episodes are sent out again; which
+    actor runs an episode changes no bit of it.
     """
 
-    def __init__(self, spec: WorkerSpec, table_size: int, workers: int) -> None:
-        threadpool_limits(1)
-        self._tables = NodeTables(table_size)
-        self.table_fingerprint = self._tables.fingerprint
-        self._reducers = Reducers(self._tables)
-        self._reducers.resize({self._tables.node: min(workers, os.cpu_count() or 1) - 1})
-        self._spec = ray.put(spec)
-        self._actor_class = actor_class()
+    def __init__(self, start: StartRollout, placement: Placement, deadline: float | None = None) -> None:
+        """Start the actors.
+
+        Args:
+            start: makes a rollout on a node.
+            placement: how many there should be on each node.
+            deadline: seconds an episode may take; None for automatic.
+        """
+        self._start, self._placement, self._deadline = start, placement, deadline
+        self._placed: Mapping[str, int] = {}
         self._pending = PendingTable()
+        self._snapshots: dict[int, Any] = {}
         self._slots: dict[int, _Slot] = {}
+        self._load: tuple[dict[int, None], ...] = tuple({} for _ in range(decisions.IN_FLIGHT + 1))
         self._owner: dict[Any, int] = {}
-        self._next_slot, self._starts_lost = 0, 0
-        self._digests: set[str] = set()
-        self._snapshot: Snapshot | None = None
-        self._snapshot_ref: Any = None
+        self._copied: set[Any] = set()
+        self._next_slot = 0
+        self._starts_lost: dict[str, int] = {}
+        self._retry_at: dict[str, float] = {}
+        self._lost: list[str] = []
+        self._longest = 0.0
+        self._looked = self._counted = time.monotonic()
+        self.digests = Digests()
         self.counters = Counters()
-        self.notices = self._reducers.notices
-        for _ in range(workers):
-            self._start_actor()
+        self.notices: list[str] = []
+        self._resize()
 
     @property
     def workers(self) -> int:
         """Actors that have not died."""
         return len(self._slots)
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Put the snapshot into the object store, once for all actors."""
-        self._pending.clear()
-        self._snapshot = snapshot
-        self._snapshot_ref = ray.put(snapshot)
+    @property
+    def queued(self) -> int:
+        """Episodes that wait for an actor."""
+        return self._pending.queued + self._pending.suspects
+
+    @property
+    def open_episodes(self) -> int:
+        """Episodes without an answer."""
+        return len(self._pending)
+
+    def publish(self, generation: int, snapshot: Any, oldest: int) -> None:
+        """Take the reference; give up what is older than `oldest`."""
+        self._pending.retire(oldest)
+        self._snapshots = {key: ref for key, ref in self._snapshots.items() if key >= oldest} | {generation: snapshot}
 
     def submit(self, tasks: Tasks) -> None:
         """Queue the episodes and hand out blocks."""
@@ -79,133 +109,275 @@ class RayPool:
 
     def collect(self, timeout: float) -> list[Results]:
         """Wait for a block, take all that are finished, hand out the next ones."""
-        done: list[Results] = []
-        if self._owner:
-            finished, _ = ray.wait(list(self._owner), num_returns=1, timeout=timeout)
-            if finished:
-                finished, _ = ray.wait(list(self._owner), num_returns=len(self._owner), timeout=0)
-            for reference in finished:
-                done.extend(self._finish(reference))
-        else:
-            time.sleep(min(timeout, 0.01))
+        self._resize()
+        self._dispatch()
+        done = self._take_finished(min(timeout, LOOK_SECONDS))
+        now = time.monotonic()
+        self.counters.worker_seconds += (now - self._counted) * len(self._slots)
+        self._counted = now
+        if now - self._looked > LOOK_SECONDS:
+            self._looked = now
+            self._forgive(now)
+            done += self._end_hung(now)
+            self._copy_late(now)
+        if self._lost:
+            self._tell_lost()
+        self._resize()
         self._dispatch()
         return done
 
-    def weighted_noise_sum(self, noise_index: Int64, weights: Float32) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,)."""
-        assert self._snapshot is not None
-        return self._reducers.sum(noise_index, weights, self._snapshot.theta.size)
-
     def close(self) -> None:
         """Kill the actors."""
-        self._reducers.close()
         for slot in self._slots.values():
-            ray.kill(slot.actor)
+            slot.rollout.kill()
         self._slots.clear()
         self._owner.clear()
 
-    def _start_actor(self) -> None:
-        actor = self._actor_class.remote(self._spec, self._tables.on(self._tables.node))
-        number = self._next_slot
-        self._next_slot += 1
-        self._slots[number] = _Slot(actor)
-        self._owner[actor.ready.remote()] = number
+    # Who is there.
+
+    def _resize(self) -> None:
+        """Start and dismiss actors until each node has what it should."""
+        placed = self._placement()
+        if placed is self._placed:
+            return
+        self._placed = placed
+        staying: dict[str, list[int]] = {node: [] for node in placed}
+        for number, slot in self._slots.items():
+            if not slot.leaving:
+                staying.setdefault(slot.node, []).append(number)
+        for node, numbers in staying.items():
+            missing = placed.get(node, 0) - len(numbers)
+            if node not in self._retry_at:
+                for _ in range(missing):
+                    self._start_on(node)
+            for number in sorted(numbers, key=lambda one: len(self._slots[one].blocks))[: max(0, -missing)]:
+                self._slots[number].leaving = True
+                self._file(number)
+                self._dismiss_if_done(number)
+
+    def _start_on(self, node: str) -> None:
+        number, self._next_slot = self._next_slot, self._next_slot + 1
+        slot = _Slot(self._start(node), node, time.monotonic())
+        self._slots[number] = slot
+        self._owner[slot.rollout.ready()] = number
+
+    def _dismiss_if_done(self, number: int) -> None:
+        slot = self._slots[number]
+        if slot.leaving and not slot.blocks:
+            self._remove(number)
+
+    def _remove(self, number: int) -> _Slot:
+        slot = self._slots.pop(number)
+        self._file(number)
+        for reference in [ref for ref, owner in self._owner.items() if owner == number]:
+            del self._owner[reference]
+        slot.rollout.kill()
+        return slot
+
+    def _file(self, number: int) -> None:
+        """Keep `_load` true: which slots may be given something, by the blocks they have."""
+        for level in self._load:
+            level.pop(number, None)
+        slot = self._slots.get(number)
+        if slot is not None and slot.ready and not slot.alone and not slot.leaving:
+            self._load[len(slot.blocks)][number] = None
+
+    # Handing out.
 
     def _dispatch(self) -> None:
-        """Give suspects to idle actors, one each; then blocks to ready actors, those with the fewest first."""
-        if self._snapshot is None:
-            return
-        for number, slot in self._slots.items():
-            if slot.ready and not slot.blocks and (suspect := self._pending.take_suspect()) is not None:
-                self._send(number, slot, suspect)
-                slot.alone = True
+        """Give suspects to idle actors, one each; then blocks, to the actors with the fewest first."""
+        idle = self._load[0]
+        while idle and (suspect := self._pending.take_suspect()) is not None:
+            number = next(iter(idle))
+            self._slots[number].alone = True
+            self._send(number, suspect)
+        # Where suspects wait, a quarter of the actors get nothing new, so that they become idle.
+        spare = min(self._pending.suspects, -(-len(self._slots) // 4))
         for level in range(decisions.blocks_to_hold(self._pending.queued, len(self._slots))):
-            for number, slot in self._slots.items():
-                if slot.ready and not slot.alone and len(slot.blocks) <= level:
-                    mean = self.counters.busy_seconds / max(1, self.counters.episodes)
-                    size = decisions.block_size(self._pending.queued, len(self._slots), mean)
-                    if (tasks := self._pending.take(size)) is None:
-                        return
-                    self._send(number, slot, tasks)
+            while len(self._load[level]) > (spare if level else 0):
+                size = decisions.block_size(self._pending.queued, len(self._slots), self.counters.mean_seconds)
+                if (tasks := self._pending.take(size)) is None:
+                    return
+                self._send(next(iter(self._load[level])), tasks)
 
-    def _send(self, number: int, slot: _Slot, tasks: Tasks) -> None:
-        reference = slot.actor.run.remote(tasks, self._snapshot_ref)
+    def _send(self, number: int, tasks: Tasks) -> Any:
+        slot = self._slots[number]
+        reference = slot.rollout.run(tasks, self._snapshots[tasks.generation])
+        if not slot.blocks:
+            slot.since = time.monotonic()
         slot.blocks[reference] = tasks
         self._owner[reference] = number
+        self._file(number)
+        return reference
 
-    def _finish(self, reference: Any) -> list[Results]:
+    def _copy_late(self, now: float) -> None:
+        """Let idle actors try what waits behind another block, or takes suspiciously long; the first answer counts."""
+        idle = self._load[0]
+        if not idle or self.queued:
+            return
+        mean = self.counters.mean_seconds
+        for slot in sorted(self._slots.values(), key=lambda one: one.since):
+            for place, (reference, tasks) in enumerate(list(slot.blocks.items())):
+                if not idle:
+                    return
+                waits = place > 0
+                if reference in self._copied or not (waits or decisions.is_late(now - slot.since, len(tasks), mean)):
+                    continue
+                tasks = self._pending.unanswered(tasks)
+                if len(tasks):
+                    self.counters.tasks_copied += len(tasks)
+                    self._copied |= {reference, self._send(next(iter(idle)), tasks)}
+
+    # Taking in.
+
+    def _take_finished(self, timeout: float) -> list[Results]:
+        if not self._owner:
+            time.sleep(min(timeout, 0.01))
+            return []
+        finished, _ = ray.wait(list(self._owner), num_returns=1, timeout=timeout)
+        if finished:
+            finished, _ = ray.wait(list(self._owner), num_returns=len(self._owner), timeout=0)
+        done: list[Results] = []
+        for reference, answer in answers(finished):
+            done.extend(self._finish(reference, answer))
+        return done
+
+    def _finish(self, reference: Any, answer: Any) -> list[Results]:
         number = self._owner.pop(reference, None)
+        self._copied.discard(reference)
         if number is None:  # its actor was found dead with an earlier reference of the same round
             return []
         slot = self._slots[number]
-        tasks = slot.blocks.get(reference)
-        try:
-            answer = ray.get(reference, timeout=GET_SECONDS)
-        except RayTaskError as error:  # not the machine's fault, nor the environment's: those come as results
-            raise RunFailedError(f"a rollout actor failed: {error}") from error
-        except RayError as error:
-            return self._bury(number, slot, error)
-        if tasks is None:
-            self._greet(slot, *answer)
+        if is_our_fault(answer):  # neither the machine's nor the environment's
+            raise RunFailedError(f"a rollout actor failed: {answer}") from answer
+        if isinstance(answer, RayError):
+            return self._bury(number, *cause_of_death(answer))
+        if reference not in slot.blocks:
+            self._greet(number, *answer)
             return []
         del slot.blocks[reference]
-        slot.alone = False
-        return self._accept(tasks, answer)
-
-    def _accept(self, tasks: Tasks, results: Results) -> list[Results]:
-        self.counters.add(results)
-        if self._snapshot is None or tasks.generation != self._snapshot.generation:
-            self.counters.results_discarded += len(tasks)
-            return []
-        accepted, dropped = self._pending.accept(results)
+        slot.alone, slot.since = False, time.monotonic()
+        self._file(number)
+        self._dismiss_if_done(number)
+        self.counters.add(answer)
+        self._longest = max(self._longest, float(answer.records["seconds"].max(initial=0.0)))
+        accepted, dropped = self._pending.accept(answer)
         self.counters.results_discarded += dropped
         return [accepted] if len(accepted.records) else []
 
-    def _greet(self, slot: _Slot, digest: str, failure: str) -> None:
-        """An actor has started: check that it computes what the others do."""
+    def _greet(self, number: int, digest: str, failure: str) -> None:
+        """An actor has started: it may work if it can."""
+        slot = self._slots[number]
         if failure:
-            raise RunFailedError(f"a rollout actor cannot start: {failure}")
+            self._start_lost(self._remove(number).node, failure)
+            return
         slot.ready = True
-        self._starts_lost = 0
-        if self._digests and digest.split()[0] not in {other.split()[0] for other in self._digests}:
-            self.notices.append(
-                "warning: the workers compute different bits, so the result depends on which worker runs an episode: "
-                f"{digest} against {', '.join(sorted(self._digests))}; use nodes of one CPU type with the same packages"
-            )
-        self._digests.add(digest)
+        self._starts_lost.pop(slot.node, None)
+        self._file(number)
+        if (warning := self.digests.add(digest)) is not None:
+            self.notices.append(warning)
 
-    def _bury(self, number: int, slot: _Slot, error: Exception) -> list[Results]:
-        """An actor died: replace it, and queue again what it held."""
-        del self._slots[number]
-        for reference in [ref for ref, owner in self._owner.items() if owner == number]:
-            del self._owner[reference]
-        ray.kill(slot.actor)
+    # Faults.
+
+    def _bury(self, number: int, cause: str, struck: bool) -> list[Results]:
+        """An actor is lost: what it held goes out again, alone if the actor may have died of it (`struck`)."""
+        slot = self._remove(number)
         self.counters.actors_lost += 1
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if not struck:  # its node has gone, which says nothing of the set-up; the placement will soon say so too
+            self._retry_at[slot.node] = time.monotonic() + decisions.GONE_SECONDS
         if not slot.ready:
-            self._starts_lost += 1
-            ready = sum(other.ready for other in self._slots.values())
-            if decisions.give_up_starting(self._starts_lost, ready):
-                raise RunFailedError(
-                    f"{self._starts_lost} rollout actors in a row died before they were ready; the last: {cause}"
-                ) from error
-        self.notices.append(f"a rollout actor was lost ({cause}); it is replaced and its episodes are issued again")
+            if struck:
+                self._start_lost(slot.node, cause)
+            return []
+        self._lost.append(cause)
+        self._placed = {}  # look again who is missing
         condemned: list[Results] = []
-        for tasks in slot.blocks.values():
-            if self._snapshot is not None and tasks.generation == self._snapshot.generation:
-                again, culprits = self._pending.lost(tasks, lone=len(slot.blocks) == 1)
-                self.counters.tasks_reissued += again
-                condemned.extend(self._condemn(tasks, culprits))
-        self._start_actor()
+        for reference, tasks in slot.blocks.items():
+            self._copied.discard(reference)
+            if not struck:
+                self.counters.tasks_reissued += self._pending.return_block(tasks)
+                continue
+            again, culprits = self._pending.strike(tasks, lone=len(slot.blocks) == 1)
+            self.counters.tasks_reissued += again
+            if len(culprits):
+                reason = f"its worker was lost {MAX_STRIKES} times while it ran nothing else; the last: {cause}"
+                condemned.append(self._pending.accept(Results.failed(culprits, reason, imposed=True))[0])
         return condemned
 
-    def _condemn(self, tasks: Tasks, culprits: list[int]) -> list[Results]:
-        """Faults for the episodes that kill every worker they are given to."""
-        if not culprits:
-            return []
-        records = np.zeros(len(culprits), dtype=RESULT_DTYPE)
-        records["index"], records["return"], records["fault"] = culprits, np.nan, True
-        reason = f"its worker died {MAX_LONE_DEATHS} times while it ran nothing else"
-        faults = tuple(Fault(index, reason) for index in culprits)
-        accepted, _ = self._pending.accept(Results(tasks.purpose, tasks.generation, records, None, faults))
-        return [accepted]
+    def _start_lost(self, node: str, cause: str) -> None:
+        """An actor ended before it was ready.
+
+        Raises:
+            RunFailedError: the node's actors never start, and there is no other.
+        """
+        self._placed = {}
+        self._starts_lost[node] = lost = self._starts_lost.get(node, 0) + 1
+        if not decisions.start_is_hopeless(lost):
+            self.notices.append(f"a rollout actor could not start ({cause}); it is tried again")
+            return
+        if not self._slots:
+            raise RunFailedError(f"no rollout actor can start; {lost} in a row were lost, the last: {cause}")
+        self._retry_at[node] = time.monotonic() + decisions.RETRY_SECONDS
+        self.notices.append(
+            f"node {node[:8]}: {lost} rollout actors in a row could not start; "
+            f"it is left alone for {decisions.RETRY_SECONDS:.0f} s: {cause}"
+        )
+
+    def _forgive(self, now: float) -> None:
+        """Try nodes again on which no actor could start a while ago: what ailed them may have passed."""
+        waiting = {node: when for node, when in self._retry_at.items() if when > now}
+        if waiting != self._retry_at:
+            self._retry_at, self._placed = waiting, {}
+
+    def _end_hung(self, now: float) -> list[Results]:
+        """Kill the actors that missed their deadline."""
+        limit = decisions.deadline(self._deadline, self._longest)
+        condemned: list[Results] = []
+        for number, slot in list(self._slots.items()):
+            if not slot.blocks:
+                continue
+            first = next(iter(slot.blocks.values()))
+            allowed = limit + decisions.LATE_FACTOR * (len(first) - 1) * self.counters.mean_seconds
+            if now - slot.since > allowed:
+                condemned += self._bury(number, f"it missed its deadline of {allowed:.3g} s (runtime.deadline)", True)
+        return condemned
+
+    def _tell_lost(self) -> None:
+        count, cause = len(self._lost), self._lost[-1]
+        self._lost.clear()
+        which = "a rollout actor was lost" if count == 1 else f"{count} rollout actors were lost; the last"
+        self.notices.append(f"{which} ({cause}); replaced where there is room, and the episodes are issued again")
+
+
+def answers(references: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
+    """(reference, answer or RayError) of finished calls; all at once where none failed, which is cheaper."""
+    references = list(references)
+    try:
+        return list(zip(references, ray.get(references, timeout=GET_SECONDS), strict=True))
+    except RayError:
+        return [(reference, _answer(reference)) for reference in references]
+
+
+def _answer(reference: Any) -> Any:
+    try:
+        return ray.get(reference, timeout=GET_SECONDS)
+    except RayError as error:
+        return error
+
+
+def is_our_fault(answer: Any) -> bool:
+    """Whether an actor's own code failed; not where it was Ray that failed it, as on a node that is dying."""
+    return isinstance(answer, RayTaskError) and not isinstance(answer.cause, RayError | OSError)
+
+
+def cause_of_death(error: RayError) -> tuple[str, bool]:
+    """Why an actor is gone, in words, and whether its episodes may have done it."""
+    text = str(error)
+    if "its node has died" in text or "NodeAffinitySchedulingStrategy doesn't exist" in text:
+        return "its node died", False
+    if "Out of memory" in text or "OutOfMemory" in text or "memory pressure" in text:
+        return "Ray killed it, since the node ran out of memory", True
+    if isinstance(error, ActorDiedError):
+        return "its process died", True
+    lines = text.strip().splitlines()
+    return (lines[0] if lines else type(error).__name__), True

@@ -129,9 +129,7 @@ class Reducers:
         """The reducers for a sum, all of them ready; starts what is missing, for the next sums."""
         self._greet()
         allowed = {
-            node: count
-            for node, count in self._allowed.items()
-            if not decisions.give_up_starting(self._losses[node], 0)
+            node: count for node, count in self._allowed.items() if not decisions.start_is_hopeless(self._losses[node])
         }
         wanted = decisions.reducers(num_params * pairs, noise.num_slices(num_params), sum(allowed.values()))
         living = Counter(reducer.node for reducer in self._reducers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from threadpoolctl import threadpool_limits
 
 from raes.runtime.executor import Counters
@@ -22,14 +24,29 @@ class SerialExecutor:
         self.table_fingerprint = noise.fingerprint(self._table)
         self._worker = Worker(spec, self._table)
         self._pending = PendingTable()
-        self._snapshot: Snapshot | None = None
-        self.counters = Counters()
+        self._snapshots: dict[int, Snapshot] = {}
+        self._num_params = 0
+        self._started = time.monotonic()
+        self._counters = Counters()
         self.notices: list[str] = []
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Use this snapshot from now on."""
-        self.counters.results_discarded += self._pending.clear()
-        self._snapshot = snapshot
+    @property
+    def counters(self) -> Counters:
+        """See `Counters`."""
+        self._counters.worker_seconds = time.monotonic() - self._started
+        return self._counters
+
+    @property
+    def queued(self) -> int:
+        """Episodes that wait."""
+        return self._pending.queued
+
+    def publish(self, snapshot: Snapshot, oldest: int) -> None:
+        """Keep the snapshot for its generation's tasks."""
+        self._pending.retire(oldest)
+        self._num_params = snapshot.theta.size
+        self._snapshots = {key: kept for key, kept in self._snapshots.items() if key >= oldest}
+        self._snapshots[snapshot.generation] = snapshot
 
     def submit(self, tasks: Tasks) -> None:
         """Queue the episodes."""
@@ -38,16 +55,15 @@ class SerialExecutor:
     def collect(self, timeout: float) -> list[Results]:
         """Run the next episode."""
         tasks = self._pending.take(1)
-        if tasks is None or self._snapshot is None:
+        if tasks is None:
             return []
-        results, _ = self._pending.accept(self._worker.run(tasks, self._snapshot))
-        self.counters.add(results)
+        results, _ = self._pending.accept(self._worker.run(tasks, self._snapshots[tasks.generation]))
+        self._counters.add(results)
         return [results]
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,)."""
-        assert self._snapshot is not None
-        return noise.weighted_sum(self._table, noise_index, weights, self._snapshot.theta.size)
+        return noise.weighted_sum(self._table, noise_index, weights, self._num_params)
 
     def close(self) -> None:
         """Close the environment."""

@@ -24,10 +24,12 @@ class Session:
     Attributes:
         text: the first line for the user: which Ray this is.
         cpus: CPUs that Ray has in all.
+        embedded: whether this command started it.
     """
 
     text: str
     cpus: int
+    embedded: bool
 
 
 def connect(address: str, workers: int | None, table_bytes: int) -> Session:
@@ -49,7 +51,7 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
         return _embed(workers, table_bytes)
     if given in ("", "auto"):
         found = _live_cluster()
-        return _embed(workers, table_bytes) if found is None else _join(found, table_bytes)
+        return _embed(workers, table_bytes) if found is None else _join(found, workers, table_bytes)
     if given.startswith("ray://"):
         raise UserError(
             f"{key}={given}: a Ray client has no place for run_dir; run the command on a node of the cluster, or "
@@ -59,7 +61,7 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
     if not _answers(given):
         raise UserError(f"{key}={given}: nothing answers there; {cure}")
     try:
-        return _join(given, table_bytes)
+        return _join(given, workers, table_bytes)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"{key}={given}: no Ray cluster answers there ({str(error).splitlines()[0]}); {cure}"
@@ -84,7 +86,7 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _join(address: str, table_bytes: int) -> Session:
+def _join(address: str, workers: int | None, table_bytes: int) -> Session:
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     resources = ray.cluster_resources()
     store = resources.get("object_store_memory", 0.0)
@@ -95,11 +97,14 @@ def _join(address: str, table_bytes: int) -> Session:
             f"{store / 2**30:.1f} GiB in all; start Ray with a larger --object-store-memory or reduce policy.hidden"
         )
     cpus = int(resources.get("CPU", 0))
-    if not cpus:
+    if not cpus and workers is None:
         ray.shutdown()
-        raise UserError(f"the Ray cluster at {address} has no CPUs to run episodes on; add a node that has")
+        raise UserError(
+            f"the Ray cluster at {address} has no CPUs to run episodes on; add a node that has, or let workers=1..N "
+            "ask the autoscaler for some"
+        )
     nodes = len([node for node in ray.nodes() if node["Alive"]])
-    return Session(f"Ray cluster at {address}: {nodes} nodes, {cpus} CPUs", cpus)
+    return Session(f"Ray cluster at {address}: {nodes} nodes, {cpus} CPUs", cpus, embedded=False)
 
 
 def _embed(workers: int | None, table_bytes: int) -> Session:
@@ -116,4 +121,4 @@ def _embed(workers: int | None, table_bytes: int) -> Session:
         logging_level=logging.ERROR,
     )
     cpus = int(ray.cluster_resources()["CPU"])
-    return Session(f"embedded Ray: this machine, {cpus} CPUs", cpus)
+    return Session(f"embedded Ray: this machine, {cpus} CPUs", cpus, embedded=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import ray
 from ray import ObjectRef
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raes.search import noise
@@ -30,6 +34,7 @@ class NodeTables:
         table = noise.make_table(size)
         self.fingerprint = noise.fingerprint(table)
         self._references: dict[str, ObjectRef[Float32]] = {self.node: ray.put(table)}
+        self._made: dict[str, ObjectRef[None]] = {}
         del table
         self.local: Float32 = ray.get(self._references[self.node])
 
@@ -37,16 +42,32 @@ class NodeTables:
         """The table of a node; the first call for a node starts to make it and does not wait.
 
         Where the node or its worker dies before the table is made, reading it raises a `RayError`, and so does every
-        call of an actor that is given it; nothing waits for ever. `forget` it to have it made again.
+        call of an actor that is given it; nothing waits for ever. The next call here has it made again.
         """
-        if node_id not in self._references:
+        if node_id not in self._references or self._failed(node_id):
             pinned = NodeAffinitySchedulingStrategy(node_id, soft=False)
             # No retries: Ray would try a lost table again on the node that is gone.
-            make = ray.remote(noise.make_table).options(num_cpus=0, max_retries=0, scheduling_strategy=pinned)
-            self._references[node_id] = make.remote(self.size)
+            options = {"num_cpus": 0, "num_returns": 2, "max_retries": 0, "scheduling_strategy": pinned}
+            make: Any = ray.remote(_make_table).options(**options)
+            self._references[node_id], self._made[node_id] = make.remote(self.size)
         return self._references[node_id]
 
-    def forget(self, node_id: str) -> None:
-        """Let go of the table of a node that has gone; this process's own node stays."""
-        if node_id != self.node:
-            self._references.pop(node_id, None)
+    def keep(self, nodes: Collection[str]) -> None:
+        """Let go of the tables of all other nodes, which have gone; this process's own stays."""
+        for node_id in self._made.keys() - nodes:
+            del self._references[node_id], self._made[node_id]
+
+    def _failed(self, node_id: str) -> bool:
+        """Whether a table could not be made; the table itself stays where it is."""
+        if node_id not in self._made or not ray.wait([self._made[node_id]], timeout=0)[0]:
+            return False
+        try:
+            ray.get(self._made[node_id])
+        except RayError:
+            return True
+        return False
+
+
+def _make_table(size: int) -> tuple[Float32, None]:
+    """The table, and a word that it was made, which can be read from elsewhere at no cost."""
+    return noise.make_table(size), None

@@ -64,6 +64,8 @@ def read(path: Path) -> Checkpoint:
         )
     if hashlib.sha256(content).hexdigest() != digest:
         raise DamagedCheckpointError(f"{path} is damaged: arrays.npz does not match its checksum; {cure}")
+    if (path / "verdicts.json").exists():
+        state["verdicts"] = json.loads((path / "verdicts.json").read_text())
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return Checkpoint(path, state, {name: archive[name] for name in archive.files})
 
@@ -79,15 +81,15 @@ class CheckpointStore:
         self.folder = run_dir / "checkpoints"
         self._keep = keep
 
-    def save(self, state: dict[str, Any], arrays: Arrays, best: bool = False) -> Path:
-        """Write a checkpoint whole, point `latest` (or `best`) to it, remove those that are no longer kept.
+    def save(self, state: dict[str, Any], arrays: Arrays, pointer: str = "latest") -> Path:
+        """Write a checkpoint whole, point `latest` or `best` to it, remove those that are no longer kept.
 
         A generation has one checkpoint: where it is there already, only the pointer is written.
         """
-        target = self.folder / f"gen_{int(state['generation']):06d}"
+        target = self.folder / _name(int(state["generation"]))
         if not target.exists():
             self._write(target, state, arrays)
-        self._point("best" if best else "latest", target.name)
+        self._point(pointer, target.name)
         self._prune()
         return target
 
@@ -105,16 +107,22 @@ class CheckpointStore:
         temporary.rename(target)
         sync_folder(self.folder)
 
+    def keep_verdicts(self, generation: int, verdicts: list[dict[str, Any]]) -> None:
+        """Add to a finished checkpoint what was decided after it; `read` puts it in the state's place of it."""
+        write_atomically(self.folder / _name(generation) / "verdicts.json", json.dumps(verdicts).encode())
+
     def names(self) -> list[str]:
         """The folders of finished checkpoints, oldest first."""
         return sorted(path.name for path in self.folder.glob("gen_*") if path.is_dir())
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest complete checkpoint, and a word on each newer one that is damaged."""
+        """The newest complete checkpoint that the run can go on from, and a word on each newer one that is damaged."""
         problems: list[str] = []
         for name in reversed(self.names()):
             try:
-                return read(self.folder / name), problems
+                checkpoint = read(self.folder / name)
+                if not checkpoint.state.get("branch", False):
+                    return checkpoint, problems
             except DamagedCheckpointError as error:
                 problems.append(str(error))
         return None, problems
@@ -132,7 +140,7 @@ class CheckpointStore:
             if not name:
                 raise UserError(f"{self.folder} holds no checkpoint; check run_dir")
         elif which.isdecimal():
-            name = f"gen_{int(which):06d}"
+            name = _name(int(which))
         else:
             raise UserError(f"checkpoint={which}: use best, latest or a generation's number")
         if not (self.folder / name).is_dir():
@@ -175,3 +183,7 @@ class CheckpointStore:
         for name in self.names():
             if name not in kept:
                 remove_folder(self.folder / name)
+
+
+def _name(generation: int) -> str:
+    return f"gen_{generation:06d}"

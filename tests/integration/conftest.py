@@ -23,12 +23,14 @@ def ray_folder() -> Iterator[Path]:
 @pytest.fixture
 def commands(tmp_path: Path, ray_folder: Path) -> Iterator[Commands]:
     """Runs commands in tmp_path."""
-    with commands_in(tmp_path, {"RAY_TMPDIR": str(ray_folder)}) as started:
+    with commands_in(tmp_path, {"RAY_TMPDIR": str(ray_folder), "RAY_worker_niceness": "0"}) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def module_commands(tmp_path_factory: pytest.TempPathFactory, ray_folder: Path) -> Iterator[Commands]:
     """Runs commands whose runs several tests of a file read."""
-    with commands_in(tmp_path_factory.mktemp("runs"), {"RAY_TMPDIR": str(ray_folder)}) as started:
+    with commands_in(
+        tmp_path_factory.mktemp("runs"), {"RAY_TMPDIR": str(ray_folder), "RAY_worker_niceness": "0"}
+    ) as started:
         yield started

@@ -20,13 +20,14 @@ TINY = {
     "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
     "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
     "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
+    "chaos": ["generations=6", "pairs=60", "actor_kills=8", "relay_kills=1", "node_kills=1", "memory_generations=50"],
 }
 
 
-def run_bench(name: str, folder: Path) -> dict[str, Any]:
+def run_bench(name: str, folder: Path, timeout: float = 120.0) -> dict[str, Any]:
     out = folder / f"{name}.json"
     command = [sys.executable, "-m", "raes.bench", name, f"out={out}", *TINY[name]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
     content: dict[str, Any] = json.loads(out.read_text())
     assert content["bench"] == name
@@ -88,6 +89,24 @@ def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
     assert [row["bar"] for row in content["busy"]] == [None, 0.95]
 
 
+@pytest.mark.slow
+def test_chaos_changes_no_bit(tmp_path: Path) -> None:
+    content = run_bench("chaos", tmp_path, timeout=600.0)
+    quiet, chaos = content["runs"]
+    assert quiet["theta"] == chaos["theta"]
+    assert quiet["generations"] == chaos["generations"] == 6
+    assert quiet["episodes_quarantined"] == chaos["episodes_quarantined"] == 0
+    assert quiet["actors_lost"] == 0
+    assert chaos["actors_lost"] >= 8
+    [row] = content["chaos"]
+    assert (row["actor_kills"], row["relay_kills"], row["node_kills"], row["nodes_added"]) == (8, 1, 1, 1)
+    assert row["identical"]
+    assert row["complete"]
+    assert row["met"] == (row["seconds"] <= row["bar"])
+    assert [line["generation"] for line in content["memory"]] == [10, 20, 30, 40, 50]
+    assert all(positive(line, "megabytes") for line in content["memory"])
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -101,6 +120,8 @@ def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
         (["update", "out=/no/such/folder/x.json"], ["out", "/no/such/folder"]),
         (["pool", "pairs=0"], ["pairs", "0"]),
         (["pool", "fast"], ["fast", "key=value"]),
+        (["chaos", "nodes=0"], ["nodes", "0"]),
+        (["chaos", "node_kills=-1"], ["node_kills", "-1"]),
     ],
 )
 def test_a_wrong_word_is_named_with_exit_code_2(

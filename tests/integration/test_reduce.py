@@ -175,7 +175,7 @@ def test_a_node_whose_reducers_only_die_gets_no_more(
     for _ in range(3):
         reducers.sum(*pairs, NUM_PARAMS)
     assert reducers._reducers == []
-    embedded.forget("0" * 56)
+    embedded.keep(())
 
 
 def test_a_sum_that_fails_for_itself_fails(
@@ -227,6 +227,7 @@ def places(reference: Any) -> list[str]:
     return found
 
 
+@pytest.mark.cluster
 def test_each_node_has_its_own_table_and_its_reducer_reads_it(
     two_nodes: TwoNodes, pairs: tuple[Int64, Float32], expected: bytes
 ) -> None:
@@ -254,6 +255,7 @@ def test_each_node_has_its_own_table_and_its_reducer_reads_it(
     reducers.close()
 
 
+@pytest.mark.cluster
 def test_a_node_that_dies_while_it_makes_the_table_hangs_nobody(two_nodes: TwoNodes) -> None:
     tables = NodeTables(SIZE)
     tables.size = 1 << 24  # long enough to die in the middle of it
@@ -267,10 +269,30 @@ def test_a_node_that_dies_while_it_makes_the_table_hangs_nobody(two_nodes: TwoNo
     for answer in (reference, *waiting):
         with pytest.raises(RayError):
             ray.get(answer, timeout=60)
-    tables.forget(two_nodes.other)
     again = tables.on(two_nodes.other)
     assert again is not reference
     with pytest.raises(RayError):  # and it is gone for good
         ray.get(again, timeout=60)
-    tables.forget(tables.node)  # that one stays
-    assert places(tables.on(tables.node)) == [tables.node]
+    tables.keep(())
+    assert places(tables.on(tables.node)) == [tables.node]  # this process's own node stays
+
+
+@pytest.mark.cluster
+def test_a_table_whose_maker_dies_is_made_again(two_nodes: TwoNodes) -> None:
+    tables = NodeTables(SIZE)
+    tables.size = 1 << 24  # long enough to die in the middle of it
+    first = tables.on(two_nodes.other)
+
+    def makers() -> list[psutil.Process]:
+        return [one for one in psutil.Process().children(recursive=True) if "make_table" in one.name()]
+
+    wait_for(makers)
+    makers()[0].kill()
+    with pytest.raises(RayError):
+        ray.get(first, timeout=60)
+    again = tables.on(two_nodes.other)
+    ray.wait([again], timeout=60, fetch_local=False)
+    assert places(again) == [two_nodes.other]
+    assert tables.on(two_nodes.other) is again
+    tables.keep(())
+    assert tables.on(two_nodes.other) is not again

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,41 +45,48 @@ class GatedHopper(HopperEnv):  # type: ignore[misc]
 class Line(gymnasium.Env[Any, Any]):
     """Ten steps; the reward is the action's closeness to the first observed number, and observations lie around OFFSET.
 
-    Variables: SEEDS, a file to which reset seeds are added; BAD_SEEDS, a list of seeds, or `all`, at which BAD happens:
-    `raise`, `nan_reward`, `nan_observation`, `die`, `segfault`, `exit`, `hang` or `hang_in_child`; ACTORS_CANNOT:
-    `raise` or `die`, in the constructor of rollout actors only; STEP_SECONDS, what a step takes.
+    Variables, of the process or in the keyword `variables`, which also reaches the nodes of a cluster: SEEDS, a file to
+    which reset seeds are added; BAD_SEEDS, a list of seeds, or `all`, at which BAD happens: `raise`, `nan_reward`,
+    `nan_observation`, `die`, `segfault`, `exit`, `hang` or `hang_in_child`; ACTORS_CANNOT: `raise` or `die`, in the
+    constructor of rollout actors only; STEP_SECONDS, what a step takes; SLEEP_ONCE, a file: who comes first makes it
+    and sleeps for SLEEP_SECONDS.
     """
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
-    def __init__(self) -> None:
-        cannot = os.environ.get("ACTORS_CANNOT")
+    def __init__(self, variables: dict[str, str] | None = None) -> None:
+        self._variables = {**os.environ, **(variables or {})}
+        cannot = self._variables.get("ACTORS_CANNOT")
         if cannot and any(frame.filename.endswith("runtime/actor.py") for frame in inspect.stack()):
             if cannot == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise RuntimeError("the licence server does not answer")
-        self._offset = float(os.environ.get("OFFSET", "0"))
-        self._step_seconds = float(os.environ.get("STEP_SECONDS", "0"))
+        self._offset = float(self._variables.get("OFFSET", "0"))
+        self._step_seconds = float(self._variables.get("STEP_SECONDS", "0"))
         self._time, self._bad = 0, False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
         _stand_still()
-        if "SEEDS" in os.environ:
-            with Path(os.environ["SEEDS"]).open("a") as file:
+        if "SEEDS" in self._variables:
+            with Path(self._variables["SEEDS"]).open("a") as file:
                 file.write(f"{seed}\n")
-        bad = os.environ.get("BAD_SEEDS", "")
+        bad = self._variables.get("BAD_SEEDS", "")
         self._bad = bad == "all" or str(seed) in bad.split()
-        if self._bad and os.environ["BAD"] == "die":
+        if self._bad and self._variables["BAD"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if "SLEEP_ONCE" in self._variables and seed:  # not in a worker's first, which is its digest's
+            with suppress(FileExistsError):
+                Path(self._variables["SLEEP_ONCE"]).touch(exist_ok=False)
+                time.sleep(float(self._variables["SLEEP_SECONDS"]))
         self._time = 0
         return self._observe(), {}
 
     def step(self, action: Any) -> Any:
         time.sleep(self._step_seconds)
         self._time += 1
-        bad = os.environ["BAD"] if self._bad and self._time == 5 else ""
+        bad = self._variables["BAD"] if self._bad and self._time == 5 else ""
         if bad == "raise":
             raise RuntimeError("the joint came off")
         if bad == "segfault":
@@ -95,7 +103,9 @@ class Line(gymnasium.Env[Any, Any]):
     def _observe(self) -> np.ndarray[Any, Any]:
         self._wanted = float(self.np_random.uniform(-1.0, 1.0))
         observation = self._offset + np.array([self._wanted, -self._wanted])
-        return observation * (np.nan if self._bad and self._time == 5 and os.environ["BAD"] == "nan_observation" else 1)
+        return observation * (
+            np.nan if self._bad and self._time == 5 and self._variables["BAD"] == "nan_observation" else 1
+        )
 
 
 gymnasium.register("GatedHopper-v0", entry_point=GatedHopper, max_episode_steps=1000)

@@ -20,7 +20,9 @@ def arrays(generation: int) -> dict[str, np.ndarray]:
 
 def save(store: CheckpointStore, *generations: int, best: bool = False) -> Path:
     for generation in generations:
-        path = store.save({"generation": generation, "config": {"seed": 0}}, arrays(generation), best)
+        path = store.save(
+            {"generation": generation, "config": {"seed": 0}}, arrays(generation), "best" if best else "latest"
+        )
     return path
 
 

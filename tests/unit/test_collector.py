@@ -45,11 +45,9 @@ def play(tasks: Tasks, broken: Sequence[int] = ()) -> Results:
     return Results(tasks.purpose, tasks.generation, records, moments, faults)
 
 
-def gather(
-    collector: Collector, rng: random.Random | None = None, broken: Sequence[int] = (), also: Tasks | None = None
-) -> Collector:
+def gather(collector: Collector, rng: random.Random | None = None, broken: Sequence[int] = ()) -> Collector:
     """Play all that is asked for; with `rng` cut anyhow and in any order."""
-    open_tasks = [collector.start(), *([] if also is None else [also])]
+    open_tasks = collector.start()
     while open_tasks:
         blocks = []
         for tasks in open_tasks:
@@ -151,7 +149,7 @@ def test_a_generation_in_which_all_fail_is_complete_and_has_no_batch() -> None:
 
 def test_more_pairs_follow_until_the_timesteps_suffice() -> None:
     collector = new(2, timesteps=200)
-    asked = [collector.start()]
+    asked = collector.start()
     assert asked[0].index.tolist() == [0, 1, 2, 3]
     while not collector.complete:
         collector.add(play(asked[-1]))
@@ -164,7 +162,7 @@ def test_more_pairs_follow_until_the_timesteps_suffice() -> None:
 
 def test_the_expected_length_saves_rounds_and_the_surplus_is_left_out() -> None:
     plain, guessed = gather(new(2, timesteps=200)), new(2, timesteps=200, expected_length=1.0)
-    tasks = guessed.start()
+    [tasks] = guessed.start()
     assert len(tasks) == 200
     guessed.add(play(tasks))
     assert guessed.complete
@@ -177,7 +175,7 @@ def test_the_expected_length_saves_rounds_and_the_surplus_is_left_out() -> None:
 
 def test_a_fault_behind_the_prefix_is_no_fault_of_the_generation() -> None:
     collector = new(2, timesteps=10, expected_length=0.5)
-    collector.add(play(collector.start(), broken=[1, 19]))
+    collector.add(play(*collector.start(), broken=[1, 19]))
     assert collector.faults == [(Purpose.TRAINING, Fault(1, "broken 1"))]
 
 
@@ -185,11 +183,13 @@ def test_a_fault_behind_the_prefix_is_no_fault_of_the_generation() -> None:
 def test_an_evaluation_runs_along_in_index_order_and_apart(training: bool) -> None:
     evaluation = evaluation_tasks(Purpose.EVALUATION, 0, 7)
     rng = random.Random(0)
+    assert new(4, evaluation=evaluation).start()[1] is evaluation, "behind the training episodes"
     if training:
-        collector = gather(new(4, evaluation=evaluation), rng, [1], also=evaluation)
+        collector = gather(new(4, evaluation=evaluation), rng, [1])
         assert bits(collector.batch()) == bits(gather(new(4), broken=[1]).batch())
     else:
         collector = Collector(None, 0, 0, 0.0, evaluation)
+        assert collector.start() == [evaluation]
         assert not collector.complete
         for row in (6, 1, 0, 5, 3, 2, 4):
             collector.add(play(evaluation.take(slice(row, row + 1)), [1]))
@@ -214,7 +214,7 @@ def test_the_failed_tasks_are_those_that_were_asked_for() -> None:
     """Of the first tasks, of an extension and of the evaluation; not of the surplus, nor the good half of a pair."""
     evaluation = evaluation_tasks(Purpose.EVALUATION, 0, 4)
     broken = [1, 7, 1_000]
-    collector = gather(new(2, timesteps=60, evaluation=evaluation), random.Random(3), broken, also=evaluation)
+    collector = gather(new(2, timesteps=60, evaluation=evaluation), random.Random(3), broken)
     blocks = collector.failed_tasks()
     assert [block.tasks.index.tolist() for block in blocks] == [[1], [7], [1]]
     everything = ask(0, 10)
@@ -230,7 +230,7 @@ def test_the_failed_tasks_are_those_that_were_asked_for() -> None:
 
 def test_a_failed_task_behind_the_prefix_is_none_of_the_generations() -> None:
     collector = new(2, timesteps=10, expected_length=0.5)
-    collector.add(play(collector.start(), broken=[1, 19]))
+    collector.add(play(*collector.start(), broken=[1, 19]))
     [block] = collector.failed_tasks()
     assert block.tasks.index.tolist() == [1]
     assert block.reasons == ("broken 1",)

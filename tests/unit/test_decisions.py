@@ -10,18 +10,29 @@ from hypothesis import strategies as st
 
 from raes.runtime.decisions import (
     BLOCK_SECONDS,
+    FIRST_DEADLINE,
+    LEAST_DEADLINE,
     LEAST_PATIENCE,
+    LEAST_REPORT_SECONDS,
     MAX_BLOCK,
     MAX_REDUCERS,
     QUEUE_SHARE,
+    RELAY_CALLS,
     SHARE_WORK,
+    Node,
+    Size,
     block_size,
     blocks_to_hold,
-    give_up_starting,
+    deadline,
+    is_late,
     patience,
+    place,
     placement,
     reducers,
+    relay_room,
+    report_seconds,
     shares,
+    start_is_hopeless,
 )
 
 
@@ -58,11 +69,77 @@ def test_a_second_block_waits_at_an_actor_only_while_more_is_queued_than_there_a
 
 
 def test_starting_is_given_up_after_three_losses_in_a_row() -> None:
-    assert [give_up_starting(lost, ready=0) for lost in range(5)] == [False, False, False, True, True]
+    assert [start_is_hopeless(lost) for lost in range(5)] == [False, False, False, True, True]
 
 
-def test_starting_is_never_given_up_while_an_actor_is_ready() -> None:
-    assert not any(give_up_starting(lost, ready=1) for lost in range(100))
+@pytest.mark.parametrize(
+    ("workers", "size"),
+    [("auto", Size(1, None)), (8, Size(8, 8)), ("8", Size(8, 8)), ("2..8", Size(2, 8)), ("3..3", Size(3, 3))],
+)
+def test_the_key_workers_has_three_forms(workers: int | str, size: Size) -> None:
+    assert Size.of(workers) == size
+
+
+@pytest.mark.parametrize("workers", [0, -1, "8..2", "0..3", "all", "2..", "..3", "1.5", "2...5", ""])
+def test_other_numbers_of_workers_are_refused(workers: int | str) -> None:
+    with pytest.raises(ValueError, match="workers must be"):
+        Size.of(workers)
+
+
+NODES = (Node("a", 4), Node("b", 2, draining=True), Node("c", 8), Node("d", 0))
+
+
+@pytest.mark.parametrize(
+    ("most", "placed"),
+    [
+        (None, {"a": 4, "b": 0, "c": 8, "d": 0}),
+        (6, {"a": 4, "b": 0, "c": 2, "d": 0}),
+        (3, {"a": 3, "b": 0, "c": 0, "d": 0}),
+        (100, {"a": 4, "b": 0, "c": 8, "d": 0}),
+    ],
+)
+def test_workers_fill_the_nodes_that_stay_in_the_order_they_joined(most: int | None, placed: dict[str, int]) -> None:
+    assert place(NODES, most) == placed
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=9), st.integers(1, 50), st.integers(0, 9))
+def test_a_node_that_joins_moves_nobody(nodes: list[tuple[int, bool]], most: int, cpus: int) -> None:
+    before = [Node(str(number), *node) for number, node in enumerate(nodes)]
+    old = place(before, most)
+    new = place([*before, Node("new", cpus)], most)
+    assert {node: new[node] for node in old} == old
+    assert sum(new.values()) <= most
+
+
+def test_the_deadline_follows_the_longest_episode_unless_it_is_given() -> None:
+    assert deadline(None, 0.0) == FIRST_DEADLINE
+    assert deadline(None, 0.1) == LEAST_DEADLINE
+    assert deadline(None, 100.0) == 2000.0
+    assert deadline(2.5, 100.0) == deadline(2.5, 0.0) == 2.5
+
+
+def test_a_block_is_late_after_four_times_what_it_takes_and_a_second() -> None:
+    assert not is_late(8.9, episodes=2, seconds_per_episode=1.0)
+    assert is_late(9.1, episodes=2, seconds_per_episode=1.0)
+    assert not is_late(0.9, episodes=1, seconds_per_episode=0.001)
+
+
+def test_reports_become_rarer_with_more_relays_so_that_the_driver_takes_a_bounded_number() -> None:
+    assert report_seconds(1) == report_seconds(4) == LEAST_REPORT_SECONDS
+    for relays in (10, 100, 1000):
+        assert relays / report_seconds(relays) == pytest.approx(RELAY_CALLS)
+
+
+def test_a_relay_gets_work_for_all_its_workers_and_a_reserve_that_lasts_until_it_is_asked_again() -> None:
+    assert relay_room(1000, 0, 10, 20, pause=0.1, mean=0.0) == 20  # nothing measured: twice its workers
+    assert relay_room(1000, 0, 10, 20, pause=0.1, mean=10.0) == 11  # long episodes: hardly a reserve
+    assert relay_room(1000, 0, 10, 20, pause=0.1, mean=0.02) == 110
+    assert relay_room(1000, 105, 10, 20, pause=0.1, mean=0.02) == 5
+    assert relay_room(12, 0, 10, 20, pause=0.1, mean=0.02) == 10, "no reserve where the queue ends"
+    assert relay_room(12, 9, 10, 20, pause=0.1, mean=10.0) == 2
+    assert relay_room(3, 0, 10, 20, pause=0.1, mean=10.0) == 3
+    assert relay_room(1000, 0, 0, 20, pause=0.1, mean=1.0) == relay_room(0, 0, 10, 20, pause=0.1, mean=1.0) == 0
+    assert relay_room(1000, 500, 10, 20, pause=0.1, mean=10.0) == 0
 
 
 @pytest.mark.parametrize(

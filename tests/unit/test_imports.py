@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS = {
     6: "train evaluate play report doctor replay bench __main__",
-    5: "config driver launch journal prepare progress resume console command",
+    5: "config driver launch journal prepare progress resume console command figures point start keeper",
     4: "runtime",
     3: "problems algorithms",
     2: "search storage",

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.runtime.pending import MAX_LONE_DEATHS, PendingTable
+from raes.runtime.pending import MAX_STRIKES, PendingTable
 from raes.types import RESULT_DTYPE, Fault, Genomes, Moments, Results, Tasks
 
 TRAINING, EVALUATION = 2, 5
 
 
-def tasks(count: int, first: int = 0, purpose: int = TRAINING) -> Tasks:
+def tasks(count: int, first: int = 0, purpose: int = TRAINING, generation: int = 0) -> Tasks:
     index = np.arange(first, first + count)
     none = np.zeros(count, dtype=bool)
-    return Tasks(purpose, 0, index, index, none, Genomes(index, none.astype(np.float32)))
+    return Tasks(purpose, generation, index, index, none, Genomes(index, none.astype(np.float32)))
 
 
 def answers(block: Tasks) -> Results:
@@ -30,12 +30,18 @@ def answers(block: Tasks) -> Results:
     mean = observed[:, None].astype(np.float64)
     moments = Moments(observed, np.ones(len(observed)), mean, mean) if observed.size else None
     faults = tuple(Fault(int(i), f"reason {i}") for i in index if i % 5 == 0)
-    return Results(block.purpose, 0, records, moments, faults)
+    return Results(block.purpose, block.generation, records, moments, faults)
 
 
 def next_block(table: PendingTable, count: int = 100) -> Tasks | None:
     """As the pool asks: suspects come first."""
     return table.take_suspect() or table.take(count)
+
+
+def lost(table: PendingTable, block: Tasks, lone: bool) -> tuple[int, list[int]]:
+    """How many go out again, and the indices of those that count as the cause."""
+    again, culprits = table.strike(block, lone)
+    return again, culprits.index.tolist()
 
 
 def taken(table: PendingTable, count: int = 100) -> list[list[int]]:
@@ -58,7 +64,7 @@ def test_every_episode_is_answered_exactly_once_in_any_order_of_events(total: in
         elif out:
             block = out.pop(rng.randrange(len(out)))
             if rng.random() < 0.2:
-                assert table.lost(block, lone=False) == (len(block), [])
+                assert lost(table, block, lone=False) == (len(block), [])
                 continue
             for _ in range(rng.choice([1, 1, 2])):
                 accepted, late = table.accept(answers(block))
@@ -85,7 +91,7 @@ def test_a_lost_block_goes_out_again_once_first_and_one_episode_a_block() -> Non
     block = table.take(4)
     assert block is not None
     assert table.take_suspect() is None
-    assert table.lost(block, lone=False) == (4, [])
+    assert lost(table, block, lone=False) == (4, [])
     assert table.queued == 2, "suspects do not go out in blocks"
     assert taken(table) == [[0], [1], [2], [3], [4, 5]]
     assert taken(table) == []
@@ -97,7 +103,7 @@ def test_an_episode_that_was_answered_is_not_issued_again() -> None:
     block = table.take(4)
     assert block is not None
     table.accept(answers(block.take(slice(0, 3))))
-    assert table.lost(block, lone=True) == (1, [])
+    assert lost(table, block, lone=True) == (1, [])
     assert taken(table) == [[3]]
 
 
@@ -128,20 +134,20 @@ def test_an_episode_is_the_culprit_after_three_deaths_that_it_was_alone_at() -> 
     table.add(tasks(2))
     block = table.take(2)
     assert block is not None
-    assert table.lost(block, lone=True) == (2, [])  # two in the block: no one is alone
-    for death in range(1, MAX_LONE_DEATHS + 1):
+    assert lost(table, block, lone=True) == (2, [])  # two in the block: no one is alone
+    for death in range(1, MAX_STRIKES + 1):
         bad, good = sorted([suspect(table), suspect(table)], key=lambda one: one.index[0])
-        assert table.lost(good, lone=False) == (1, [])
-        assert table.lost(bad, lone=True) == ((1, []) if death < MAX_LONE_DEATHS else (0, [0]))
+        assert lost(table, good, lone=False) == (1, [])
+        assert lost(table, bad, lone=True) == ((1, []) if death < MAX_STRIKES else (0, [0]))
     assert taken(table) == [[1]]
 
 
 def test_deaths_with_company_condemn_nobody() -> None:
     table = PendingTable()
     table.add(tasks(1))
-    assert table.lost(tasks(1), lone=False) == (1, [])
-    for _ in range(3 * MAX_LONE_DEATHS):
-        assert table.lost(suspect(table), lone=False) == (1, [])
+    assert lost(table, tasks(1), lone=False) == (1, [])
+    for _ in range(3 * MAX_STRIKES):
+        assert lost(table, suspect(table), lone=False) == (1, [])
 
 
 def test_giving_up_counts_what_had_no_answer_and_forgets_all_of_it() -> None:
@@ -150,18 +156,50 @@ def test_giving_up_counts_what_had_no_answer_and_forgets_all_of_it() -> None:
     block = table.take(2)
     assert block is not None
     table.accept(answers(block))
-    assert table.clear() == 3
-    table.add(tasks(1))
-    table.lost(tasks(1), lone=False)
-    table.clear()
-    assert (len(table), table.queued, taken(table)) == (0, 0, [])
+    assert table.retire(1) == 3
+    table.add(tasks(1, generation=1))
+    lost(table, tasks(1, generation=1), lone=False)
+    table.retire(2)
+    assert (len(table), table.queued, table.suspects, taken(table)) == (0, 0, 0, [])
     assert table.accept(answers(tasks(5)))[1] == 5
+
+
+def test_a_later_generation_outlives_the_end_of_an_earlier_one() -> None:
+    table = PendingTable()
+    table.add(tasks(3))
+    table.add(tasks(2, generation=1))
+    table.take(1)
+    assert table.retire(1) == 3
+    assert (len(table), table.queued) == (2, 2)
+    assert table.accept(answers(tasks(3)))[1] == 3, "answers of the ended one come too late"
+    assert table.accept(answers(tasks(2, generation=1)))[1] == 0
+
+
+def test_a_block_that_was_lost_innocently_goes_out_again_whole_and_first() -> None:
+    table = PendingTable()
+    table.add(tasks(6))
+    block = table.take(4)
+    assert block is not None
+    table.accept(answers(block.take(slice(1, 2))))
+    assert table.return_block(block) == 3
+    assert table.suspects == 0
+    assert taken(table) == [[0, 2, 3], [4, 5]]
+
+
+def test_a_suspect_that_a_copy_has_answered_does_not_go_out() -> None:
+    table = PendingTable()
+    table.add(tasks(2))
+    block = table.take(2)
+    assert block is not None
+    lost(table, block, lone=False)
+    table.accept(answers(tasks(1)))
+    assert taken(table) == [[1]]
 
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_deaths_of_an_earlier_generation_are_forgotten(alone: bool) -> None:
     table = PendingTable()
-    for _ in range(2 * MAX_LONE_DEATHS):
-        table.add(tasks(1))
-        assert table.lost(table.take(1), lone=alone) == (1, [])  # type: ignore[arg-type]
-        table.clear()
+    for generation in range(2 * MAX_STRIKES):
+        table.add(tasks(1, generation=generation))
+        assert lost(table, table.take(1), lone=alone) == (1, [])  # type: ignore[arg-type]
+        table.retire(generation + 1)

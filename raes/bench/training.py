@@ -1,0 +1,32 @@
+"""Trainings inside benchmarks: composed as a command composes them, and what they leave behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from raes.config import Config, conf_dir, from_tree
+from raes.prepare import prepare
+from raes.storage.checkpoint import CheckpointStore
+from raes.storage.metrics import Record
+
+
+def composed(run_dir: Path, *words: str) -> Config:
+    """The configuration that `python -m raes.train run_dir=... words...` runs."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        return prepare(from_tree(compose("config", overrides=[*words, f"run_dir={run_dir}"])))
+
+
+def records_of(run_dir: Path) -> list[Record]:
+    """The lines of metrics.jsonl."""
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def theta_digest(run_dir: Path) -> str:
+    """SHA-256 of the bytes of theta in the newest checkpoint."""
+    return hashlib.sha256(CheckpointStore(run_dir).find("latest").arrays["theta"].tobytes()).hexdigest()

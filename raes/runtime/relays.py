@@ -1,0 +1,272 @@
+"""The pool of relays: the driver's side of a cluster of many nodes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+
+from raes.runtime import decisions
+from raes.runtime.digests import Digests
+from raes.runtime.executor import Counters
+from raes.runtime.pending import PendingTable
+from raes.runtime.pool import Placement, answers, cause_of_death, is_our_fault
+from raes.runtime.relay import RayRelay, Report
+from raes.types import Results, RunFailedError, Tasks
+
+Key = tuple[int, int, int]
+"""(generation, purpose, index)."""
+
+StartRelay = Callable[[str], RayRelay]
+"""node id -> a new relay there."""
+
+
+@dataclass
+class _Member:
+    """One relay.
+
+    Attributes:
+        wanted: workers that its node should have; 0 where it is about to leave.
+        workers: workers that it has, by its last report.
+        reported: whether there was one.
+        called: when it was asked for the report that is due.
+        given: (when, tasks) that it got in the generations that still run.
+        owes: the episodes of these that it has not answered, as (generation, purpose, index).
+    """
+
+    relay: RayRelay
+    wanted: int
+    workers: int = 0
+    reported: bool = False
+    called: float = 0.0
+    given: list[tuple[float, Tasks]] = field(default_factory=list)
+    owes: set[Key] = field(default_factory=set)
+
+    @property
+    def outstanding(self) -> int:
+        """Episodes that it has."""
+        return len(self.owes)
+
+
+class RelayPool:
+    """One relay a node, each with a share of the episodes; see `Pool`.
+
+    The books are the same as a node's: a `PendingTable`, in which an episode is answered once, whoever answers it.
+    """
+
+    def __init__(self, start: StartRelay, placement: Placement) -> None:
+        """Start the relays.
+
+        Args:
+            start: makes a relay on a node.
+            placement: how many workers there should be on each node.
+        """
+        self._start, self._placement = start, placement
+        self._members: dict[str, _Member] = {}
+        self._barred: dict[str, float] = {}
+        self._calls: dict[Any, str] = {}
+        self._pending = PendingTable()
+        self._snapshots: dict[int, Any] = {}
+        self._oldest = 0
+        self._copied: set[Key] = set()
+        self._digests = Digests()
+        self.counters = Counters()
+        self.notices: list[str] = []
+        self._resize()
+
+    @property
+    def workers(self) -> int:
+        """Workers of all nodes, by their last reports."""
+        return sum(member.workers for member in self._members.values())
+
+    @property
+    def queued(self) -> int:
+        """Episodes that no worker has begun, as far as the driver can know."""
+        return self._pending.queued + sum(max(0, one.outstanding - one.workers) for one in self._members.values())
+
+    def publish(self, generation: int, snapshot: Any, oldest: int) -> None:
+        """Take the reference; relays get it with their tasks."""
+        self._pending.retire(oldest)
+        self._oldest = oldest
+        self._snapshots = {key: ref for key, ref in self._snapshots.items() if key >= oldest} | {generation: snapshot}
+        self._copied = {key for key in self._copied if key[0] >= oldest}
+        for member in self._members.values():
+            member.given = [(when, tasks) for when, tasks in member.given if tasks.generation >= oldest]
+            member.owes = {key for key in member.owes if key[0] >= oldest}
+
+    def submit(self, tasks: Tasks) -> None:
+        """Queue the episodes and give the relays their shares."""
+        self._pending.add(tasks)
+        self._dispatch()
+
+    def collect(self, timeout: float) -> list[Results]:
+        """Take the reports that have come, and give the relays more."""
+        self._resize()
+        self._lose_hung()
+        if not self._calls:
+            time.sleep(min(timeout, 0.01))
+            return []
+        finished, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout)
+        if finished:
+            finished, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        done: list[Results] = []
+        for reference, answer in answers(finished):
+            done += self._finish(self._calls.pop(reference), answer)
+        self._dispatch()
+        self._copy_late()
+        return done
+
+    def close(self) -> None:
+        """End the relays and their actors."""
+        for member in self._members.values():
+            member.relay.kill()
+        self._members.clear()
+        self._calls.clear()
+
+    # Who is there.
+
+    def _resize(self) -> None:
+        placed = self._placement()
+        for node, workers in placed.items():
+            if node in self._members:
+                self._members[node].wanted = workers
+            elif workers and self._barred.get(node, 0.0) <= time.monotonic():
+                self._members[node] = _Member(self._start(node), workers)
+                self._call(node)
+        for node, member in list(self._members.items()):
+            if node not in placed:
+                member.wanted = 0
+            if not member.wanted and not member.outstanding:
+                self._remove(node)
+
+    def _call(self, node: str) -> None:
+        member = self._members[node]
+        pause = decisions.report_seconds(len(self._members))
+        workers = member.wanted or member.workers  # those of a leaving node end what they have
+        member.called = time.monotonic()
+        self._calls[member.relay.take(workers, pause)] = node
+
+    def _remove(self, node: str) -> _Member:
+        member = self._members.pop(node)
+        self._calls = {reference: owner for reference, owner in self._calls.items() if owner != node}
+        member.relay.kill()
+        return member
+
+    # Handing out.
+
+    def _dispatch(self) -> None:
+        """Give every relay what keeps its workers busy, the emptiest first."""
+        pause, mean = decisions.report_seconds(len(self._members)), self.counters.mean_seconds
+        everyone = sum(member.wanted for member in self._members.values())
+        for member in sorted(self._members.values(), key=lambda one: one.outstanding / max(1, one.wanted)):
+            room = decisions.relay_room(self._pending.queued, member.outstanding, member.wanted, everyone, pause, mean)
+            while room > 0 and (tasks := self._pending.take(room)) is not None:
+                room -= len(tasks)
+                self._give(member, tasks)
+
+    def _give(self, member: _Member, tasks: Tasks) -> None:
+        member.relay.give(tasks, self._snapshots[tasks.generation], self._oldest)
+        member.given.append((time.monotonic(), tasks))
+        member.owes.update(_keys(tasks))
+
+    def _copy_late(self) -> None:
+        """At the end of the queue, let idle nodes try what others have not begun or take suspiciously long over."""
+        if self._pending.queued:
+            return
+        now, mean = time.monotonic(), self.counters.mean_seconds
+        idle = [one for one in self._members.values() if one.wanted and one.outstanding < min(one.wanted, one.workers)]
+        for helper in idle:
+            room = min(helper.wanted, helper.workers) - helper.outstanding
+            for donor in sorted(self._members.values(), key=lambda one: -one.outstanding / max(1, one.workers)):
+                if donor is helper or room <= 0:
+                    continue
+                surplus = donor.outstanding - donor.workers
+                for when, tasks in reversed(donor.given):
+                    late = decisions.is_late(now - when, 1 + donor.outstanding // max(1, donor.workers), mean)
+                    count = room if late else min(room, surplus)
+                    if count <= 0:
+                        continue
+                    copies = self._uncopied(tasks, count)
+                    if len(copies):
+                        room, surplus = room - len(copies), surplus - len(copies)
+                        self.counters.tasks_copied += len(copies)
+                        self._give(helper, copies)
+
+    def _uncopied(self, tasks: Tasks, count: int) -> Tasks:
+        """Up to `count` unanswered episodes of a block that were not copied before, the last first."""
+        waiting = self._pending.unanswered(tasks)
+        keys = _keys(waiting)
+        rows = [row for row, key in enumerate(keys) if key not in self._copied][-count:]
+        self._copied.update(keys[row] for row in rows)
+        return waiting.take(np.array(rows, dtype=np.int64))
+
+    # Taking in.
+
+    def _finish(self, node: str, answer: Any) -> list[Results]:
+        member = self._members.get(node)
+        if member is None:
+            return []
+        if is_our_fault(answer):
+            raise RunFailedError(f"a relay failed: {answer}") from answer
+        if isinstance(answer, RayError):
+            self._lose(node, *cause_of_death(answer))
+            return []
+        report: Report = answer
+        if report.failure:
+            self._bar(node, report.failure)
+            return []
+        member.workers, member.reported = report.workers, True
+        self.counters.absorb(report.counters)
+        self.notices += report.notices
+        self.notices += [text for digest in report.digests if (text := self._digests.add(digest)) is not None]
+        done: list[Results] = []
+        for results in report.results:
+            member.owes.difference_update(
+                (results.generation, results.purpose, index) for index in results.records["index"].tolist()
+            )
+            accepted, dropped = self._pending.accept(results)
+            self.counters.results_discarded += dropped
+            if len(accepted.records):
+                done.append(accepted)
+        self._call(node)
+        return done
+
+    def _lose(self, node: str, cause: str, alive: bool) -> None:
+        """A node or its relay is gone: its episodes go out again, elsewhere."""
+        member = self._remove(node)
+        if not (alive and member.reported):  # the node has gone and is still listed, or nothing can start there
+            self._barred[node] = time.monotonic() + decisions.GONE_SECONDS
+        again = sum(self._pending.return_block(tasks) for _, tasks in member.given)
+        self.counters.tasks_reissued += again
+        self.counters.actors_lost += member.workers
+        self.notices.append(
+            f"node {node[:8]} was lost with {member.workers} workers ({cause}); {again} episodes are issued again"
+        )
+
+    def _lose_hung(self) -> None:
+        now = time.monotonic()
+        for node, member in list(self._members.items()):
+            if decisions.report_is_overdue(now - member.called, not member.reported):
+                self._lose(node, f"its relay has not reported for {now - member.called:.0f} s", alive=True)
+
+    def _bar(self, node: str, reason: str) -> None:
+        """No actor of the node can work; it is left alone for a while.
+
+        Raises:
+            RunFailedError: and there is no other node.
+        """
+        member = self._remove(node)
+        self._barred[node] = time.monotonic() + decisions.RETRY_SECONDS
+        self.counters.tasks_reissued += sum(self._pending.return_block(tasks) for _, tasks in member.given)
+        if not self._members:
+            raise RunFailedError(reason)
+        self.notices.append(f"node {node[:8]} is left alone for {decisions.RETRY_SECONDS:.0f} s: {reason}")
+
+
+def _keys(tasks: Tasks) -> list[Key]:
+    return [(tasks.generation, tasks.purpose, index) for index in tasks.index.tolist()]

@@ -1,0 +1,160 @@
+"""The pools on real Ray when actors, relays and nodes fail at a bad moment: they try again, later, and never hang."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import ObjectLostError, RayTaskError, WorkerCrashedError
+
+from raes.bench.killer import processes
+from raes.bench.pool import TRIVIAL_TABLE, Trivial, TrivialSpec, generation
+from raes.runtime import decisions
+from raes.runtime.cluster import NodeRollouts, RayExecutor
+from raes.runtime.decisions import Size
+from raes.runtime.pool import ActorPool, is_our_fault
+from raes.runtime.relay import RayRelay
+from raes.runtime.relays import RelayPool
+from raes.runtime.session import connect
+from raes.runtime.tables import NodeTables
+from raes.runtime.worker import WorkerSpec
+
+NOWHERE = "0" * 56
+"""The id of a node that does not exist, as one that has just died."""
+
+
+@dataclass(frozen=True)
+class FailingSpec:
+    """A problem whose first builds kill their process: those with a number in `bad`, counted in a folder."""
+
+    folder: str
+    bad: range
+
+    def build(self) -> Trivial:
+        """Make it, or die."""
+        number = 0
+        while True:
+            try:
+                (Path(self.folder) / str(number)).touch(exist_ok=False)
+                break
+            except FileExistsError:
+                number += 1
+        if number in self.bad:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Trivial()
+
+
+@pytest.fixture(scope="module")
+def tables(ray_folder: Path) -> Iterator[NodeTables]:
+    """An embedded Ray with 3 CPUs, whose processes get this file's classes sent along."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(ray_folder))
+        connect("local", 3, 4 * TRIVIAL_TABLE)
+        yield NodeTables(TRIVIAL_TABLE)
+        ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "RETRY_SECONDS", 1.0)
+
+
+def rollouts(tables: NodeTables, spec: Any) -> NodeRollouts:
+    return NodeRollouts(ray.put(WorkerSpec(spec, 0)), tables.on(tables.node))
+
+
+def collect_until(pool: ActorPool | RelayPool, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, pool.notices
+        pool.collect(0.1)
+
+
+def test_a_node_where_actors_could_not_start_is_tried_again(tables: NodeTables, tmp_path: Path) -> None:
+    """The second actor and its replacements die before they are ready, more often than is taken for bad luck."""
+    start = rollouts(tables, FailingSpec(str(tmp_path), range(1, 7)))
+    pool = ActorPool(start, lambda: {tables.node: 2})
+    try:
+        collect_until(pool, lambda: sum(slot.ready for slot in pool._slots.values()) == 2)
+        assert any("left alone" in notice for notice in pool.notices)
+    finally:
+        pool.close()
+
+
+def test_a_node_whose_relay_gave_up_is_tried_again(tables: NodeTables, tmp_path: Path) -> None:
+    starts = {"good": rollouts(tables, TrivialSpec()), "bad": rollouts(tables, FailingSpec(str(tmp_path), range(3)))}
+    placed = {"good": 1, "bad": 1}
+    pool = RelayPool(lambda name: RayRelay(tables.node, starts[name], None), lambda: placed)
+    try:
+        collect_until(pool, lambda: any("left alone" in notice for notice in pool.notices))
+        collect_until(pool, lambda: pool.workers == 2 and len(list(tmp_path.iterdir())) == 4)
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("relays", [True, False])
+def test_a_node_that_has_gone_and_is_still_listed_is_no_reason_to_stop(tables: NodeTables, relays: bool) -> None:
+    placed, start = {NOWHERE: 2}, rollouts(tables, TrivialSpec())
+    pool: ActorPool | RelayPool
+    if relays:
+        pool = RelayPool(lambda node: RayRelay(node, start, None), lambda: placed)
+    else:
+        pool = ActorPool(start, lambda: placed)
+    try:
+        end = time.monotonic() + 1.8
+        while time.monotonic() < end:
+            pool.collect(0.1)
+        assert len(pool.notices) <= 1
+        placed = {tables.node: 2}
+        collect_until(pool, lambda: pool.workers == 2)
+    finally:
+        pool.close()
+
+
+def test_a_relay_that_hangs_is_replaced(tables: NodeTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed, start = {tables.node: 1}, rollouts(tables, TrivialSpec())
+    pool = RelayPool(lambda node: RayRelay(node, start, None), lambda: placed)
+    try:
+        collect_until(pool, lambda: pool.workers == 1)
+        [relay] = processes("ray::RelayActor")
+        relay.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(decisions, "REPORT_PATIENCE", 5.0)
+        collect_until(pool, lambda: any("has not reported" in notice for notice in pool.notices))
+        monkeypatch.undo()
+        relay.kill()
+        collect_until(pool, lambda: pool.workers == 1)
+    finally:
+        pool.close()
+
+
+def test_tables_of_nodes_that_have_gone_are_let_go(tables: NodeTables) -> None:
+    executor = RayExecutor(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, Size(1, 1), relays=False, deadline=None)
+    try:
+        executor._tables.on(NOWHERE)
+        generation(executor, 2)
+        assert NOWHERE not in executor._tables._made
+    finally:
+        executor.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "ours"),
+    [
+        (RayTaskError("run", "", ValueError("wrong shape")), True),
+        (RayTaskError("run", "", ObjectLostError(NOWHERE, None, "")), False),
+        (RayTaskError("take", "", BrokenPipeError("the raylet has gone")), False),
+        (WorkerCrashedError(), False),
+        ("a result", False),
+    ],
+)
+def test_only_our_own_code_fails_the_run(answer: Any, ours: bool) -> None:
+    assert is_our_fault(answer) is ours
