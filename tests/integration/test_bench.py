@@ -24,7 +24,7 @@ TINY = {
 }
 
 
-def run_bench(name: str, folder: Path, timeout: float = 120.0) -> dict[str, Any]:
+def run_bench(name: str, folder: Path, timeout: float = 240.0) -> dict[str, Any]:
     out = folder / f"{name}.json"
     command = [sys.executable, "-m", "raes.bench", name, f"out={out}", *TINY[name]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
