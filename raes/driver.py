@@ -28,7 +28,7 @@ from raes.storage import faults
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.lock import RunLock
 from raes.storage.metrics import Record
-from raes.types import Batch, Float32, Genomes, Int64, Results, RunFailedError, Snapshot, Tasks, UserError
+from raes.types import Batch, FailedTasks, Float32, Genomes, Int64, Results, RunFailedError, Snapshot, Tasks, UserError
 
 COLLECT_SECONDS = 0.5
 """How long the driver waits for results before it looks whether it was told to stop."""
@@ -303,8 +303,13 @@ class Driver:
 
     def _name_faults(self, running: _Running) -> list[str]:
         """Keep the episodes that have no result for a replay, and say which they are; their reasons."""
-        failed = running.collector.failed_tasks()
-        for text in faults.report(self._run_dir, self._config.seed, running.snapshot, failed):
+        number = self._point.generation  # also for the evaluation at the end, whose own number is nobody's business
+        failed = [
+            FailedTasks(replace(block.tasks, generation=number), block.reasons)
+            for block in running.collector.failed_tasks()
+        ]
+        snapshot = replace(running.snapshot, generation=number)
+        for text in faults.report(self._run_dir, self._config.seed, snapshot, failed):
             self._note(text)
         return [reason for block in failed for reason in block.reasons]
 

@@ -22,7 +22,7 @@ TRAINING_SEED = reset_seed(0, Purpose.TRAINING, 1, 6)
 """The reset seed of generation 1, pair 3."""
 EVALUATION_SEED = reset_seed(0, Purpose.EVALUATION, 0, 1)
 BAD_SEEDS = f"{TRAINING_SEED} {EVALUATION_SEED}"
-DEATH = "its worker died 3 times while it ran nothing else"
+DEATH = "its worker was lost 3 times while it ran nothing else; the last: its process died"
 
 
 class Fault(NamedTuple):
