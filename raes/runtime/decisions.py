@@ -110,7 +110,7 @@ def block_size(queued: int, workers: int, seconds_per_episode: float) -> int:
         seconds_per_episode: measured mean, 0 before the first result.
     """
     share = math.ceil(queued / (QUEUE_SHARE * max(1, workers)))
-    timely = int(BLOCK_SECONDS / seconds_per_episode) if seconds_per_episode > 0 else 1
+    timely = int(min(MAX_BLOCK, BLOCK_SECONDS / seconds_per_episode)) if seconds_per_episode > 0 else 1
     return max(1, min(share, timely, MAX_BLOCK))
 
 
@@ -176,9 +176,14 @@ def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pa
     if not workers or not queued:
         return 0
     reserve = workers if mean <= 0 else math.ceil(workers * min(MAX_BLOCK, 2 * pause / mean))
-    fair = math.ceil(queued * workers / max(workers, all_workers) / 2)
+    fair = math.ceil(queued * workers * 3 / max(workers, all_workers) / 4)
     wanted = max(workers - outstanding, min(workers + reserve - outstanding, fair))
     return max(0, min(queued, wanted))
+
+
+def is_hungry(idle: int, workers: int) -> bool:
+    """Whether so many of a relay's workers are idle that the driver should know at once: a tenth."""
+    return 10 * idle >= workers > 0
 
 
 def reducers(work: int, slices: int, allowed: int) -> int:

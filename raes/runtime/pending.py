@@ -70,6 +70,10 @@ class PendingTable:
                 return suspect
         return None
 
+    def awaits(self, generation: int) -> bool:
+        """Whether an episode of this generation has no answer."""
+        return any(waiting for (number, _), waiting in self._open.items() if number == generation)
+
     def unanswered(self, tasks: Tasks) -> Tasks:
         """Those of a block that are still awaited."""
         waiting = self._open.get(_group(tasks), set())

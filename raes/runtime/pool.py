@@ -17,6 +17,7 @@ from raes.runtime import decisions
 from raes.runtime.actor import Rollout, StartRollout
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
+from raes.runtime.pace import REAL, Pace
 from raes.runtime.pending import MAX_STRIKES, PendingTable
 from raes.types import Results, RunFailedError, Tasks
 
@@ -55,15 +56,18 @@ class ActorPool:
     actor runs an episode changes no bit of it.
     """
 
-    def __init__(self, start: StartRollout, placement: Placement, deadline: float | None = None) -> None:
+    def __init__(
+        self, start: StartRollout, placement: Placement, deadline: float | None = None, pace: Pace = REAL
+    ) -> None:
         """Start the actors.
 
         Args:
             start: makes a rollout on a node.
             placement: how many there should be on each node.
             deadline: seconds an episode may take; None for automatic.
+            pace: of the clock.
         """
-        self._start, self._placement, self._deadline = start, placement, deadline
+        self._start, self._placement, self._deadline, self._pace = start, placement, deadline, pace
         self._placed: Mapping[str, int] = {}
         self._pending = PendingTable()
         self._snapshots: dict[int, Any] = {}
@@ -76,7 +80,7 @@ class ActorPool:
         self._retry_at: dict[str, float] = {}
         self._lost: list[str] = []
         self._longest = 0.0
-        self._looked = self._counted = time.monotonic()
+        self._looked = self._counted = self._pace.now()
         self.digests = Digests()
         self.counters = Counters()
         self.notices: list[str] = []
@@ -97,6 +101,15 @@ class ActorPool:
         """Episodes without an answer."""
         return len(self._pending)
 
+    @property
+    def idle(self) -> int:
+        """Actors that have nothing and could run something."""
+        return len(self._load[0])
+
+    def awaits(self, generation: int) -> bool:
+        """Whether an episode of this generation has no answer."""
+        return self._pending.awaits(generation)
+
     def publish(self, generation: int, snapshot: Any, oldest: int) -> None:
         """Take the reference; give up what is older than `oldest`."""
         self._pending.retire(oldest)
@@ -112,7 +125,7 @@ class ActorPool:
         self._resize()
         self._dispatch()
         done = self._take_finished(min(timeout, LOOK_SECONDS))
-        now = time.monotonic()
+        now = self._pace.now()
         self.counters.worker_seconds += (now - self._counted) * len(self._slots)
         self._counted = now
         if now - self._looked > LOOK_SECONDS:
@@ -124,6 +137,7 @@ class ActorPool:
             self._tell_lost()
         self._resize()
         self._dispatch()
+        self._copy_waiting()
         return done
 
     def close(self) -> None:
@@ -157,7 +171,7 @@ class ActorPool:
 
     def _start_on(self, node: str) -> None:
         number, self._next_slot = self._next_slot, self._next_slot + 1
-        slot = _Slot(self._start(node), node, time.monotonic())
+        slot = _Slot(self._start(node), node, self._pace.now())
         self._slots[number] = slot
         self._owner[slot.rollout.ready()] = number
 
@@ -204,41 +218,42 @@ class ActorPool:
         slot = self._slots[number]
         reference = slot.rollout.run(tasks, self._snapshots[tasks.generation])
         if not slot.blocks:
-            slot.since = time.monotonic()
+            slot.since = self._pace.now()
         slot.blocks[reference] = tasks
         self._owner[reference] = number
         self._file(number)
         return reference
 
+    def _copy_waiting(self) -> None:
+        """Let idle actors try what waits behind another block; the first answer counts."""
+        if self._load[0] and not self.queued:
+            for number in list(self._load[decisions.IN_FLIGHT]):
+                _, *waiting = self._slots[number].blocks.items()
+                for reference, tasks in waiting:
+                    self._copy(reference, tasks)
+
     def _copy_late(self, now: float) -> None:
-        """Let idle actors try what waits behind another block, or takes suspiciously long; the first answer counts."""
-        idle = self._load[0]
-        if not idle or self.queued:
+        """Let idle actors try what takes suspiciously long."""
+        if not self._load[0] or self.queued:
             return
         mean = self.counters.mean_seconds
         for slot in sorted(self._slots.values(), key=lambda one: one.since):
-            for place, (reference, tasks) in enumerate(list(slot.blocks.items())):
-                if not idle:
-                    return
-                waits = place > 0
-                if reference in self._copied or not (waits or decisions.is_late(now - slot.since, len(tasks), mean)):
-                    continue
-                tasks = self._pending.unanswered(tasks)
-                if len(tasks):
-                    self.counters.tasks_copied += len(tasks)
-                    self._copied |= {reference, self._send(next(iter(idle)), tasks)}
+            for reference, tasks in list(slot.blocks.items())[:1]:
+                if decisions.is_late(now - slot.since, len(tasks), mean):
+                    self._copy(reference, tasks)
+
+    def _copy(self, reference: Any, tasks: Tasks) -> None:
+        """Give a block to an idle actor too, if there is one, once."""
+        idle = self._load[0]
+        if idle and reference not in self._copied and len(tasks := self._pending.unanswered(tasks)):
+            self.counters.tasks_copied += len(tasks)
+            self._copied |= {reference, self._send(next(iter(idle)), tasks)}
 
     # Taking in.
 
     def _take_finished(self, timeout: float) -> list[Results]:
-        if not self._owner:
-            time.sleep(min(timeout, 0.01))
-            return []
-        finished, _ = ray.wait(list(self._owner), num_returns=1, timeout=timeout)
-        if finished:
-            finished, _ = ray.wait(list(self._owner), num_returns=len(self._owner), timeout=0)
         done: list[Results] = []
-        for reference, answer in answers(finished):
+        for reference, answer in answers(wait(self._owner, self._pace.real(timeout))):
             done.extend(self._finish(reference, answer))
         return done
 
@@ -256,7 +271,7 @@ class ActorPool:
             self._greet(number, *answer)
             return []
         del slot.blocks[reference]
-        slot.alone, slot.since = False, time.monotonic()
+        slot.alone, slot.since = False, self._pace.now()
         self._file(number)
         self._dismiss_if_done(number)
         self.counters.add(answer)
@@ -284,7 +299,7 @@ class ActorPool:
         slot = self._remove(number)
         self.counters.actors_lost += 1
         if not struck:  # its node has gone, which says nothing of the set-up; the placement will soon say so too
-            self._retry_at[slot.node] = time.monotonic() + decisions.GONE_SECONDS
+            self._retry_at[slot.node] = self._pace.now() + decisions.GONE_SECONDS
         if not slot.ready:
             if struck:
                 self._start_lost(slot.node, cause)
@@ -317,7 +332,7 @@ class ActorPool:
             return
         if not self._slots:
             raise RunFailedError(f"no rollout actor can start; {lost} in a row were lost, the last: {cause}")
-        self._retry_at[node] = time.monotonic() + decisions.RETRY_SECONDS
+        self._retry_at[node] = self._pace.now() + decisions.RETRY_SECONDS
         self.notices.append(
             f"node {node[:8]}: {lost} rollout actors in a row could not start; "
             f"it is left alone for {decisions.RETRY_SECONDS:.0f} s: {cause}"
@@ -347,6 +362,18 @@ class ActorPool:
         self._lost.clear()
         which = "a rollout actor was lost" if count == 1 else f"{count} rollout actors were lost; the last"
         self.notices.append(f"{which} ({cause}); replaced where there is room, and the episodes are issued again")
+
+
+def wait(references: Iterable[Any], timeout: float) -> list[Any]:
+    """All that are finished, as soon as one is, or none after `timeout` seconds."""
+    waiting = list(references)
+    if not waiting:
+        time.sleep(min(timeout, 0.01))
+        return []
+    finished, _ = ray.wait(waiting, num_returns=1, timeout=timeout)
+    if finished:
+        finished, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
+    return list(finished)
 
 
 def answers(references: Iterable[Any]) -> Iterable[tuple[Any, Any]]:

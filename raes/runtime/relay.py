@@ -7,18 +7,22 @@ with workers (as the aggregation tree of Moritz et al. 2018, arXiv 1712.05889, s
 from __future__ import annotations
 
 import queue
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from raes.runtime import decisions
 from raes.runtime.actor import StartRollout
 from raes.runtime.executor import Counters
+from raes.runtime.pace import REAL, Pace
 from raes.runtime.pool import ActorPool
 from raes.types import Results, RunFailedError, Tasks
 
 IDLE_SECONDS = 0.5
 """A relay with nothing to tell reports after this time."""
+Parcel = tuple[Tasks, Any, int]
+"""Tasks of one generation; the reference to its snapshot; generations before the number are given up. (A reference
+inside a tuple stays one: Ray only resolves arguments themselves.)"""
 COLLECT_SECONDS = 0.02
 """How long new tasks may wait for the relay to look into its inbox."""
 
@@ -47,31 +51,29 @@ class Report:
 class RelayActor:
     """One a node, no CPU of its own. `give` may come while `take` waits."""
 
-    def __init__(self, node_id: str, start: StartRollout, deadline: float | None) -> None:
-        self._node_id, self._start, self._deadline = node_id, start, deadline
+    def __init__(self, node_id: str, start: StartRollout, deadline: float | None, pace: Pace) -> None:
+        self._node_id, self._start, self._deadline, self._pace = node_id, start, deadline, pace
         self._pool: ActorPool | None = None
         self._placed: Mapping[str, int] = {}
-        self._inbox: queue.SimpleQueue[tuple[Tasks, Any, int]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Parcel] = queue.SimpleQueue()
         self._oldest = 0
+        self._fed = False
         self._reported = Counters()
 
-    def give(self, tasks: Tasks, snapshot: list[Any], oldest: int) -> None:
-        """Take over episodes.
+    def give(self, parcels: list[Parcel]) -> None:
+        """Take over episodes."""
+        for parcel in parcels:
+            self._inbox.put(parcel)
 
-        Args:
-            tasks: of one generation.
-            snapshot: the reference to its snapshot, in a list, so that Ray leaves it a reference.
-            oldest: generations before this one are given up.
-        """
-        self._inbox.put((tasks, snapshot[0], oldest))
-
-    def take(self, workers: int, pause: float) -> Report:
-        """Work on for `pause` seconds, or until there is something to tell.
+    def take(self, workers: int, pause: float, parcels: list[Parcel]) -> Report:
+        """Work on for `pause` seconds, or until there is something to tell at once.
 
         Args:
             workers: how many actors the node should have from now on.
             pause: how long results are gathered.
+            parcels: as to `give`, to save a call.
         """
+        self.give(parcels)
         try:
             return self._take(workers, pause)
         except RunFailedError as error:
@@ -81,13 +83,13 @@ class RelayActor:
         if self._placed.get(self._node_id) != workers:
             self._placed = {self._node_id: workers}
         if self._pool is None:
-            self._pool = ActorPool(self._start, lambda: self._placed, self._deadline)
-        pool, done, began = self._pool, [], time.monotonic()
+            self._pool = ActorPool(self._start, lambda: self._placed, self._deadline, self._pace)
+        pool, done, began = self._pool, [], self._pace.now()
         while True:
             self._open_inbox(pool)
-            done += pool.collect(COLLECT_SECONDS)
-            waited = time.monotonic() - began
-            if waited >= pause and (done or waited >= IDLE_SECONDS):
+            done += pool.collect(COLLECT_SECONDS if pool.open_episodes else 0.0)
+            waited = self._pace.now() - began
+            if self._is_urgent(pool, done) or (waited >= pause and (done or waited >= IDLE_SECONDS)):
                 break
         counters, before = replace(pool.counters), self._reported
         self._reported = counters
@@ -95,37 +97,46 @@ class RelayActor:
         pool.notices.clear()
         return Report(Results.merge(done), counters.since(before), pool.workers, notices, pool.digests.seen)
 
+    def _is_urgent(self, pool: ActorPool, done: list[Results]) -> bool:
+        """Whether a generation has all its answers, or workers are idle, which is said once after each delivery."""
+        hungry = self._fed and decisions.is_hungry(pool.idle, pool.workers)
+        self._fed = self._fed and not hungry
+        return hungry or any(not pool.awaits(results.generation) for results in done)
+
     def _open_inbox(self, pool: ActorPool) -> None:
+        """Take over what has come; where there is no work, wait for some."""
         while True:
             try:
-                tasks, snapshot, oldest = self._inbox.get_nowait()
+                wait = 0.0 if pool.open_episodes else self._pace.real(COLLECT_SECONDS)
+                tasks, snapshot, oldest = self._inbox.get(timeout=wait)
             except queue.Empty:
                 return
             self._oldest = max(self._oldest, oldest)
             if tasks.generation >= self._oldest:
                 pool.publish(tasks.generation, snapshot, self._oldest)
                 pool.submit(tasks)
+                self._fed = True
 
 
 class RayRelay:
     """A `RelayActor` on a node, as the driver holds it."""
 
-    def __init__(self, node_id: str, start: StartRollout, deadline: float | None) -> None:
+    def __init__(self, node_id: str, start: StartRollout, deadline: float | None, pace: Pace = REAL) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         actor_class: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(RelayActor)
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
         options = {"max_concurrency": 2, "scheduling_strategy": there}
-        self._handle = actor_class.options(**options).remote(node_id, start, deadline)
+        self._handle = actor_class.options(**options).remote(node_id, start, deadline, pace)
 
-    def give(self, tasks: Tasks, snapshot: Any, oldest: int) -> None:
+    def give(self, parcels: list[Parcel]) -> None:
         """See `RelayActor.give`; nothing is waited for."""
-        self._handle.give.remote(tasks, [snapshot], oldest)
+        self._handle.give.remote(parcels)
 
-    def take(self, workers: int, pause: float) -> Any:
+    def take(self, workers: int, pause: float, parcels: list[Parcel]) -> Any:
         """A reference to the next report."""
-        return self._handle.take.remote(workers, pause)
+        return self._handle.take.remote(workers, pause, parcels)
 
     def kill(self) -> None:
         """End it with all its actors."""

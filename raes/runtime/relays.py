@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import ray
 from ray.exceptions import RayError
 
 from raes.runtime import decisions
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
-from raes.runtime.pending import PendingTable
-from raes.runtime.pool import Placement, answers, cause_of_death, is_our_fault
-from raes.runtime.relay import RayRelay, Report
+from raes.runtime.pace import REAL, Pace
+from raes.runtime.pending import Group, PendingTable
+from raes.runtime.pool import Placement, answers, cause_of_death, is_our_fault, wait
+from raes.runtime.relay import Parcel, RayRelay, Report
 from raes.types import Results, RunFailedError, Tasks
 
 Key = tuple[int, int, int]
@@ -34,23 +33,25 @@ class _Member:
         wanted: workers that its node should have; 0 where it is about to leave.
         workers: workers that it has, by its last report.
         reported: whether there was one.
-        called: when it was asked for the report that is due.
+        called: when it was asked for the report that is under way, if one is.
         given: (when, tasks) that it got in the generations that still run.
-        owes: the episodes of these that it has not answered, as (generation, purpose, index).
+        owes: the indices of these episodes that it has not answered, by (generation, purpose).
+        parcels: what is about to be sent to it.
     """
 
     relay: RayRelay
     wanted: int
     workers: int = 0
     reported: bool = False
-    called: float = 0.0
+    called: float | None = None
     given: list[tuple[float, Tasks]] = field(default_factory=list)
-    owes: set[Key] = field(default_factory=set)
+    owes: dict[Group, set[int]] = field(default_factory=dict)
+    parcels: list[Parcel] = field(default_factory=list)
 
     @property
     def outstanding(self) -> int:
         """Episodes that it has."""
-        return len(self.owes)
+        return sum(map(len, self.owes.values()))
 
 
 class RelayPool:
@@ -59,14 +60,15 @@ class RelayPool:
     The books are the same as a node's: a `PendingTable`, in which an episode is answered once, whoever answers it.
     """
 
-    def __init__(self, start: StartRelay, placement: Placement) -> None:
+    def __init__(self, start: StartRelay, placement: Placement, pace: Pace = REAL) -> None:
         """Start the relays.
 
         Args:
             start: makes a relay on a node.
             placement: how many workers there should be on each node.
+            pace: of the clock.
         """
-        self._start, self._placement = start, placement
+        self._start, self._placement, self._pace = start, placement, pace
         self._members: dict[str, _Member] = {}
         self._barred: dict[str, float] = {}
         self._calls: dict[Any, str] = {}
@@ -97,28 +99,25 @@ class RelayPool:
         self._copied = {key for key in self._copied if key[0] >= oldest}
         for member in self._members.values():
             member.given = [(when, tasks) for when, tasks in member.given if tasks.generation >= oldest]
-            member.owes = {key for key in member.owes if key[0] >= oldest}
+            member.owes = {group: owed for group, owed in member.owes.items() if group[0] >= oldest}
 
     def submit(self, tasks: Tasks) -> None:
         """Queue the episodes and give the relays their shares."""
         self._pending.add(tasks)
         self._dispatch()
+        self._send()
 
     def collect(self, timeout: float) -> list[Results]:
         """Take the reports that have come, and give the relays more."""
         self._resize()
         self._lose_hung()
-        if not self._calls:
-            time.sleep(min(timeout, 0.01))
-            return []
-        finished, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout)
-        if finished:
-            finished, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        self._send()
         done: list[Results] = []
-        for reference, answer in answers(finished):
+        for reference, answer in answers(wait(self._calls, self._pace.real(timeout))):
             done += self._finish(self._calls.pop(reference), answer)
         self._dispatch()
         self._copy_late()
+        self._send()
         return done
 
     def close(self) -> None:
@@ -135,21 +134,13 @@ class RelayPool:
         for node, workers in placed.items():
             if node in self._members:
                 self._members[node].wanted = workers
-            elif workers and self._barred.get(node, 0.0) <= time.monotonic():
+            elif workers and self._barred.get(node, 0.0) <= self._pace.now():
                 self._members[node] = _Member(self._start(node), workers)
-                self._call(node)
         for node, member in list(self._members.items()):
             if node not in placed:
                 member.wanted = 0
             if not member.wanted and not member.outstanding:
                 self._remove(node)
-
-    def _call(self, node: str) -> None:
-        member = self._members[node]
-        pause = decisions.report_seconds(len(self._members))
-        workers = member.wanted or member.workers  # those of a leaving node end what they have
-        member.called = time.monotonic()
-        self._calls[member.relay.take(workers, pause)] = node
 
     def _remove(self, node: str) -> _Member:
         member = self._members.pop(node)
@@ -159,36 +150,55 @@ class RelayPool:
 
     # Handing out.
 
+    def _send(self) -> None:
+        """Ask for the reports that are not under way, and send what there is, in the same call where possible."""
+        pause = decisions.report_seconds(len(self._members))
+        for node, member in self._members.items():
+            if member.called is None:
+                workers = member.wanted or member.workers  # those of a leaving node end what they have
+                self._calls[member.relay.take(workers, pause, member.parcels)] = node
+                member.called = self._pace.now()
+            elif member.parcels:
+                member.relay.give(member.parcels)
+            member.parcels = []
+
     def _dispatch(self) -> None:
-        """Give every relay what keeps its workers busy, the emptiest first."""
+        """Give what keeps the workers busy, to the emptiest relay first: when it reports, or where workers are idle."""
+        if not self._pending.queued:
+            return
         pause, mean = decisions.report_seconds(len(self._members)), self.counters.mean_seconds
         everyone = sum(member.wanted for member in self._members.values())
         for member in sorted(self._members.values(), key=lambda one: one.outstanding / max(1, one.wanted)):
+            if member.called is not None and member.outstanding >= member.wanted:
+                continue
             room = decisions.relay_room(self._pending.queued, member.outstanding, member.wanted, everyone, pause, mean)
             while room > 0 and (tasks := self._pending.take(room)) is not None:
                 room -= len(tasks)
                 self._give(member, tasks)
 
     def _give(self, member: _Member, tasks: Tasks) -> None:
-        member.relay.give(tasks, self._snapshots[tasks.generation], self._oldest)
-        member.given.append((time.monotonic(), tasks))
-        member.owes.update(_keys(tasks))
+        member.parcels.append((tasks, self._snapshots[tasks.generation], self._oldest))
+        member.given.append((self._pace.now(), tasks))
+        member.owes.setdefault((tasks.generation, tasks.purpose), set()).update(tasks.index.tolist())
 
     def _copy_late(self) -> None:
         """At the end of the queue, let idle nodes try what others have not begun or take suspiciously long over."""
         if self._pending.queued:
             return
-        now, mean = time.monotonic(), self.counters.mean_seconds
         idle = [one for one in self._members.values() if one.wanted and one.outstanding < min(one.wanted, one.workers)]
+        if not idle:
+            return
+        now, mean = self._pace.now(), self.counters.mean_seconds
+        donors = sorted(self._members.values(), key=lambda one: -one.outstanding / max(1, one.workers))
         for helper in idle:
             room = min(helper.wanted, helper.workers) - helper.outstanding
-            for donor in sorted(self._members.values(), key=lambda one: -one.outstanding / max(1, one.workers)):
+            for donor in donors:
                 if donor is helper or room <= 0:
                     continue
                 surplus = donor.outstanding - donor.workers
+                episodes = 1 + donor.outstanding // max(1, donor.workers)
                 for when, tasks in reversed(donor.given):
-                    late = decisions.is_late(now - when, 1 + donor.outstanding // max(1, donor.workers), mean)
-                    count = room if late else min(room, surplus)
+                    count = room if decisions.is_late(now - when, episodes, mean) else min(room, surplus)
                     if count <= 0:
                         continue
                     copies = self._uncopied(tasks, count)
@@ -220,27 +230,25 @@ class RelayPool:
         if report.failure:
             self._bar(node, report.failure)
             return []
-        member.workers, member.reported = report.workers, True
+        member.called, member.workers, member.reported = None, report.workers, True
         self.counters.absorb(report.counters)
         self.notices += report.notices
         self.notices += [text for digest in report.digests if (text := self._digests.add(digest)) is not None]
         done: list[Results] = []
         for results in report.results:
-            member.owes.difference_update(
-                (results.generation, results.purpose, index) for index in results.records["index"].tolist()
-            )
+            owed = member.owes.get((results.generation, results.purpose), set())
+            owed.difference_update(results.records["index"].tolist())
             accepted, dropped = self._pending.accept(results)
             self.counters.results_discarded += dropped
             if len(accepted.records):
                 done.append(accepted)
-        self._call(node)
         return done
 
     def _lose(self, node: str, cause: str, alive: bool) -> None:
         """A node or its relay is gone: its episodes go out again, elsewhere."""
         member = self._remove(node)
         if not (alive and member.reported):  # the node has gone and is still listed, or nothing can start there
-            self._barred[node] = time.monotonic() + decisions.GONE_SECONDS
+            self._barred[node] = self._pace.now() + decisions.GONE_SECONDS
         again = sum(self._pending.return_block(tasks) for _, tasks in member.given)
         self.counters.tasks_reissued += again
         self.counters.actors_lost += member.workers
@@ -249,9 +257,9 @@ class RelayPool:
         )
 
     def _lose_hung(self) -> None:
-        now = time.monotonic()
+        now = self._pace.now()
         for node, member in list(self._members.items()):
-            if decisions.report_is_overdue(now - member.called, not member.reported):
+            if member.called is not None and decisions.report_is_overdue(now - member.called, not member.reported):
                 self._lose(node, f"its relay has not reported for {now - member.called:.0f} s", alive=True)
 
     def _bar(self, node: str, reason: str) -> None:
@@ -261,7 +269,7 @@ class RelayPool:
             RunFailedError: and there is no other node.
         """
         member = self._remove(node)
-        self._barred[node] = time.monotonic() + decisions.RETRY_SECONDS
+        self._barred[node] = self._pace.now() + decisions.RETRY_SECONDS
         self.counters.tasks_reissued += sum(self._pending.return_block(tasks) for _, tasks in member.given)
         if not self._members:
             raise RunFailedError(reason)

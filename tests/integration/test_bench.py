@@ -21,6 +21,7 @@ TINY = {
     "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
     "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
     "chaos": ["generations=6", "pairs=60", "actor_kills=8", "relay_kills=1", "node_kills=1", "memory_generations=50"],
+    "scale": ["seconds=0.1", "workers=[16]", "pipelined=[16]", "nodes=2", "episodes=200", "policy=falling"],
 }
 
 
@@ -107,6 +108,26 @@ def test_chaos_changes_no_bit(tmp_path: Path) -> None:
     assert all(positive(line, "megabytes") for line in content["memory"])
 
 
+def test_scale_measures_virtual_workers_with_and_without_relays(tmp_path: Path) -> None:
+    content = run_bench("scale", tmp_path)
+    for section in ("rows", "pipelined"):
+        assert [(row["workers"], row["nodes"], row["relays"]) for row in content[section]] == [
+            (16, 2, True),
+            (16, 2, False),
+        ]
+    assert [(row["nodes"], row["episodes"]) for row in content["nodes"]] == [(1, 200), (2, 100)]
+    for row in content["rows"] + content["pipelined"] + content["nodes"]:
+        assert 0.3 < row["efficiency"] <= 1.02
+        if not row["pipeline"]:
+            assert 0.3 < row["of_ideal"] <= 1.2  # in another order it may take less
+        assert positive(row, "driver_cpu_seconds", "driver_busy", "host_cpu_seconds", "generations")
+        assert row["stretch"] == pytest.approx(max(1.0, 16 / (250 * row["mean_seconds"])))
+        if row["relays"]:
+            assert positive(row, "relay_cpu_seconds", "takes", "relay_busy")
+    assert [row["relays"] for row in content["model"]] == [True, False]
+    assert {row["workers"] for row in content["predicted"]} == {64, 1440, 4096, 8192, 65536}
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -122,6 +143,10 @@ def test_chaos_changes_no_bit(tmp_path: Path) -> None:
         (["pool", "fast"], ["fast", "key=value"]),
         (["chaos", "nodes=0"], ["nodes", "0"]),
         (["chaos", "node_kills=-1"], ["node_kills", "-1"]),
+        (["scale", "workers=[1]"], ["workers", "nodes=16"]),
+        (["scale", "episodes=3"], ["episodes", "3"]),
+        (["scale", "policy=flying"], ["policy", "flying"]),
+        (["scale", "picture=/no/such/folder/x.png"], ["/no/such/folder"]),
     ],
 )
 def test_a_wrong_word_is_named_with_exit_code_2(

@@ -51,7 +51,13 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_code_and_configuration_only(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"raes/conf/config.yaml", "raes/conf/env/Humanoid.yaml", "raes/py.typed", "raes/train.py"} <= set(names)
+    assert {
+        "raes/conf/config.yaml",
+        "raes/conf/env/Humanoid.yaml",
+        "raes/py.typed",
+        "raes/train.py",
+        "raes/bench/lengths.json",
+    } <= set(names)
     assert {name.split("/")[0] for name in names} == {"raes", *(n.split("/")[0] for n in names if ".dist-info/" in n)}
     ours = {str(path.relative_to(REPOSITORY / "conf")) for path in (REPOSITORY / "conf").rglob("*.yaml")}
     assert {name.removeprefix("raes/conf/") for name in names if name.startswith("raes/conf/")} == ours

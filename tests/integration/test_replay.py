@@ -167,6 +167,33 @@ def test_an_episode_that_kills_its_worker(commands: Commands) -> None:
     assert "died of signal 9 (SIGKILL)" in replay(commands, fault, BAD="die", BAD_SEEDS=seed).out
 
 
+@pytest.mark.cluster
+def test_one_episode_in_a_hundred_of_each_kind(commands: Commands) -> None:
+    """A world that raises, returns NaN, segfaults and hangs: the run goes on, and every fault is replayed."""
+    kinds = {1: "raise", 41: "nan_reward", 120: "segfault", 199: "hang"}
+    bad = [f"{reset_seed(0, Purpose.TRAINING, 1, index)}:{kind}" for index, kind in kinds.items()]
+    bad += [f"{reset_seed(0, Purpose.TRAINING, 2, index + 10)}:{kind}" for index, kind in kinds.items() if index < 190]
+    bad_seeds = " ".join(bad)
+    words = (*LINE, "workers=2", "algorithm.pairs=100", "algorithm.shared_reset=false", "evaluation.every=0")
+    text = commands.run(*words, "runtime.deadline=2", "run_dir=run", BAD_SEEDS=bad_seeds).out
+    last = records_of(commands.cwd / "run")[-1]
+    assert last["progress/generation"] == 4
+    assert last["faults/episodes_quarantined"] == len(bad)
+    found = {fault.words[1:]: fault for fault in faults_in(text)}
+    assert len(found) == len(bad)
+    shown = {
+        "raise": "replayed  RuntimeError: the joint came off\n",
+        "nan_reward": "replayed  the return is nan\n",
+        "segfault": "replayed  the process died of signal 11 (SIGSEGV)\n",
+        "hang": "replayed  still running after 2 s\n",
+    }
+    for index, kind in kinds.items():
+        fault = found["generation=1", f"index={index}"]
+        words = ("seconds=2",) if kind == "hang" else ()
+        assert shown[kind] in replay(commands, fault, *words, BAD_SEEDS=bad_seeds).out
+        assert ("missed its deadline of 2 s" in fault.reason) == (kind == "hang")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -46,10 +46,10 @@ class Line(gymnasium.Env[Any, Any]):
     """Ten steps; the reward is the action's closeness to the first observed number, and observations lie around OFFSET.
 
     Variables, of the process or in the keyword `variables`, which also reaches the nodes of a cluster: SEEDS, a file to
-    which reset seeds are added; BAD_SEEDS, a list of seeds, or `all`, at which BAD happens: `raise`, `nan_reward`,
-    `nan_observation`, `die`, `segfault`, `exit`, `hang` or `hang_in_child`; ACTORS_CANNOT: `raise` or `die`, in the
-    constructor of rollout actors only; STEP_SECONDS, what a step takes; SLEEP_ONCE, a file: who comes first makes it
-    and sleeps for SLEEP_SECONDS.
+    which reset seeds are added; BAD_SEEDS, a list of seeds, or `all`, at which BAD happens, or of SEED:BAD: `raise`,
+    `nan_reward`, `nan_observation`, `die`, `segfault`, `exit`, `hang` or `hang_in_child`; ACTORS_CANNOT: `raise` or
+    `die`, in the constructor of rollout actors only; STEP_SECONDS, what a step takes; SLEEP_ONCE, a file: who comes
+    first makes it and sleeps for SLEEP_SECONDS.
     """
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
@@ -64,7 +64,7 @@ class Line(gymnasium.Env[Any, Any]):
             raise RuntimeError("the licence server does not answer")
         self._offset = float(self._variables.get("OFFSET", "0"))
         self._step_seconds = float(self._variables.get("STEP_SECONDS", "0"))
-        self._time, self._bad = 0, False
+        self._time, self._bad = 0, ""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
@@ -72,9 +72,10 @@ class Line(gymnasium.Env[Any, Any]):
         if "SEEDS" in self._variables:
             with Path(self._variables["SEEDS"]).open("a") as file:
                 file.write(f"{seed}\n")
-        bad = self._variables.get("BAD_SEEDS", "")
-        self._bad = bad == "all" or str(seed) in bad.split()
-        if self._bad and self._variables["BAD"] == "die":
+        bad = {word.partition(":")[0]: word.partition(":")[2] for word in self._variables.get("BAD_SEEDS", "").split()}
+        kind = bad.get("all", bad.get(str(seed)))
+        self._bad = "" if kind is None else kind or self._variables["BAD"]
+        if self._bad == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if "SLEEP_ONCE" in self._variables and seed:  # not in a worker's first, which is its digest's
             with suppress(FileExistsError):
@@ -86,7 +87,7 @@ class Line(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> Any:
         time.sleep(self._step_seconds)
         self._time += 1
-        bad = self._variables["BAD"] if self._bad and self._time == 5 else ""
+        bad = self._bad if self._time == 5 else ""
         if bad == "raise":
             raise RuntimeError("the joint came off")
         if bad == "segfault":
@@ -103,9 +104,7 @@ class Line(gymnasium.Env[Any, Any]):
     def _observe(self) -> np.ndarray[Any, Any]:
         self._wanted = float(self.np_random.uniform(-1.0, 1.0))
         observation = self._offset + np.array([self._wanted, -self._wanted])
-        return observation * (
-            np.nan if self._bad and self._time == 5 and self._variables["BAD"] == "nan_observation" else 1
-        )
+        return observation * (np.nan if self._bad == "nan_observation" and self._time == 5 else 1)
 
 
 gymnasium.register("GatedHopper-v0", entry_point=GatedHopper, max_episode_steps=1000)

@@ -24,6 +24,7 @@ from raes.runtime.decisions import (
     block_size,
     blocks_to_hold,
     deadline,
+    is_hungry,
     is_late,
     patience,
     place,
@@ -189,3 +190,11 @@ def test_reducers_are_spread_over_the_nodes_the_own_one_last(
 
 def test_patience_is_twice_the_own_share_and_never_too_short() -> None:
     assert [patience(seconds) for seconds in (0.01, 3.0)] == [LEAST_PATIENCE, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("idle", "workers", "expected"),
+    [(0, 0, False), (0, 90, False), (8, 90, False), (9, 90, True), (90, 90, True), (1, 4, True), (0, 4, False)],
+)
+def test_a_relay_is_hungry_when_a_tenth_of_its_workers_is_idle(idle: int, workers: int, expected: bool) -> None:
+    assert is_hungry(idle, workers) is expected

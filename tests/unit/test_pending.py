@@ -203,3 +203,14 @@ def test_deaths_of_an_earlier_generation_are_forgotten(alone: bool) -> None:
         table.add(tasks(1, generation=generation))
         assert lost(table, table.take(1), lone=alone) == (1, [])  # type: ignore[arg-type]
         table.retire(generation + 1)
+
+
+def test_a_generation_is_awaited_until_all_its_purposes_are_answered() -> None:
+    table = PendingTable()
+    table.add(tasks(3))
+    table.add(tasks(2, purpose=EVALUATION))
+    table.add(tasks(1, generation=1))
+    table.accept(answers(tasks(3)))
+    assert [table.awaits(generation) for generation in range(3)] == [True, True, False]
+    table.accept(answers(tasks(2, purpose=EVALUATION)))
+    assert [table.awaits(generation) for generation in range(3)] == [False, True, False]

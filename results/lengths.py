@@ -1,0 +1,65 @@
+"""Records how long the perturbed episodes of a run are, for `raes.bench scale`.
+
+    python -m raes.train env=Humanoid runtime=serial max_minutes=2 run_dir=RUN
+    python results/lengths.py RUN falling "what the policy does" "the command that trained it" [pairs=250]
+
+Runs the pairs that the run's newest checkpoint would send out next, and writes their lengths under the given name into
+raes/bench/lengths.json, with the command, the date and a description.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from raes.algorithms import ALGORITHMS
+from raes.config import load
+from raes.point import Point
+from raes.problems.episode import EpisodeSpec
+from raes.resume import locate
+from raes.runtime.worker import Worker, WorkerSpec
+from raes.search.noise import make_table
+from raes.start import first_theta
+from raes.storage.checkpoint import read
+
+FILE = Path(__file__).parent.parent / "raes" / "bench" / "lengths.json"
+
+
+def record(run_dir: str, pairs: int) -> tuple[int, list[int]]:
+    """The generation, and its episodes' lengths in task order."""
+    config = load(Path(run_dir) / "config.yaml")
+    assert config.noise.size is not None
+    spec = EpisodeSpec(config.env, config.policy)
+    algorithm = ALGORITHMS[config.algorithm.name][0](config.algorithm, config.optimizer, config.seed, config.noise.size)
+    first = algorithm.init(*first_theta(config, spec))
+    state = Point.restored(first, read(locate(run_dir, "run_dir"))).around
+    with threadpool_limits(1):
+        worker = Worker(WorkerSpec(spec, config.seed), make_table(config.noise.size))
+        results = worker.run(algorithm.ask(state, 0, pairs), algorithm.snapshot(state))
+    assert not results.faults
+    return state.generation, results.records["length"].tolist()
+
+
+def main() -> None:
+    """The command."""
+    run_dir, name, description, command, *rest = sys.argv[1:]
+    pairs = int(rest[0].removeprefix("pairs=")) if rest else 250
+    generation, lengths = record(run_dir, pairs)
+    content = json.loads(FILE.read_text()) if FILE.exists() else {}
+    content[name] = {
+        "description": f"{description}, generation {generation}",
+        "command": f"{command}; python results/lengths.py",
+        "date": time.strftime("%Y-%m-%d"),
+        "lengths": lengths,
+    }
+    entries = [f" {json.dumps(key)}: {json.dumps(content[key])}" for key in sorted(content)]
+    FILE.write_text("{\n" + ",\n".join(entries) + "\n}\n")
+    print(f"{name}: {len(lengths)} episodes, mean {sum(lengths) / len(lengths):.1f}, longest {max(lengths)}")
+
+
+if __name__ == "__main__":
+    main()
