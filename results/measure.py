@@ -1,10 +1,11 @@
 """Trains a preset with several seeds, evaluates the best policy of each, and keeps the figures.
 
-    python results/measure.py NAME bar=NUMBER [seeds=0,1,2] [key=value of raes.train ...]
+    python results/measure.py NAME bar=NUMBER [seeds=0,1,2] [variant=WORD] [key=value of raes.train ...]
     python results/measure.py table
 
-The first writes results/NAME.json: commands, date, machine, versions, the evaluations' curve of each seed, and what
-`raes.evaluate checkpoint=best episodes=100` says of it. The second prints all of them as the README's table.
+The first writes results/NAME.json, or results/NAME_WORD.json: commands, date, machine, versions, the evaluations' curve
+of each seed, and what `raes.evaluate checkpoint=best episodes=100` says of it. The second prints all of them as the
+README's table.
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ def measure_seed(keys: list[str], seed: int, run_dir: Path) -> dict[str, object]
     }
 
 
-def measure(name: str, bar: float, seeds: list[int], keys: list[str]) -> None:
+def measure(name: str, variant: str | None, bar: float, seeds: list[int], keys: list[str]) -> None:
     """All seeds of one task, one after the other; seeds that the same command has measured before are kept."""
     command = " ".join(["python -m raes.train", f"env={name}", *keys])
     report: dict[str, object] = {"task": name, "bar": bar, "command": command, "date": time.strftime("%Y-%m-%d")}
     report |= {"machine": machine(), "versions": versions()}
-    path = HERE / f"{name}.json"
+    path = HERE / (f"{name}_{variant}.json" if variant else f"{name}.json")
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
             result = measure_seed([f"env={name}", *keys], seed, Path(folder) / f"seed{seed}")
@@ -92,7 +93,8 @@ def main() -> None:
     name, *words = sys.argv[1:]
     values = dict(word.split("=", 1) for word in words)
     seeds = [int(seed) for seed in values.get("seeds", "0,1,2").split(",")]
-    measure(name, float(values["bar"]), seeds, [word for word in words if not word.startswith(("bar=", "seeds="))])
+    keys = [word for word in words if not word.startswith(("bar=", "seeds=", "variant="))]
+    measure(name, values.get("variant"), float(values["bar"]), seeds, keys)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ from raes.storage.metrics import Record
 from raes.types import Float32, Float64, RunFailedError, Snapshot
 
 WORKERS = (1, 2)
-BAR = 0.95
-"""The least share of their time that 2 workers spend inside episodes."""
+CASES = ((1, 0, None), (2, 0, 0.95), (2, 1, 0.98))
+"""(workers, runtime.pipeline, the least share of their time that workers spend inside episodes)."""
 TRIVIAL_TABLE = 1 << 16
 MIN_ROUNDS = 3
 OVERHEAD_COLUMNS = (
@@ -46,6 +46,7 @@ OVERHEAD_COLUMNS = (
 )
 BUSY_COLUMNS = (
     Column("workers", "workers", "d"),
+    Column("pipeline", "pipeline", "d"),
     Column("worker_busy_fraction", "workers busy", ".3f"),
     *BAR_COLUMNS,
     Column("driver_busy_fraction", "driver busy", ".3f"),
@@ -153,12 +154,13 @@ def _overhead_row(workers: int, seconds_each: Float64, pool: Executor) -> Row:
     }
 
 
-def humanoid(run_dir: Path, workers: int, arguments: Arguments) -> Config:
+def humanoid(run_dir: Path, workers: int, pipeline: int, arguments: Arguments) -> Config:
     """The preset, with the sizes of the benchmark and no evaluation on the way."""
     return composed(
         run_dir,
         "env=Humanoid",
         f"workers={workers}",
+        f"runtime.pipeline={pipeline}",
         f"algorithm.pairs={arguments.pairs}",
         f"generations={arguments.generations + 2}",
         "evaluation.every=0",
@@ -166,18 +168,17 @@ def humanoid(run_dir: Path, workers: int, arguments: Arguments) -> Config:
     )
 
 
-def measure_busy(workers: int, arguments: Arguments) -> Row:
+def measure_busy(workers: int, pipeline: int, bar: float | None, arguments: Arguments) -> Row:
     """One row: a run of ES on Humanoid."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        outcome = drive(humanoid(run_dir, workers, arguments), threading.Event(), Events())
+        outcome = drive(humanoid(run_dir, workers, pipeline, arguments), threading.Event(), Events())
         if outcome.code:
             raise RunFailedError(outcome.reason)
         records = records_of(run_dir)
     # The first generation holds the actors' start; the last one has no dispatch of another after it.
     row = summarize(records[1 : arguments.generations + 1])
-    bar = BAR if workers == 2 else None
-    return {"workers": workers, **row, **against_bar(row["worker_busy_fraction"], bar)}
+    return {"workers": workers, "pipeline": pipeline, **row, **against_bar(row["worker_busy_fraction"], bar)}
 
 
 def summarize(records: Sequence[Record]) -> Row:
@@ -207,7 +208,7 @@ def run(arguments: Arguments) -> Report:
     print(session.text, flush=True)
     try:
         overhead = measure_overhead(arguments.seconds, arguments.results // 2)
-        busy = [measure_busy(workers, arguments) for workers in WORKERS]
+        busy = [measure_busy(*case, arguments) for case in CASES]
     finally:
         ray.shutdown()
     title = f"ES on Humanoid, {arguments.pairs} pairs a generation, from dispatch to dispatch"

@@ -81,13 +81,13 @@ def test_update_compares_the_sum_with_its_rivals(tmp_path: Path) -> None:
 def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
     content = run_bench("pool", tmp_path)
     assert [row["workers"] for row in content["overhead"]] == [1, 2]
-    assert [row["workers"] for row in content["busy"]] == [1, 2]
+    assert [(row["workers"], row["pipeline"]) for row in content["busy"]] == [(1, 0), (2, 0), (2, 1)]
     assert all(positive(row, "results_per_second", "bytes_per_result") for row in content["overhead"])
     for row in content["busy"]:
         assert 0 < row["worker_busy_fraction"] <= 1.05
         assert 0 < row["driver_busy_fraction"] <= 1
         assert row["generations"] == 1
-    assert [row["bar"] for row in content["busy"]] == [None, 0.95]
+    assert [row["bar"] for row in content["busy"]] == [None, 0.95, 0.98]
 
 
 @pytest.mark.slow
