@@ -33,7 +33,7 @@ from raes.storage.metrics import Record
 from raes.types import Float32, Float64, RunFailedError, Snapshot
 
 WORKERS = (1, 2)
-CASES = ((1, 0, None), (2, 0, 0.95), (2, 1, 0.98))
+CASES: tuple[tuple[int, int, float | None], ...] = ((1, 0, None), (2, 0, 0.95), (2, 1, 0.98))
 """(workers, runtime.pipeline, the least share of their time that workers spend inside episodes)."""
 TRIVIAL_TABLE = 1 << 16
 MIN_ROUNDS = 3

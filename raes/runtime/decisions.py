@@ -35,8 +35,8 @@ DEADLINE_FACTOR = 20.0
 LATE_SECONDS = 1.0
 LATE_FACTOR = 4.0
 """A block is late after 1 s and 4 times what its episodes take on average: then idle workers try it too."""
-RELAY_CALLS = 200.0
-"""Reports that the driver takes in a second, at most, from all relays together."""
+RELAY_CALLS = 100.0
+"""Reports that the driver takes in a second, at most, from all relays together; a call costs 1 to 2 ms."""
 LEAST_REPORT_SECONDS = 0.02
 REPORT_PATIENCE = 120.0
 """A relay that has not reported for so long hangs: they report twice a second, also where there is nothing to say."""
