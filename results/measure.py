@@ -1,11 +1,11 @@
 """Trains a preset with several seeds, evaluates the best policy of each, and keeps the figures.
 
-    python results/measure.py NAME bar=NUMBER [seeds=0,1,2] [variant=WORD] [key=value of raes.train ...]
+    python results/measure.py NAME bar=NUMBER [seeds=0,1,2] [variant=WORD] [folder=PATH] [key=value of raes.train ...]
     python results/measure.py table
 
 The first writes results/NAME.json, or results/NAME_WORD.json: commands, date, machine, versions, the evaluations' curve
-of each seed, and what `raes.evaluate checkpoint=best episodes=100` says of it. The second prints all of them as the
-README's table.
+of each seed, and what `raes.evaluate checkpoint=best episodes=100` says of it. With `folder` the runs stay there, as
+seed0, seed1, ..., and those that it holds are gone on with. The second prints all of them as the README's table.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from raes.bench.report import machine, versions
 from raes.storage.metrics import read_records
 
 HERE = Path(__file__).parent
+WORDS = ("bar", "seeds", "variant", "folder")
+"""What is said to this file; the other words are keys of the training."""
 
 
 def run(words: list[str]) -> None:
@@ -31,7 +33,7 @@ def run(words: list[str]) -> None:
 
 def measure_seed(keys: list[str], seed: int, run_dir: Path) -> dict[str, object]:
     """Train and evaluate one seed."""
-    run(["-m", "raes.train", *keys, f"seed={seed}", f"run_dir={run_dir}", "console=plain"])
+    run(["-m", "raes.train", *keys, f"seed={seed}", f"run_dir={run_dir}", "resume=auto", "console=plain"])
     out = run_dir / "evaluation.json"
     run(["-m", "raes.evaluate", f"run_dir={run_dir}", "checkpoint=best", "episodes=100", f"out={out}"])
     evaluation = json.loads(out.read_text())
@@ -51,15 +53,23 @@ def measure_seed(keys: list[str], seed: int, run_dir: Path) -> dict[str, object]
     }
 
 
-def measure(name: str, variant: str | None, bar: float, seeds: list[int], keys: list[str]) -> None:
-    """All seeds of one task, one after the other; seeds that the same command has measured before are kept."""
+def measure(name: str, words: dict[str, str], keys: list[str]) -> None:
+    """All seeds of one task, one after the other; seeds that the same command has measured before are kept.
+
+    Args:
+        name: of the task.
+        words: `bar`, and where given `seeds`, `variant` and `folder`.
+        keys: of the training.
+    """
+    bar, seeds = float(words["bar"]), [int(seed) for seed in words.get("seeds", "0,1,2").split(",")]
     command = " ".join(["python -m raes.train", f"env={name}", *keys])
     report: dict[str, object] = {"task": name, "bar": bar, "command": command, "date": time.strftime("%Y-%m-%d")}
     report |= {"machine": machine(), "versions": versions()}
-    path = HERE / (f"{name}_{variant}.json" if variant else f"{name}.json")
-    with tempfile.TemporaryDirectory() as folder:
+    path = HERE / f"{name}{'_' * ('variant' in words)}{words.get('variant', '')}.json"
+    with tempfile.TemporaryDirectory() as temporary:
         for seed in seeds:
-            result = measure_seed([f"env={name}", *keys], seed, Path(folder) / f"seed{seed}")
+            run_dir = Path(words.get("folder", temporary)) / f"seed{seed}"
+            result = measure_seed([f"env={name}", *keys], seed, run_dir)
             before = json.loads(path.read_text()) if path.exists() else {}
             others = before["seeds"] if before.get("command") == command else []
             results = [other for other in others if other["seed"] != seed] + [result]
@@ -91,10 +101,8 @@ def main() -> None:
         table()
         return
     name, *words = sys.argv[1:]
-    values = dict(word.split("=", 1) for word in words)
-    seeds = [int(seed) for seed in values.get("seeds", "0,1,2").split(",")]
-    keys = [word for word in words if not word.startswith(("bar=", "seeds=", "variant="))]
-    measure(name, values.get("variant"), float(values["bar"]), seeds, keys)
+    ours = {key: value for key, _, value in (word.partition("=") for word in words) if key in WORDS}
+    measure(name, ours, [word for word in words if word.partition("=")[0] not in WORDS])
 
 
 if __name__ == "__main__":
