@@ -205,7 +205,8 @@ def _interrupt(number: int, frame: Any) -> None:
 
 def main() -> None:
     """The command; exits with 0, 1 where the fault shows, or 2 for a user's error."""
-    signal.signal(signal.SIGTERM, _interrupt)  # a child that hangs must not be left behind
+    for number in (signal.SIGINT, signal.SIGTERM):  # a child that hangs must not be left behind
+        signal.signal(number, _interrupt)  # Ctrl-C too: a command that was started in the background ignores it
     try:
         sys.exit(int(replay(parse(Arguments, sys.argv[1:], "raes.replay", __doc__))))
     except (UserError, OSError) as error:

@@ -126,7 +126,7 @@ def test_a_block_is_late_after_four_times_what_it_takes_and_a_second() -> None:
 
 
 def test_reports_become_rarer_with_more_relays_so_that_the_driver_takes_a_bounded_number() -> None:
-    assert report_seconds(1) == report_seconds(4) == LEAST_REPORT_SECONDS
+    assert report_seconds(1) == report_seconds(2) == LEAST_REPORT_SECONDS
     for relays in (10, 100, 1000):
         assert relays / report_seconds(relays) == pytest.approx(RELAY_CALLS)
 
