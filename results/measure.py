@@ -65,7 +65,7 @@ def measure(name: str, words: dict[str, str], keys: list[str]) -> None:
     command = " ".join(["python -m raes.train", f"env={name}", *keys])
     report: dict[str, object] = {"task": name, "bar": bar, "command": command, "date": time.strftime("%Y-%m-%d")}
     report |= {"machine": machine(), "versions": versions()}
-    path = HERE / f"{name}{'_' * ('variant' in words)}{words.get('variant', '')}.json"
+    path = HERE / ("_".join([name, words["variant"]] if "variant" in words else [name]) + ".json")
     with tempfile.TemporaryDirectory() as temporary:
         for seed in seeds:
             run_dir = Path(words.get("folder", temporary)) / f"seed{seed}"

@@ -5,24 +5,21 @@ A driver holds one for all nodes of a small cluster, a relay one for its own nod
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import ray
-from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.exceptions import RayError
 
 from raes.runtime import decisions
 from raes.runtime.actor import Rollout, StartRollout
+from raes.runtime.calls import answers, cause_of_death, is_our_fault, wait
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
 from raes.runtime.pace import REAL, Pace
 from raes.runtime.pending import MAX_STRIKES, PendingTable
 from raes.types import Results, RunFailedError, Tasks
 
-GET_SECONDS = 60.0
-"""How long finished results may take to be read; then their actors count as lost."""
 LOOK_SECONDS = 0.25
 """How often hung and late workers are looked for."""
 
@@ -362,49 +359,3 @@ class ActorPool:
         self._lost.clear()
         which = "a rollout actor was lost" if count == 1 else f"{count} rollout actors were lost; the last"
         self.notices.append(f"{which} ({cause}); replaced where there is room, and the episodes are issued again")
-
-
-def wait(references: Iterable[Any], timeout: float) -> list[Any]:
-    """All that are finished, as soon as one is, or none after `timeout` seconds."""
-    waiting = list(references)
-    if not waiting:
-        time.sleep(min(timeout, 0.01))
-        return []
-    finished, _ = ray.wait(waiting, num_returns=1, timeout=timeout)
-    if finished:
-        finished, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
-    return list(finished)
-
-
-def answers(references: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
-    """(reference, answer or RayError) of finished calls; all at once where none failed, which is cheaper."""
-    references = list(references)
-    try:
-        return list(zip(references, ray.get(references, timeout=GET_SECONDS), strict=True))
-    except RayError:
-        return [(reference, _answer(reference)) for reference in references]
-
-
-def _answer(reference: Any) -> Any:
-    try:
-        return ray.get(reference, timeout=GET_SECONDS)
-    except RayError as error:
-        return error
-
-
-def is_our_fault(answer: Any) -> bool:
-    """Whether an actor's own code failed; not where it was Ray that failed it, as on a node that is dying."""
-    return isinstance(answer, RayTaskError) and not isinstance(answer.cause, RayError | OSError)
-
-
-def cause_of_death(error: RayError) -> tuple[str, bool]:
-    """Why an actor is gone, in words, and whether its episodes may have done it."""
-    text = str(error)
-    if "its node has died" in text or "NodeAffinitySchedulingStrategy doesn't exist" in text:
-        return "its node died", False
-    if "Out of memory" in text or "OutOfMemory" in text or "memory pressure" in text:
-        return "Ray killed it, since the node ran out of memory", True
-    if isinstance(error, ActorDiedError):
-        return "its process died", True
-    lines = text.strip().splitlines()
-    return (lines[0] if lines else type(error).__name__), True

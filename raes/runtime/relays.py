@@ -10,11 +10,12 @@ import numpy as np
 from ray.exceptions import RayError
 
 from raes.runtime import decisions
+from raes.runtime.calls import answers, cause_of_death, is_our_fault, wait
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
 from raes.runtime.pace import REAL, Pace
 from raes.runtime.pending import Group, PendingTable
-from raes.runtime.pool import Placement, answers, cause_of_death, is_our_fault, wait
+from raes.runtime.pool import Placement
 from raes.runtime.relay import Parcel, RayRelay, Report
 from raes.types import Results, RunFailedError, Tasks
 
@@ -110,11 +111,11 @@ class RelayPool:
     def collect(self, timeout: float) -> list[Results]:
         """Take the reports that have come, and give the relays more."""
         self._resize()
-        self._lose_hung()
         self._send()
         done: list[Results] = []
         for reference, answer in answers(wait(self._calls, self._pace.real(timeout))):
             done += self._finish(self._calls.pop(reference), answer)
+        self._lose_hung()
         self._dispatch()
         self._copy_late()
         self._send()
@@ -249,12 +250,17 @@ class RelayPool:
         member = self._remove(node)
         if not (alive and member.reported):  # the node has gone and is still listed, or nothing can start there
             self._barred[node] = self._pace.now() + decisions.GONE_SECONDS
-        again = sum(self._pending.return_block(tasks) for _, tasks in member.given)
-        self.counters.tasks_reissued += again
+        again = self._return(member)
         self.counters.actors_lost += member.workers
         self.notices.append(
             f"node {node[:8]} was lost with {member.workers} workers ({cause}); {again} episodes are issued again"
         )
+
+    def _return(self, member: _Member) -> int:
+        """Queue again what a relay that has gone did not answer; how many episodes."""
+        again = sum(self._pending.return_block(tasks) for _, tasks in member.given)
+        self.counters.tasks_reissued += again
+        return again
 
     def _lose_hung(self) -> None:
         now = self._pace.now()
@@ -270,7 +276,7 @@ class RelayPool:
         """
         member = self._remove(node)
         self._barred[node] = self._pace.now() + decisions.RETRY_SECONDS
-        self.counters.tasks_reissued += sum(self._pending.return_block(tasks) for _, tasks in member.given)
+        self._return(member)
         if not self._members:
             raise RunFailedError(reason)
         self.notices.append(f"node {node[:8]} is left alone for {decisions.RETRY_SECONDS:.0f} s: {reason}")

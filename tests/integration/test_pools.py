@@ -18,9 +18,10 @@ from ray.exceptions import ObjectLostError, RayTaskError, WorkerCrashedError
 from raes.bench.killer import processes
 from raes.bench.pool import TRIVIAL_TABLE, Trivial, TrivialSpec, generation
 from raes.runtime import decisions
+from raes.runtime.calls import is_our_fault
 from raes.runtime.cluster import NodeRollouts, RayExecutor
 from raes.runtime.decisions import Size
-from raes.runtime.pool import ActorPool, is_our_fault
+from raes.runtime.pool import ActorPool
 from raes.runtime.relay import RayRelay
 from raes.runtime.relays import RelayPool
 from raes.runtime.session import connect
