@@ -3,7 +3,7 @@
 All terms are non-negative least squares of relative errors:
     driver CPU seconds a generation = constant + per result + per call to a relay
     relay CPU seconds a generation  = per result + per call
-    calls a generation              = nodes * (per node + per pause in which relays gather)
+    calls a generation              = nodes * (per node + per pause, of those in which relays gather)
     lost seconds a generation       = share of the pause + share of a mean episode
 A generation at full speed takes the ideal schedule and what is lost, or as long as the driver or a relay computes,
 whichever is more.
@@ -28,8 +28,6 @@ NODE_CORES = 64
 EPISODES_PER_WORKER = 7
 """Of a predicted generation: 10,000 episodes on 1,440 workers, and as many for each of more."""
 LEAST_EPISODES = 10_000
-ROUNDS = 50
-"""Time, calls and CPU seconds depend on each other; they settle within so many rounds."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Model:
     worst: float = 0.0
 
     def calls(self, nodes: int, taken: float) -> float:
-        """Calls to relays in a generation of so many seconds."""
+        """Calls to relays in a generation of so many seconds, where no call has to wait for CPU."""
         return nodes * (self.calls_per_node + self.calls_per_pause * taken / report_seconds(nodes))
 
     def driver(self, episodes: int, calls: float) -> float:
@@ -115,15 +113,14 @@ def predict(model: Model, policy: str, workers: int, relays: bool) -> Row:
     seconds = drawn.seconds(1, episodes)
     ideal = list_schedule(seconds, workers)
     waited = ideal + model.lost(nodes, drawn.mean_seconds)
-    taken, spent = waited, {"episodes": waited}
-    for _ in range(ROUNDS):
-        calls = model.calls(nodes, taken)
-        spent = {
-            "episodes": waited,
-            "driver": model.driver(episodes, calls),
-            "relays": model.relay(episodes, nodes, calls),
-        }
-        taken = (taken + max(spent.values())) / 2
+    # Where the driver or a relay is the limit, calls come later, not more often: each waits for the one before it.
+    calls = model.calls(nodes, waited)
+    spent = {
+        "episodes": waited,
+        "driver": model.driver(episodes, calls),
+        "relays": model.relay(episodes, nodes, calls),
+    }
+    taken = max(spent.values())
     return {
         "policy": policy,
         "workers": workers,

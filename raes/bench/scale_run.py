@@ -82,13 +82,6 @@ class Cost:
         return Cost(self.wall - start.wall, self.driver - start.driver, others, self.calls - start.calls)
 
 
-def idle_cpu() -> float:
-    """CPU seconds a second that a process of Ray takes without doing anything; it would not take more at full speed."""
-    wall, spent = time.perf_counter(), time.process_time()
-    time.sleep(IDLE_SECONDS)
-    return (time.process_time() - spent) / (time.perf_counter() - wall)
-
-
 @dataclass(frozen=True)
 class Measured:
     """What some generations took.
@@ -97,11 +90,13 @@ class Measured:
         numbers: which ones.
         cost: from the end of the update before the first to the end of the update after the last.
         useful: seconds of episodes that have passed in that time, in all workers; not stretched.
+        idle: what the same processes take while all of them wait.
     """
 
     numbers: range
     cost: Cost
     useful: float
+    idle: Cost
 
 
 def generations(
@@ -122,6 +117,9 @@ def generations(
     _collect(fleet, running, WARM_UP)
     running.clear()
     done = WARM_UP
+    resting = Cost.now(fleet, others)
+    time.sleep(IDLE_SECONDS)
+    idle = Cost.now(fleet, others).since(resting)
     begun: Cost | None = None
     while True:
         if done == WARM_UP + pipeline:
@@ -136,7 +134,7 @@ def generations(
             cost = Cost.now(fleet, others).since(begun)
             # The workers are asked a moment before and a moment after: their rate is what counts.
             rate = (fleet.useful() - before) / (time.perf_counter() - asked)
-            return Measured(range(WARM_UP + pipeline + 1, done + 1), cost, rate * cost.wall)
+            return Measured(range(WARM_UP + pipeline + 1, done + 1), cost, rate * cost.wall, idle)
 
 
 def _collect(fleet: Fleet, running: deque[Collector], first: int) -> None:

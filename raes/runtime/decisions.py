@@ -35,8 +35,14 @@ DEADLINE_FACTOR = 20.0
 LATE_SECONDS = 1.0
 LATE_FACTOR = 4.0
 """A block is late after 1 s and 4 times what its episodes take on average: then idle workers try it too."""
-RELAY_CALLS = 100.0
-"""Reports that the driver takes in a second, at most, from all relays together; a call costs 1 to 2 ms."""
+RELAY_CALLS = 16.0
+"""Reports a second, from all relays together, that come without a reason; a call costs the driver 1 to 2 ms."""
+TAIL_CALLS = 100.0
+"""The same while nothing is left to hand out: then the driver must know who is behind."""
+LEAST_DELIVERY = 4
+"""Relays get at least a quarter of an episode a worker, so that the end of the queue does not go out in crumbs."""
+LOW_SECONDS = 0.05
+"""A relay whose workers have less than this left asks for more: about what an answer takes."""
 LEAST_REPORT_SECONDS = 0.02
 REPORT_PATIENCE = 120.0
 """A relay that has not reported for so long hangs: they report twice a second, also where there is nothing to say."""
@@ -147,9 +153,14 @@ def is_late(age: float, episodes: int, seconds_per_episode: float) -> bool:
     return age > LATE_SECONDS + LATE_FACTOR * episodes * seconds_per_episode
 
 
-def report_seconds(relays: int) -> float:
-    """How long a relay gathers results before it reports: the driver's work grows with nodes, not with workers."""
-    return max(LEAST_REPORT_SECONDS, relays / RELAY_CALLS)
+def report_seconds(relays: int, tail: bool = False) -> float:
+    """How long a relay gathers results before it reports: the driver's work grows with nodes, not with workers.
+
+    Args:
+        relays: how many there are.
+        tail: whether nothing is left to hand out.
+    """
+    return max(LEAST_REPORT_SECONDS, relays / (TAIL_CALLS if tail else RELAY_CALLS))
 
 
 def report_is_overdue(age: float, first: bool) -> bool:
@@ -176,9 +187,36 @@ def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pa
     if not workers or not queued:
         return 0
     reserve = workers if mean <= 0 else math.ceil(workers * min(MAX_BLOCK, 2 * pause / mean))
-    fair = math.ceil(queued * workers * 3 / max(workers, all_workers) / 4)
+    fair = max(workers // LEAST_DELIVERY, math.ceil(queued * workers * 3 / max(workers, all_workers) / 4))
     wanted = max(workers - outstanding, min(workers + reserve - outstanding, fair))
     return max(0, min(queued, wanted))
+
+
+def spare(outstanding: int, workers: int, age: float, mean: float) -> int:
+    """Episodes that a relay should share with an idle one: half of those that it has not begun, as far as one can know.
+
+    Nothing where they are fewer than half its workers: it would begin them as soon, and copies would run for nothing.
+
+    Args:
+        outstanding: without an answer, by its last report.
+        workers: of the relay.
+        age: seconds since then.
+        mean: seconds an episode takes; 0 before the first result.
+    """
+    done = workers * age / mean if mean > 0 else 0.0
+    waiting = math.floor(outstanding - workers - done)
+    return waiting // 2 if 2 * waiting >= workers else 0
+
+
+def is_low(queued: int, workers: int, mean: float) -> bool:
+    """Whether a relay's queue will be empty before the driver can answer.
+
+    Args:
+        queued: episodes that wait for a worker.
+        workers: of the relay.
+        mean: seconds an episode takes; 0 before the first result.
+    """
+    return queued * mean <= workers * LOW_SECONDS
 
 
 def is_hungry(idle: int, workers: int) -> bool:

@@ -20,9 +20,9 @@ from raes.types import Results, RunFailedError, Tasks
 
 IDLE_SECONDS = 0.5
 """A relay with nothing to tell reports after this time."""
-Parcel = tuple[Tasks, Any, int]
-"""Tasks of one generation; the reference to its snapshot; generations before the number are given up. (A reference
-inside a tuple stays one: Ray only resolves arguments themselves.)"""
+Parcel = tuple[Tasks, Any, int, bool]
+"""Tasks of one generation; the reference to its snapshot; generations before the number are given up; whether the tasks
+are copies of another relay's. (A reference inside a tuple stays one: Ray only resolves arguments themselves.)"""
 COLLECT_SECONDS = 0.02
 """How long new tasks may wait for the relay to look into its inbox."""
 
@@ -57,7 +57,7 @@ class RelayActor:
         self._placed: Mapping[str, int] = {}
         self._inbox: queue.SimpleQueue[Parcel] = queue.SimpleQueue()
         self._oldest = 0
-        self._fed = False
+        self._low_is_news = self._hunger_is_news = False
         self._reported = Counters()
 
     def give(self, parcels: list[Parcel]) -> None:
@@ -98,24 +98,30 @@ class RelayActor:
         return Report(Results.merge(done), counters.since(before), pool.workers, notices, pool.digests.seen)
 
     def _is_urgent(self, pool: ActorPool, done: list[Results]) -> bool:
-        """Whether a generation has all its answers, or workers are idle, which is said once after each delivery."""
-        hungry = self._fed and decisions.is_hungry(pool.idle, pool.workers)
-        self._fed = self._fed and not hungry
-        return hungry or any(not pool.awaits(results.generation) for results in done)
+        """Whether a generation has all its answers, or the queue runs low, or workers are idle.
+
+        The latter two are said once after each delivery; that the queue is low, not after one of copies: there are no
+        others then.
+        """
+        low = self._low_is_news and decisions.is_low(pool.queued, pool.workers, pool.counters.mean_seconds)
+        hungry = self._hunger_is_news and decisions.is_hungry(pool.idle, pool.workers)
+        self._low_is_news = self._low_is_news and not low
+        self._hunger_is_news = self._hunger_is_news and not hungry
+        return low or hungry or any(not pool.awaits(results.generation) for results in done)
 
     def _open_inbox(self, pool: ActorPool) -> None:
         """Take over what has come; where there is no work, wait for some."""
         while True:
             try:
                 wait = 0.0 if pool.open_episodes else self._pace.real(COLLECT_SECONDS)
-                tasks, snapshot, oldest = self._inbox.get(timeout=wait)
+                tasks, snapshot, oldest, copies = self._inbox.get(timeout=wait)
             except queue.Empty:
                 return
             self._oldest = max(self._oldest, oldest)
             if tasks.generation >= self._oldest:
                 pool.publish(tasks.generation, snapshot, self._oldest)
                 pool.submit(tasks)
-                self._fed = True
+                self._low_is_news, self._hunger_is_news = self._low_is_news or not copies, True
 
 
 class RayRelay:

@@ -19,11 +19,23 @@ from raes.runtime.pool import Placement
 from raes.runtime.relay import Parcel, RayRelay, Report
 from raes.types import Results, RunFailedError, Tasks
 
-Key = tuple[int, int, int]
-"""(generation, purpose, index)."""
-
 StartRelay = Callable[[str], RayRelay]
 """node id -> a new relay there."""
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """Episodes that a relay got.
+
+    Attributes:
+        when: that was.
+        depth: how many episodes each of its workers had to run then, these included.
+        tasks: the episodes.
+    """
+
+    when: float
+    depth: int
+    tasks: Tasks
 
 
 @dataclass
@@ -35,7 +47,8 @@ class _Member:
         workers: workers that it has, by its last report.
         reported: whether there was one.
         called: when it was asked for the report that is under way, if one is.
-        given: (when, tasks) that it got in the generations that still run.
+        heard: when its last report came.
+        given: what it got in the generations that still run.
         owes: the indices of these episodes that it has not answered, by (generation, purpose).
         parcels: what is about to be sent to it.
     """
@@ -45,7 +58,8 @@ class _Member:
     workers: int = 0
     reported: bool = False
     called: float | None = None
-    given: list[tuple[float, Tasks]] = field(default_factory=list)
+    heard: float = 0.0
+    given: list[_Delivery] = field(default_factory=list)
     owes: dict[Group, set[int]] = field(default_factory=dict)
     parcels: list[Parcel] = field(default_factory=list)
 
@@ -76,7 +90,7 @@ class RelayPool:
         self._pending = PendingTable()
         self._snapshots: dict[int, Any] = {}
         self._oldest = 0
-        self._copied: set[Key] = set()
+        self._copied: dict[Group, set[int]] = {}
         self._digests = Digests()
         self.counters = Counters()
         self.notices: list[str] = []
@@ -97,9 +111,9 @@ class RelayPool:
         self._pending.retire(oldest)
         self._oldest = oldest
         self._snapshots = {key: ref for key, ref in self._snapshots.items() if key >= oldest} | {generation: snapshot}
-        self._copied = {key for key in self._copied if key[0] >= oldest}
+        self._copied = {group: copied for group, copied in self._copied.items() if group[0] >= oldest}
         for member in self._members.values():
-            member.given = [(when, tasks) for when, tasks in member.given if tasks.generation >= oldest]
+            member.given = [delivery for delivery in member.given if delivery.tasks.generation >= oldest]
             member.owes = {group: owed for group, owed in member.owes.items() if group[0] >= oldest}
 
     def submit(self, tasks: Tasks) -> None:
@@ -153,7 +167,7 @@ class RelayPool:
 
     def _send(self) -> None:
         """Ask for the reports that are not under way, and send what there is, in the same call where possible."""
-        pause = decisions.report_seconds(len(self._members))
+        pause = decisions.report_seconds(len(self._members), tail=not self._pending.queued and len(self._pending) > 0)
         for node, member in self._members.items():
             if member.called is None:
                 workers = member.wanted or member.workers  # those of a leaving node end what they have
@@ -177,10 +191,11 @@ class RelayPool:
                 room -= len(tasks)
                 self._give(member, tasks)
 
-    def _give(self, member: _Member, tasks: Tasks) -> None:
-        member.parcels.append((tasks, self._snapshots[tasks.generation], self._oldest))
-        member.given.append((self._pace.now(), tasks))
+    def _give(self, member: _Member, tasks: Tasks, copies: bool = False) -> None:
+        member.parcels.append((tasks, self._snapshots[tasks.generation], self._oldest, copies))
         member.owes.setdefault((tasks.generation, tasks.purpose), set()).update(tasks.index.tolist())
+        depth = 1 + member.outstanding // max(1, member.wanted)
+        member.given.append(_Delivery(self._pace.now(), depth, tasks))
 
     def _copy_late(self) -> None:
         """At the end of the queue, let idle nodes try what others have not begun or take suspiciously long over."""
@@ -190,31 +205,31 @@ class RelayPool:
         if not idle:
             return
         now, mean = self._pace.now(), self.counters.mean_seconds
-        donors = sorted(self._members.values(), key=lambda one: -one.outstanding / max(1, one.workers))
-        for helper in idle:
-            room = min(helper.wanted, helper.workers) - helper.outstanding
-            for donor in donors:
-                if donor is helper or room <= 0:
-                    continue
-                surplus = donor.outstanding - donor.workers
-                episodes = 1 + donor.outstanding // max(1, donor.workers)
-                for when, tasks in reversed(donor.given):
-                    count = room if decisions.is_late(now - when, episodes, mean) else min(room, surplus)
-                    if count <= 0:
+        for donor in sorted(self._members.values(), key=lambda one: -one.outstanding / max(1, one.workers)):
+            spare = decisions.spare(donor.outstanding, donor.workers, now - donor.heard, mean)
+            for delivery in reversed(donor.given):
+                late = decisions.is_late(now - delivery.when, delivery.depth, mean)
+                for helper in idle:
+                    room = min(helper.wanted, helper.workers) - helper.outstanding
+                    count = room if late else min(room, spare)
+                    if helper is donor or count <= 0:
                         continue
-                    copies = self._uncopied(tasks, count)
-                    if len(copies):
-                        room, surplus = room - len(copies), surplus - len(copies)
-                        self.counters.tasks_copied += len(copies)
-                        self._give(helper, copies)
+                    if (copies := self._uncopied(donor, delivery.tasks, count)) is None:
+                        break
+                    spare -= len(copies)
+                    self.counters.tasks_copied += len(copies)
+                    self._give(helper, copies, copies=True)
 
-    def _uncopied(self, tasks: Tasks, count: int) -> Tasks:
-        """Up to `count` unanswered episodes of a block that were not copied before, the last first."""
-        waiting = self._pending.unanswered(tasks)
-        keys = _keys(waiting)
-        rows = [row for row, key in enumerate(keys) if key not in self._copied][-count:]
-        self._copied.update(keys[row] for row in rows)
-        return waiting.take(np.array(rows, dtype=np.int64))
+    def _uncopied(self, donor: _Member, tasks: Tasks, count: int) -> Tasks | None:
+        """Up to `count` episodes of a block that the donor owes and that were not copied before, the last first."""
+        group = tasks.generation, tasks.purpose
+        open_ones = donor.owes.get(group, set()) - self._copied.get(group, set())
+        if not open_ones:
+            return None
+        rows = [row for row, index in enumerate(tasks.index.tolist()) if index in open_ones][-count:]
+        chosen = self._pending.unanswered(tasks.take(np.array(rows, dtype=np.int64)))
+        self._copied.setdefault(group, set()).update(chosen.index.tolist())
+        return chosen if len(chosen) else None
 
     # Taking in.
 
@@ -232,6 +247,7 @@ class RelayPool:
             self._bar(node, report.failure)
             return []
         member.called, member.workers, member.reported = None, report.workers, True
+        member.heard = self._pace.now()
         self.counters.absorb(report.counters)
         self.notices += report.notices
         self.notices += [text for digest in report.digests if (text := self._digests.add(digest)) is not None]
@@ -258,7 +274,7 @@ class RelayPool:
 
     def _return(self, member: _Member) -> int:
         """Queue again what a relay that has gone did not answer; how many episodes."""
-        again = sum(self._pending.return_block(tasks) for _, tasks in member.given)
+        again = sum(self._pending.return_block(delivery.tasks) for delivery in member.given)
         self.counters.tasks_reissued += again
         return again
 
@@ -280,7 +296,3 @@ class RelayPool:
         if not self._members:
             raise RunFailedError(reason)
         self.notices.append(f"node {node[:8]} is left alone for {decisions.RETRY_SECONDS:.0f} s: {reason}")
-
-
-def _keys(tasks: Tasks) -> list[Key]:
-    return [(tasks.generation, tasks.purpose, index) for index in tasks.index.tolist()]

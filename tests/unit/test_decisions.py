@@ -12,13 +12,16 @@ from raes.runtime.decisions import (
     BLOCK_SECONDS,
     FIRST_DEADLINE,
     LEAST_DEADLINE,
+    LEAST_DELIVERY,
     LEAST_PATIENCE,
     LEAST_REPORT_SECONDS,
+    LOW_SECONDS,
     MAX_BLOCK,
     MAX_REDUCERS,
     QUEUE_SHARE,
     RELAY_CALLS,
     SHARE_WORK,
+    TAIL_CALLS,
     Node,
     Size,
     block_size,
@@ -26,6 +29,7 @@ from raes.runtime.decisions import (
     deadline,
     is_hungry,
     is_late,
+    is_low,
     patience,
     place,
     placement,
@@ -33,6 +37,7 @@ from raes.runtime.decisions import (
     relay_room,
     report_seconds,
     shares,
+    spare,
     start_is_hopeless,
 )
 
@@ -126,9 +131,10 @@ def test_a_block_is_late_after_four_times_what_it_takes_and_a_second() -> None:
 
 
 def test_reports_become_rarer_with_more_relays_so_that_the_driver_takes_a_bounded_number() -> None:
-    assert report_seconds(1) == report_seconds(2) == LEAST_REPORT_SECONDS
+    assert report_seconds(1, tail=True) == report_seconds(2, tail=True) == LEAST_REPORT_SECONDS
     for relays in (10, 100, 1000):
         assert relays / report_seconds(relays) == pytest.approx(RELAY_CALLS)
+        assert relays / report_seconds(relays, tail=True) == pytest.approx(TAIL_CALLS)
 
 
 def test_a_relay_gets_work_for_all_its_workers_and_a_reserve_that_lasts_until_it_is_asked_again() -> None:
@@ -141,6 +147,7 @@ def test_a_relay_gets_work_for_all_its_workers_and_a_reserve_that_lasts_until_it
     assert relay_room(3, 0, 10, 20, pause=0.1, mean=10.0) == 3
     assert relay_room(1000, 0, 0, 20, pause=0.1, mean=1.0) == relay_room(0, 0, 10, 20, pause=0.1, mean=1.0) == 0
     assert relay_room(1000, 500, 10, 20, pause=0.1, mean=10.0) == 0
+    assert relay_room(5, 10, 10, 200, pause=0.1, mean=0.02) == 10 // LEAST_DELIVERY, "no crumbs"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +193,21 @@ def test_reducers_are_spread_over_the_nodes_the_own_one_last(
     allowed: dict[str, int], wanted: int, placed: dict[str, int]
 ) -> None:
     assert placement(allowed, wanted, "own") == placed
+
+
+def test_a_relay_is_low_when_its_queue_lasts_for_less_than_an_answer_takes() -> None:
+    assert is_low(0, 10, mean=1.0)
+    assert is_low(5, 10, mean=LOW_SECONDS * 2)
+    assert not is_low(6, 10, mean=LOW_SECONDS * 2)
+    assert is_low(1000, 10, mean=0.0), "nothing measured"
+
+
+def test_half_of_what_a_relay_has_not_begun_is_shared_where_that_is_much() -> None:
+    assert spare(30, 10, age=0.0, mean=1.0) == 10
+    assert spare(30, 10, age=1.0, mean=1.0) == 5, "it has done 10 meanwhile"
+    assert spare(24, 10, age=1.0, mean=1.0) == 0, "fewer than half its workers"
+    assert spare(30, 10, age=9.0, mean=0.0) == 10, "nothing measured"
+    assert spare(5, 10, age=0.0, mean=1.0) == 0
 
 
 def test_patience_is_twice_the_own_share_and_never_too_short() -> None:
