@@ -41,7 +41,7 @@ TAIL_CALLS = 100.0
 """The same while nothing is left to hand out: then the driver must know who is behind."""
 LEAST_DELIVERY = 4
 """Relays get at least a quarter of an episode a worker, so that the end of the queue does not go out in crumbs."""
-LOW_SECONDS = 0.05
+LOW_SECONDS = 0.02
 """A relay whose workers have less than this left asks for more: about what an answer takes."""
 LEAST_REPORT_SECONDS = 0.02
 REPORT_PATIENCE = 120.0
@@ -177,7 +177,7 @@ def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pa
     """How many more episodes a relay should get: enough to keep its workers busy until its next report is answered.
 
     Args:
-        queued: episodes that wait at the driver.
+        queued: episodes that wait at the driver, before any relay gets its share of them.
         outstanding: episodes that the relay has.
         workers: of the relay.
         all_workers: of all relays.

@@ -182,11 +182,11 @@ class RelayPool:
         if not self._pending.queued:
             return
         pause, mean = decisions.report_seconds(len(self._members)), self.counters.mean_seconds
-        everyone = sum(member.wanted for member in self._members.values())
+        everyone, queued = sum(member.wanted for member in self._members.values()), self._pending.queued
         for member in sorted(self._members.values(), key=lambda one: one.outstanding / max(1, one.wanted)):
             if member.called is not None and member.outstanding >= member.wanted:
                 continue
-            room = decisions.relay_room(self._pending.queued, member.outstanding, member.wanted, everyone, pause, mean)
+            room = decisions.relay_room(queued, member.outstanding, member.wanted, everyone, pause, mean)
             while room > 0 and (tasks := self._pending.take(room)) is not None:
                 room -= len(tasks)
                 self._give(member, tasks)
