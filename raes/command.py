@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +28,17 @@ def complain(text: str) -> int:
     """Print one message for the user; exit code 2."""
     print(f"raes: {text}", file=sys.stderr, flush=True)
     return 2
+
+
+def hear_interrupts() -> None:
+    """Let SIGINT and SIGTERM end the command as Ctrl-C does, also where it was started in the background, which makes a
+    shell set SIGINT to be ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def check_out(out: str | None) -> None:

@@ -9,14 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
-from raes.algorithms import ALGORITHMS, ESSettings
+from raes.algorithms import ALGORITHMS, AlgorithmSettings
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
+from raes.problems.function import FunctionSettings
 from raes.runtime.decisions import Size
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.files import write_atomically
@@ -139,15 +140,24 @@ class FaultSettings:
             raise ValueError(f"max_share must lie in [0, 1), got {self.max_share}")
 
 
+def _kind_of_env(value: Any) -> str:
+    """Which of the two kinds of settings, for pydantic."""
+    name = value.get("name") if isinstance(value, Mapping) else value.name
+    return "function" if name == "function" else "environment"
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything a run is made from; `conf/config.yaml` explains the keys."""
 
     __pydantic_config__ = SETTINGS
 
-    env: EnvSettings
+    env: Annotated[
+        Annotated[EnvSettings, Tag("environment")] | Annotated[FunctionSettings, Tag("function")],
+        Discriminator(_kind_of_env),
+    ]
     policy: PolicySettings
-    algorithm: ESSettings
+    algorithm: Annotated[AlgorithmSettings, Field(discriminator="name")]
     optimizer: OptimizerSettings
     seed: int = 0
     generations: int | None = None
@@ -157,6 +167,7 @@ class Config:
     run_dir: str | None = None
     resume: str = "never"
     start_from: str | None = None
+    behavior: str | None = None
     console: Literal["auto", "plain", "quiet"] = "auto"
     ray: RaySettings = RaySettings()
     runtime: RuntimeSettings = RuntimeSettings()
@@ -188,6 +199,10 @@ FREE_TO_CHANGE = (
     "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "faults.",
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
+
+
+BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("env", "environment")}
+"""What pydantic inserts into the path of a key where there are several kinds of settings."""
 
 
 def conf_dir() -> Path:
@@ -224,7 +239,10 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
     """
     # pydantic names the branches of a union after the field; the user knows only the key.
     branch = re.compile(r"^(int|float|str|bool|literal|tuple|function)\b|\[")
-    key = ".".join(str(part) for part in error["loc"] if not branch.search(str(part)))
+    loc = [str(part) for part in error["loc"] if not branch.search(str(part))]
+    if len(loc) > 1 and (loc[0], loc[1]) in BRANCHES:
+        del loc[1]
+    key = ".".join(loc)
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{key}: there is no such key{_similar(key, known)}; remove it"
     if error["type"].startswith("missing"):

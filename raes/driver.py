@@ -5,25 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from raes.algorithms import ALGORITHMS
+from raes.build import build_algorithm, make_executor, problem_spec
 from raes.config import Config, save
 from raes.figures import FAULT_COUNTS, Clock, evaluation_figures, training_figures
 from raes.journal import Events, Journal
 from raes.keeper import Keeper
 from raes.point import Point, Verdict
-from raes.problems.episode import EpisodeSpec
 from raes.progress import Progress
-from raes.resume import check_theta, starting_point
+from raes.resume import check_theta, first_theta, starting_point
 from raes.rng import Purpose
 from raes.runtime.collector import Collector
 from raes.runtime.worker import WorkerSpec
-from raes.start import first_theta, make_executor
 from raes.storage import faults
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.lock import RunLock
@@ -85,10 +84,10 @@ class Driver:
         self._config, self._stop, self._run_dir = config, stop, Path(config.run_dir)
         self._lock = RunLock(self._run_dir)
         checkpoint, passed_over = starting_point(config)
-        spec = EpisodeSpec(config.env, config.policy)
-        algorithm, _ = ALGORITHMS[config.algorithm.name]
-        self._algorithm = algorithm(config.algorithm, config.optimizer, config.seed, config.noise.size)
-        first = self._algorithm.init(*first_theta(config, spec, fresh=checkpoint is None))
+        spec = problem_spec(config)
+        self._algorithm = build_algorithm(config)
+        with closing(spec.build()) as problem:
+            first = self._algorithm.init(*first_theta(config, problem, fresh=checkpoint is None))
         self._executor = make_executor(config, WorkerSpec(spec, config.seed), embedded)
         self._store = CheckpointStore(self._run_dir, config.checkpoint.keep)
         self._point, self._seconds_before = Point(first, first, Progress()), 0.0
@@ -148,6 +147,8 @@ class Driver:
     def _search(self) -> str | None:
         """Generations until there is a reason to end; None where a stop came first."""
         while not self._stop.is_set():
+            if not self._settle():
+                return None
             reason = self._point.progress.limit_reached(self._config, self._point.generation, self._seconds())
             if reason is not None:
                 return reason
@@ -159,6 +160,31 @@ class Driver:
             self._update(batch, progress)
             self._running.popleft()
         return None
+
+    def _settle(self) -> bool:
+        """Find out what the search must know before its next generation; False where a stop came in between."""
+        probe = self._algorithm.probe(self._point.state)
+        if probe is None:
+            return True
+        snapshot, tasks = probe
+        collector = Collector(lambda first, count: tasks, 1, len(tasks), 0, 0.0, None)
+        running = _Running(snapshot, self._point.state, collector)
+        self._executor.publish(snapshot, oldest=snapshot.generation)
+        self._running.append(running)
+        for block in collector.start():
+            self._submit(running, block, self._clock)
+        settled = self._collect(running)
+        self._running.clear()
+        if settled:
+            batch, failed = collector.batch(), self._name_faults(running)
+            count, timesteps = (0, 0) if batch is None else (batch.returns.size, int(batch.lengths.sum()))
+            progress = self._point.progress.with_generation(count, timesteps, len(failed))
+            progress = self._checked(progress, failed)
+            state, figures = self._algorithm.settle(self._point.state, batch, self._executor.weighted_noise_sum)
+            if self._record:
+                self._record |= {f"search/{key}": value for key, value in figures.items()}
+            self._point = Point(state, state, progress, self._point.verdicts)
+        return settled
 
     def _start_generations(self) -> None:
         """Send out what comes next, and write down what came last while the workers are busy with it.
@@ -181,10 +207,12 @@ class Driver:
         every = self._config.evaluation.every
         collector = Collector(
             ask=lambda first, count: algorithm.ask(around, first, count),
-            min_pairs=algorithm.min_pairs,
+            group=algorithm.group,
+            min_groups=algorithm.min_groups,
             min_timesteps=algorithm.min_timesteps,
             expected_length=algorithm.expected_length(around),
             evaluation=self._evaluation_tasks(generation) if every and generation % every == 0 else None,
+            max_groups=algorithm.max_groups,
         )
         with clock.phase("ask"):
             running = _Running(algorithm.snapshot(around), around, collector)
@@ -229,10 +257,10 @@ class Driver:
         """One step of the algorithm: the next point."""
         clock, spent = self._clock, 0.0
 
-        def weighted_sum(noise_index: Int64, weights: Float32) -> Float32:
+        def weighted_sum(noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
             nonlocal spent
             started = time.perf_counter()
-            total = self._executor.weighted_noise_sum(noise_index, weights)
+            total = self._executor.weighted_noise_sum(noise_index, weights, squared)
             spent += time.perf_counter() - started
             return total
 
@@ -247,7 +275,7 @@ class Driver:
         """A run ends with an evaluation of its last theta; generations that are out are given up."""
         number = self._point.generation + 1 + self._config.runtime.pipeline  # a number that no generation has
         tasks = self._evaluation_tasks(number)
-        collector = Collector(ask=None, min_pairs=0, min_timesteps=0, expected_length=0.0, evaluation=tasks)
+        collector = Collector(None, 1, min_groups=0, min_timesteps=0, expected_length=0.0, evaluation=tasks)
         state = replace(self._point.state, generation=number)
         running = _Running(self._algorithm.snapshot(state), self._point.state, collector)
         self._executor.publish(running.snapshot, oldest=number)
@@ -275,15 +303,21 @@ class Driver:
         first_reason = failed[0] if failed else "unknown"
         if batch is None:
             raise RunFailedError(
-                f"every pair of generation {self._point.generation} failed; the first reason: {first_reason}"
+                f"no episode of generation {self._point.generation} can be used; the first reason: {first_reason}"
             )
         progress = progress.with_generation(batch.returns.size, int(batch.lengths.sum()), len(failed))
         self._record = {"progress/generation": self._point.generation} | training_figures(batch)
         self._record["episode/surplus"] = collector.surplus
+        return batch, self._judge(running, self._checked(progress, failed))
+
+    def _checked(self, progress: Progress, failed: list[str]) -> Progress:
+        """The progress, where not too many episodes failed; else the run stops."""
         if (reason := progress.too_many_faults(self._config.faults.max_share)) is not None:
             self._point = replace(self._point, progress=progress)
-            raise RunFailedError(f"{reason}; the first reason of the last generation: {first_reason}")
-        return batch, self._judge(running, progress)
+            raise RunFailedError(
+                f"{reason}; the first reason of the last generation: {failed[0] if failed else 'unknown'}"
+            )
+        return progress
 
     def _judge(self, running: _Running, progress: Progress) -> Progress:
         """The progress with the evaluation, if there was one; a new best is kept at once."""

@@ -14,17 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from raes.command import check_out, complain, parse
+from raes.build import build_algorithm, make_executor, problem_spec
+from raes.command import check_out, complain, hear_interrupts, parse
 from raes.config import Config, RaySettings, load
 from raes.driver import evaluation_tasks
-from raes.problems.episode import EpisodeSpec
+from raes.resume import trained
 from raes.rng import Purpose
 from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
-from raes.search.running_stats import RunningStats
 from raes.search.statistics import summarize
-from raes.start import make_executor
 from raes.storage.checkpoint import Checkpoint, CheckpointStore
 from raes.types import RESULT_DTYPE, SETTINGS, RunFailedError, Snapshot, UserError
 
@@ -83,7 +82,7 @@ def evaluate(arguments: Arguments) -> dict[str, Any]:
         ray=arguments.ray,
         workers=arguments.workers,
     )
-    records = _run(config, arguments, policy_snapshot(config, checkpoint))
+    records = _run(config, arguments, policy_snapshot(checkpoint))
     good = records[~records["fault"]]
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
@@ -109,18 +108,15 @@ def evaluate(arguments: Arguments) -> dict[str, Any]:
     }
 
 
-def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
+def policy_snapshot(checkpoint: Checkpoint) -> Snapshot:
     """theta with the observation statistics it was trained with: one unit."""
-    snapshot = Snapshot(int(checkpoint.state["generation"]), checkpoint.arrays["theta"])
-    if not config.algorithm.normalize_observations:
-        return snapshot
-    count = float(checkpoint.state["search"]["observations/count"])
-    statistics = RunningStats(count, checkpoint.arrays["observations/mean"], checkpoint.arrays["observations/m2"])
-    return replace(snapshot, obs_mean=statistics.mean, obs_scale=statistics.scale())
+    config, state = trained(checkpoint)
+    snapshot: Snapshot = build_algorithm(config).snapshot(state)
+    return snapshot
 
 
 def _run(config: Config, arguments: Arguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
-    spec = WorkerSpec(EpisodeSpec(config.env, config.policy), arguments.seed)
+    spec = WorkerSpec(problem_spec(config), arguments.seed)
     if config.runtime.name == "serial":
         return _gather(make_executor(config, spec), arguments, snapshot)
     import ray
@@ -156,6 +152,7 @@ def _gather(executor: Executor, arguments: Arguments, snapshot: Snapshot) -> np.
 
 def main() -> None:
     """The command; exits with 0, or 2 for a user's error."""
+    hear_interrupts()
     try:
         arguments = parse(Arguments, sys.argv[1:], "raes.evaluate", __doc__)
         check_out(arguments.out)

@@ -90,7 +90,7 @@ def training_figures(batch: Batch) -> Record:
         "episode/length_max": int(batch.lengths.max()),
         "episode/capped_share": batch.capped_share,
         "episode/timesteps": int(batch.lengths.sum()),
-        "episode/pairs": len(batch.returns),
+        "episode/count": batch.returns.size,
     }
 
 

@@ -133,20 +133,20 @@ def headline(config: Config) -> str:
     """What is trained, after the line that says where."""
     limits = (config.generations, config.max_timesteps, config.max_minutes, config.goal.return_mean)
     return (
-        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.pairs} pairs a generation, seed {config.seed}, "
-        f"run_dir={shown(config.run_dir)}{', until Ctrl-C' if not any(limits) else ''}"
+        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes a generation, "
+        f"seed {config.seed}, run_dir={shown(config.run_dir)}{', until Ctrl-C' if not any(limits) else ''}"
     )
 
 
 def advise(config: Config, workers: int) -> str | None:
     """A word where the pool is too large for the generation, with the experiment that fills it."""
-    episodes = 2 * config.algorithm.pairs
+    episodes = config.algorithm.episodes
     if 4 * workers <= episodes:
         return None
     experiment = "humanoid_paper" if config.env.id.startswith("Humanoid-") else "large"
     return (
         f"{workers} workers are more than a quarter of a generation's {episodes} episodes, so some will wait for the "
-        f"last ones; experiment={experiment} fills a larger pool, or raise algorithm.pairs"
+        f"last ones; experiment={experiment} fills a larger pool, or raise algorithm.{config.algorithm.size_key}"
     )
 
 

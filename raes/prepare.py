@@ -7,11 +7,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from raes.algorithms import ALGORITHMS
+from raes.build import problem_spec
 from raes.config import Config
-from raes.problems.episode import EpisodeSpec, check_start
-from raes.resume import earlier_policy, locate, starting_point
-from raes.rng import Purpose, generator
-from raes.runtime.memory import check_memory, check_sizes
+from raes.problems.environment import EnvSettings
+from raes.problems.problem import Problem
+from raes.resume import first_theta, locate, starting_point
+from raes.runtime.memory import check_memory, check_sizes, check_state
 from raes.search.noise import table_size
 from raes.types import UserError
 
@@ -33,30 +35,49 @@ def prepare(config: Config, overrides: str = "") -> Config:
     start_from = config.start_from
     if start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
         config = replace(config, start_from=str(Path(start_from).absolute()))
-    check_sizes(config.algorithm.pairs, config.evaluation.episodes)
-    problem = check_start(EpisodeSpec(config.env, config.policy))
+    problem = problem_spec(config).check()
     try:
+        config = replace(config, algorithm=config.algorithm.sized(problem.num_params))
+        _check_algorithm(config, problem)
         size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
         if size < 2 * problem.num_params:
             raise UserError(
                 f"noise.size={size} is too small for a policy of {problem.num_params} parameters; "
                 f"give at least {2 * problem.num_params}, or null"
             )
-        if config.algorithm.action_noise and not problem.policy.head.continuous:
-            raise UserError(
-                f"algorithm.action_noise={config.algorithm.action_noise} needs continuous actions and env.id="
-                f"{config.env.id} with policy.bins={config.policy.bins} has none; set algorithm.action_noise=0"
-            )
         config = replace(config, noise=replace(config.noise, size=size))
         checkpoint, _ = starting_point(config)
-        if start_from is not None and checkpoint is None:
-            theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
-            earlier_policy(start_from, problem, theta, config.algorithm.normalize_observations)
+        if checkpoint is None:
+            first_theta(replace(config, start_from=start_from), problem)  # messages give the path as the user does
     finally:
         problem.close()
     check_memory(4 * size, copies=2 if config.runtime.name == "ray" else 1)
     _check_writable(Path(str(config.run_dir)))
     return _absolute(config)
+
+
+def _check_algorithm(config: Config, problem: Problem) -> None:
+    """Refuse what this algorithm cannot do with this problem."""
+    algorithm, settings = ALGORITHMS[config.algorithm.name][0], config.algorithm
+    check_sizes(f"algorithm.{settings.size_key}", getattr(settings, settings.size_key), settings.episodes)
+    check_sizes("evaluation.episodes", config.evaluation.episodes, config.evaluation.episodes)
+    check_state(config.algorithm.name, algorithm.memory(problem.num_params), problem.num_params)
+    if settings.action_noise and not problem.continuous:
+        raise UserError(
+            f"algorithm.action_noise={settings.action_noise} needs continuous actions and env.id={config.env.id} with "
+            f"policy.bins={config.policy.bins} has none; set algorithm.action_noise=0"
+        )
+    if config.runtime.pipeline and not algorithm.pipelines:
+        able = ", ".join(name for name, (one, _) in ALGORITHMS.items() if one.pipelines)
+        raise UserError(
+            f"runtime.pipeline=1: algorithm={settings.name} needs each generation's results before the next one; set "
+            f"runtime.pipeline=0, or use one of {able}"
+        )
+    if algorithm.needs_behavior and config.behavior is None and isinstance(config.env, EnvSettings):
+        raise UserError(
+            f"algorithm={settings.name} needs a behaviour descriptor; give behavior=last_observation, another name, or "
+            "module:function"
+        )
 
 
 def _run_dir(config: Config, overrides: str) -> str:

@@ -1,5 +1,5 @@
-"""`python -m raes.replay run_dir=R generation=G index=I [purpose=training|evaluation] [seconds=60]`: a failed episode,
-once more.
+"""`python -m raes.replay run_dir=R generation=G index=I [purpose=training|probe|evaluation] [seconds=60]`: a failed
+episode, once more.
 
 It runs in a process of its own, so that a crash or a hang is told too. Exit code 0 where the fault does not show, 1
 where it does, 2 where there is no such episode.
@@ -22,10 +22,10 @@ from typing import Any, Literal
 
 from threadpoolctl import threadpool_limits
 
-from raes.command import complain, parse
+from raes.build import problem_spec
+from raes.command import complain, hear_interrupts, parse
 from raes.config import Config, load
-from raes.problems.episode import EpisodeSpec
-from raes.rng import Purpose, reset_seed
+from raes.rng import Purpose, reset_seed, seed_generation
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.faults import REASON_LENGTH, find
@@ -56,7 +56,7 @@ class Arguments:
     run_dir: str
     generation: int
     index: int
-    purpose: Literal["training", "evaluation"] = "training"
+    purpose: Literal["training", "probe", "evaluation"] = "training"
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
@@ -83,9 +83,8 @@ def replay(arguments: Arguments) -> bool:
     config = load(run_dir / "config.yaml")
     purpose = Purpose[arguments.purpose.upper()]
     snapshot, failed = find(run_dir, arguments.generation, purpose, arguments.index)
-    seed = reset_seed(
-        config.seed, purpose, snapshot.generation if purpose is Purpose.TRAINING else 0, int(failed.tasks.reset[0])
-    )
+    generation = seed_generation(purpose, snapshot.generation)
+    seed = reset_seed(config.seed, purpose, generation, int(failed.tasks.reset[0]))
     print(
         f"episode   generation {snapshot.generation}, {arguments.purpose} episode {arguments.index} of {config.env.id}"
     )
@@ -120,7 +119,7 @@ def run_apart(config: Config, tasks: Tasks, snapshot: Snapshot, seconds: float) 
         UserError: the environment cannot be made, or policy and snapshot do not fit.
     """
     assert config.noise.size is not None
-    spec = WorkerSpec(EpisodeSpec(config.env, config.policy), config.seed)
+    spec = WorkerSpec(problem_spec(config), config.seed)
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_play, args=(sender, spec, config.noise.size, tasks, snapshot))
@@ -199,14 +198,9 @@ def _told(results: Results) -> Replayed:
     return Replayed(False, f"return {float(record['return'])!r} after {int(record['length'])} timesteps")
 
 
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """The command; exits with 0, 1 where the fault shows, or 2 for a user's error."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a child that hangs must not be left behind
-        signal.signal(number, _interrupt)  # Ctrl-C too: a command that was started in the background ignores it
+    hear_interrupts()  # a child that hangs must not be left behind
     try:
         sys.exit(int(replay(parse(Arguments, sys.argv[1:], "raes.replay", __doc__))))
     except (UserError, OSError) as error:

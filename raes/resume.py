@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from raes.build import build_algorithm
 from raes.config import Config, differences, from_tree, load
+from raes.point import Point
 from raes.policies import MLP, build_head
 from raes.policies.mlp import grow
 from raes.problems.episode import EpisodeProblem
+from raes.problems.problem import Problem
 from raes.problems.spaces import action_spec
+from raes.rng import Purpose, generator
+from raes.search import running_stats
 from raes.search.running_stats import RunningStats
 from raes.storage.checkpoint import Checkpoint, CheckpointStore, read
 from raes.types import Float32, UserError
@@ -73,6 +79,25 @@ def _refuse_other(config: Config, stored: dict[str, object], path: Path) -> None
         )
 
 
+def first_theta(config: Config, problem: Problem, fresh: bool = True) -> tuple[Float32, RunningStats]:
+    """Parameters, float32 (d,), and observation statistics that a new search starts from.
+
+    Args:
+        config: its `seed` and `start_from` count here.
+        problem: what the parameters are for.
+        fresh: whether there is no checkpoint to go on from.
+
+    Raises:
+        UserError: `start_from` names no policy that fits.
+    """
+    theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
+    if config.start_from is None or not fresh:
+        return theta, running_stats.init(problem.observation_size)
+    if not isinstance(problem, EpisodeProblem):
+        raise UserError("start_from is for policies; a function's search starts at env.x0")
+    return earlier_policy(config.start_from, problem, theta, config.algorithm.normalize_observations)
+
+
 def earlier_policy(
     path: str, problem: EpisodeProblem, theta: Float32, normalized: bool
 ) -> tuple[Float32, RunningStats]:
@@ -88,22 +113,27 @@ def earlier_policy(
         UserError: it does not fit.
     """
     checkpoint = read(locate(path, "start_from"))
-    earlier = from_tree(checkpoint.state["config"])
+    earlier, state = trained(checkpoint)
     if earlier.algorithm.normalize_observations != normalized:
         raise UserError(
             f"start_from={path}: its policy was trained with algorithm.normalize_observations="
             f"{str(not normalized).lower()} and acts otherwise without; give the same"
         )
-    settings = earlier.policy
-    statistics = checkpoint.arrays["observations/mean"], checkpoint.arrays["observations/m2"]
+    settings, statistics = earlier.policy, state.conditions.observations
     actions = action_spec(problem.env.action_space, earlier.env.id)
-    old = MLP(statistics[0].size, build_head(actions, settings.bins), settings)
-    if old.num_params != checkpoint.arrays["theta"].size:
+    old = MLP(statistics.mean.size, build_head(actions, settings.bins), settings)
+    if old.num_params != state.theta.size:
         raise UserError(
             f"start_from={path}: its policy is for another action space; choose a run of the same environment"
         )
-    grown = grow(old, checkpoint.arrays["theta"], problem.policy, theta)
-    return grown, RunningStats(float(checkpoint.state["search"]["observations/count"]), *statistics)
+    return grow(old, state.theta, problem.policy, theta), statistics
+
+
+def trained(checkpoint: Checkpoint) -> tuple[Config, Any]:
+    """The configuration and the search's state of a checkpoint."""
+    config = from_tree(checkpoint.state["config"])
+    template = build_algorithm(config).init(checkpoint.arrays["theta"], running_stats.init(0))
+    return config, Point.restored(template, checkpoint).state
 
 
 def check_theta(checkpoint: Checkpoint, num_params: int, fingerprint: str) -> None:

@@ -22,6 +22,9 @@ class Purpose(IntEnum):
     OBSERVE = 4
     EVALUATION = 5
     HELD_OUT = 6
+    PROBE = 7
+    SELECTION = 8
+    SAMPLE = 9
 
 
 def _key(seed: int, purpose: int, generation: int, index: int) -> int:
@@ -38,3 +41,8 @@ def reset_seed(seed: int, purpose: Purpose, generation: int, index: int) -> int:
     """What an environment is reset with: in [0, 2**31), or above for HELD_OUT, which shares none with the others."""
     offset = 1 << 31 if purpose is Purpose.HELD_OUT else 0
     return offset + (_key(seed, purpose, generation, index) & 0x7FFF_FFFF)
+
+
+def seed_generation(purpose: Purpose, generation: int) -> int:
+    """The generation that an episode's seeds depend on: evaluations have the same episodes in every generation."""
+    return generation if purpose in (Purpose.TRAINING, Purpose.PROBE) else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,29 +46,37 @@ the actor, whether the episode cap ended it, whether it failed."""
 
 
 class _Packed:
-    """Arrays of equal first length, cut and joined together."""
+    """Arrays of equal first length, cut and joined together; some may be None."""
 
     def take(self, which: Int64 | slice) -> Self:
         """The given rows of every array."""
-        return type(self)(*(getattr(self, field.name)[which] for field in fields(self)))  # type: ignore[arg-type]
+        return type(self)(*(None if part is None else part[which] for part in self._parts()))
 
     @classmethod
     def join(cls, parts: list[Self]) -> Self:
         """All rows of all parts, in the order given."""
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))  # type: ignore[arg-type]
+        columns = zip(*(part._parts() for part in parts), strict=True)
+        return cls(*(None if column[0] is None else np.concatenate(column) for column in columns))
+
+    def _parts(self) -> list[Any]:
+        return [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Genomes(_Packed):
-    """Recipes for parameters: theta + scale * noise[noise_index : noise_index + d].
+    """Recipes for parameters: base + scale * spread * noise[noise_index : noise_index + d].
 
     Attributes:
         noise_index: int64 (k,), where in the shared table the perturbation starts.
-        scale: float32 (k,), +sigma, -sigma, or 0 for theta itself.
+        scale: float32 (k,), +sigma, -sigma, or 0 for the base itself.
+        parent: int64 (k,), the base: a row of the snapshot's lineages; None: its theta is the base of all.
+        vectors: float32 (k, d), the parameters themselves, where a search has no shorter recipe, else None.
     """
 
     noise_index: Int64
     scale: Float32
+    parent: Int64 | None = None
+    vectors: Float32 | None = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +84,9 @@ class Tasks:
     """A block of episodes around one snapshot.
 
     Attributes:
-        purpose: what the episodes are for, a value of `raes.rng.Purpose`: TRAINING, EVALUATION or HELD_OUT.
+        purpose: what the episodes are for, a value of `raes.rng.Purpose`: TRAINING, PROBE, EVALUATION or HELD_OUT.
         generation: the generation whose snapshot they perturb.
-        index: int64 (k,), the task's number in its generation; 2i is theta + sigma eps_i, 2i + 1 its mirror.
+        index: int64 (k,), the task's number in its generation; of pairs 2i is theta + sigma eps_i, 2i + 1 its mirror.
         reset: int64 (k,), the number of the episode's reset seed; the two episodes of a pair may share one.
         observe: bool (k,), whether the episode's observations enter the running statistics.
         genomes: the k recipes.
@@ -107,6 +115,33 @@ class Tasks:
 
 
 @dataclass(frozen=True)
+class Lineages:
+    """Parameters as chains of mutations: root + scale * slice + scale * slice + ..., in this order.
+
+    Attributes:
+        roots: float32 (r, d); those that chains begin at stay the same for a whole run, since workers keep what they
+            have decoded.
+        root: int64 (k,), the row of `roots` that a chain begins at.
+        ends: int64 (k,), where a chain ends in `noise_index`; it begins where the one before ends.
+        noise_index: int64 (m,), all chains, one after the other.
+        scale: of each mutation.
+    """
+
+    roots: Float32
+    root: Int64
+    ends: Int64
+    noise_index: Int64
+    scale: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.root)
+
+    def chain(self, row: int) -> Int64:
+        """The noise indices of one chain."""
+        return self.noise_index[self.ends[row - 1] if row else 0 : self.ends[row]]
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """What all episodes of a generation share; put into the object store once.
 
@@ -118,6 +153,8 @@ class Snapshot:
         obs_clip: the bound on a normalised observation.
         action_noise: standard deviation of the Gaussian noise on continuous actions, in training only.
         max_steps: the cap on a training episode's timesteps, or None.
+        spread: float32 (d,), the factor on each parameter's noise, or None for 1.
+        lineages: further bases of perturbations, which genomes name by row, or None.
     """
 
     generation: int
@@ -127,6 +164,8 @@ class Snapshot:
     obs_clip: float = 5.0
     action_noise: float = 0.0
     max_steps: int | None = None
+    spread: Float32 | None = None
+    lineages: Lineages | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +183,19 @@ class Moments(_Packed):
     count: Float64
     mean: Float64
     m2: Float64
+
+
+@dataclass(frozen=True)
+class Behaviors(_Packed):
+    """What k episodes did, as the run's descriptor has it.
+
+    Attributes:
+        index: int64 (k,), the task they belong to.
+        values: float64 (k, b).
+    """
+
+    index: Int64
+    values: Float64
 
 
 @dataclass(frozen=True)
@@ -187,6 +239,7 @@ class Results:
         records: RESULT_DTYPE (k,).
         moments: observation statistics of the episodes that were to be observed, or None.
         faults: a reason for each record whose `fault` is set.
+        behaviors: what the episodes without a fault did, where the run has a descriptor, else None.
     """
 
     purpose: int
@@ -194,6 +247,7 @@ class Results:
     records: NDArray[np.void]
     moments: Moments | None = None
     faults: tuple[Fault, ...] = ()
+    behaviors: Behaviors | None = None
 
     @staticmethod
     def failed(tasks: Tasks, reason: str, imposed: bool = False) -> Results:
@@ -201,7 +255,19 @@ class Results:
         records = np.zeros(len(tasks), dtype=RESULT_DTYPE)
         records["index"], records["return"], records["fault"] = tasks.index, np.nan, True
         faults = tuple(Fault(index, reason, imposed) for index in tasks.index.tolist())
-        return Results(tasks.purpose, tasks.generation, records, None, faults)
+        return Results(tasks.purpose, tasks.generation, records, faults=faults)
+
+    def take(self, which: Bool) -> Results:
+        """The given results with all that belongs to them."""
+        kept = self.records["index"][which]
+        return Results(
+            self.purpose,
+            self.generation,
+            self.records[which],
+            _of(self.moments, kept),
+            tuple(fault for fault in self.faults if fault.index in kept),
+            _of(self.behaviors, kept),
+        )
 
     @staticmethod
     def merge(parts: Sequence[Results]) -> list[Results]:
@@ -212,33 +278,47 @@ class Results:
         return [group[0] if len(group) == 1 else _join(group) for group in groups.values()]
 
 
+Kept = TypeVar("Kept", Moments, Behaviors)
+
+
+def _of(kept: Kept | None, index: Int64) -> Kept | None:
+    """The rows that belong to these tasks."""
+    return None if kept is None else kept.take(np.flatnonzero(np.isin(kept.index, index)))
+
+
 def _join(group: list[Results]) -> Results:
     moments = [part.moments for part in group if part.moments is not None]
+    behaviors = [part.behaviors for part in group if part.behaviors is not None]
     return Results(
         group[0].purpose,
         group[0].generation,
         np.concatenate([part.records for part in group]),
         Moments.join(moments) if moments else None,
         tuple(fault for part in group for fault in part.faults),
+        Behaviors.join(behaviors) if behaviors else None,
     )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A complete generation of n whole pairs, in index order; the same whatever the workers did.
+    """A complete generation of n whole groups of m episodes, in index order; the same whatever the workers did.
 
     Attributes:
-        genomes: the recipes of the plus episodes, (n,).
-        returns: float64 (n, 2), undiscounted, columns + and -.
-        sign_returns: float64 (n, 2), sums of the signs of the rewards.
-        lengths: int64 (n, 2), timesteps.
+        index: int64 (n,), the groups' numbers in the generation; those with a fault are missing.
+        genomes: the recipes of each group's first episode, (n,).
+        returns: float64 (n, m), undiscounted; of pairs columns + and -.
+        sign_returns: float64 (n, m), sums of the signs of the rewards.
+        lengths: int64 (n, m), timesteps.
         capped_share: share of the episodes that the episode cap ended.
         moments: of the observed episodes in task order, or None.
+        behaviors: float64 (n, m, b), or None.
     """
 
+    index: Int64
     genomes: Genomes
     returns: Float64
     sign_returns: Float64
     lengths: Int64
     capped_share: float
     moments: Moments | None = None
+    behaviors: Float64 | None = None

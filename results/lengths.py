@@ -12,18 +12,17 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from raes.algorithms import ALGORITHMS
+from raes.build import build_algorithm, problem_spec
 from raes.config import load
 from raes.point import Point
-from raes.problems.episode import EpisodeSpec
-from raes.resume import locate
+from raes.resume import first_theta, locate
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
-from raes.start import first_theta
 from raes.storage.checkpoint import read
 
 FILE = Path(__file__).parent.parent / "raes" / "bench" / "lengths.json"
@@ -33,9 +32,9 @@ def record(run_dir: str, pairs: int) -> tuple[int, list[int]]:
     """The generation, and its episodes' lengths in task order."""
     config = load(Path(run_dir) / "config.yaml")
     assert config.noise.size is not None
-    spec = EpisodeSpec(config.env, config.policy)
-    algorithm = ALGORITHMS[config.algorithm.name][0](config.algorithm, config.optimizer, config.seed, config.noise.size)
-    first = algorithm.init(*first_theta(config, spec))
+    spec, algorithm = problem_spec(config), build_algorithm(config)
+    with closing(spec.build()) as problem:
+        first = algorithm.init(*first_theta(config, problem))
     state = Point.restored(first, read(locate(run_dir, "run_dir"))).around
     with threadpool_limits(1):
         worker = Worker(WorkerSpec(spec, config.seed), make_table(config.noise.size))

@@ -1,9 +1,90 @@
 """Algorithms: pure functions from state and batch to the next state, one file an algorithm, registered here once."""
 
-from raes.algorithms.algorithm import Algorithm, SearchState
-from raes.algorithms.es import ES, ESSettings
+from typing import Any, get_args
 
-ALGORITHMS: dict[str, tuple[type[ES], type[ESSettings]]] = {"es": (ES, ESSettings)}
+from raes.algorithms.algorithm import Algorithm, SearchState, WeightedSum
+from raes.algorithms.ars import ARS, ARSSettings
+from raes.algorithms.canonical_es import CanonicalES, CanonicalESSettings
+from raes.algorithms.cem import CEM, CEMSettings
+from raes.algorithms.cma_es import CMAES, CMAESSettings
+from raes.algorithms.es import ES, ESSettings
+from raes.algorithms.ga import GA, GASettings
+from raes.algorithms.gaussian_es import GaussianES, GaussianESSettings
+from raes.algorithms.novelty import NoveltySearch, NSESSettings, NSRAESSettings, NSRESSettings
+from raes.algorithms.pgpe import PGPE, PGPESettings
+from raes.algorithms.random_search import RandomSearch, RandomSearchSettings
+from raes.algorithms.snes import SNES, SNESSettings
+from raes.algorithms.xnes import XNES, XNESSettings
+
+AlgorithmSettings = (
+    ESSettings
+    | ARSSettings
+    | NSESSettings
+    | NSRESSettings
+    | NSRAESSettings
+    | GASettings
+    | PGPESettings
+    | SNESSettings
+    | XNESSettings
+    | CMAESSettings
+    | CEMSettings
+    | GaussianESSettings
+    | CanonicalESSettings
+    | RandomSearchSettings
+)
+"""The configuration group `algorithm`; `name` tells which."""
+
+_OF_SETTINGS: dict[type[Any], type[Any]] = {
+    ESSettings: ES,
+    ARSSettings: ARS,
+    NSESSettings: NoveltySearch,
+    NSRESSettings: NoveltySearch,
+    NSRAESSettings: NoveltySearch,
+    GASettings: GA,
+    PGPESettings: PGPE,
+    SNESSettings: SNES,
+    XNESSettings: XNES,
+    CMAESSettings: CMAES,
+    CEMSettings: CEM,
+    GaussianESSettings: GaussianES,
+    CanonicalESSettings: CanonicalES,
+    RandomSearchSettings: RandomSearch,
+}
+ALGORITHMS: dict[str, tuple[type[Any], type[Any]]] = {
+    settings.name: (_OF_SETTINGS[settings], settings) for settings in get_args(AlgorithmSettings)
+}
 """Name -> (algorithm, its settings)."""
 
-__all__ = ["ALGORITHMS", "ES", "Algorithm", "ESSettings", "SearchState"]
+__all__ = [
+    "ALGORITHMS",
+    "ARS",
+    "CEM",
+    "CMAES",
+    "ES",
+    "GA",
+    "PGPE",
+    "SNES",
+    "XNES",
+    "ARSSettings",
+    "Algorithm",
+    "AlgorithmSettings",
+    "CEMSettings",
+    "CMAESSettings",
+    "CanonicalES",
+    "CanonicalESSettings",
+    "ESSettings",
+    "GASettings",
+    "GaussianES",
+    "GaussianESSettings",
+    "NSESSettings",
+    "NSRAESSettings",
+    "NSRESSettings",
+    "NoveltySearch",
+    "PGPESettings",
+    "RandomSearch",
+    "RandomSearchSettings",
+    "SNESSettings",
+    "SearchState",
+    "WeightedSum",
+    "XNESSettings",
+]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from raes.search.running_stats import RunningStats
 from raes.types import Batch, Float32, Int64, Snapshot, Tasks
 
-WeightedSum = Callable[[Int64, Float32], Float32]
-"""(noise_index (n,), weights float32 (n,)) -> sum_i weights[i] * noise slice i, float32 (d,)."""
+from .search import Conditions
+
+
+class WeightedSum(Protocol):
+    """The sums over the noise table, which an algorithm does not hold itself."""
+
+    def __call__(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
+        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, element by element.
+
+        Args:
+            noise_index: int64 (n,).
+            weights: float32 (n,).
+            squared: see above.
+        """
+        ...
 
 
 class SearchState(Protocol):
@@ -17,7 +29,8 @@ class SearchState(Protocol):
 
     Attributes:
         generation: updates so far.
-        theta: float32 (d,), the centre.
+        theta: float32 (d,), the centre, or the best member where there is no centre.
+        conditions: what its episodes depend on beside theta.
     """
 
     @property
@@ -25,6 +38,9 @@ class SearchState(Protocol):
 
     @property
     def theta(self) -> Float32: ...
+
+    @property
+    def conditions(self) -> Conditions: ...
 
 
 State = TypeVar("State", bound=SearchState)
@@ -34,11 +50,19 @@ class Algorithm(Protocol[State]):
     """Ask for episodes around a state, tell their returns, get the next state. No clock, no file, no global state.
 
     Attributes:
-        min_pairs: the fewest pairs of a generation.
-        min_timesteps: the fewest timesteps of a generation; it is the shortest prefix of pairs that holds both.
+        pipelines: whether a generation may start around the state before the last update (`runtime.pipeline=1`).
+        needs_behavior: whether it reads what episodes did, beside their returns.
+        group: episodes that stand and fall together: 2 for antithetic pairs, else 1.
+        min_groups: the fewest groups of a generation.
+        max_groups: the most that `min_timesteps` may extend it to; None for no bound.
+        min_timesteps: the fewest timesteps of a generation; it is the shortest prefix of groups that holds both.
     """
 
-    min_pairs: int
+    pipelines: bool
+    needs_behavior: bool
+    group: int
+    min_groups: int
+    max_groups: int | None
     min_timesteps: int
 
     def init(self, theta: Float32, observations: RunningStats) -> State:
@@ -50,8 +74,26 @@ class Algorithm(Protocol[State]):
     def snapshot(self, state: State) -> Snapshot:
         """What the episodes of this state's generation share."""
 
-    def ask(self, state: State, first_pair: int, count: int) -> Tasks:
-        """The 2 * count episodes of the pairs first_pair, first_pair + 1, ..."""
+    def ask(self, state: State, first: int, count: int) -> Tasks:
+        """The episodes of `count` groups from number `first` on."""
 
     def tell(self, state: State, batch: Batch, weighted_sum: WeightedSum) -> tuple[State, dict[str, float]]:
         """The next state, and figures for the log under `search/`."""
+
+    def probe(self, state: State) -> tuple[Snapshot, Tasks] | None:
+        """Episodes that the search needs before its next generation can be asked for, or None.
+
+        Their purpose is PROBE, their generation the state's, their snapshot their own.
+        """
+
+    def settle(self, state: State, batch: Batch | None, weighted_sum: WeightedSum) -> tuple[State, dict[str, float]]:
+        """The state with a probe's outcome, and figures for the log.
+
+        Args:
+            state: whose probe it was.
+            batch: the episodes that did not fail, (n, 1); None where all did.
+            weighted_sum: of slices of noise.
+
+        Raises:
+            RunFailedError: the search cannot go on without an outcome.
+        """

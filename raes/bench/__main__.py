@@ -6,7 +6,7 @@ import importlib
 import sys
 
 from raes.bench.report import print_report, write_report
-from raes.command import check_out, complain, parse
+from raes.command import check_out, complain, hear_interrupts, parse
 from raes.types import RunFailedError, UserError
 
 BENCHES = {
@@ -54,4 +54,5 @@ def run_command(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    hear_interrupts()
     sys.exit(run_command(sys.argv[1:]))

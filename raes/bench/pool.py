@@ -84,6 +84,7 @@ class Trivial:
 
     num_params = 2
     observation_size = 0
+    continuous = False
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """Zeros, float32 (2,)."""
@@ -94,7 +95,7 @@ class Trivial:
 
     def evaluate(self, theta: Float32, episode: Episode) -> Outcome:
         """One timestep."""
-        return Outcome(float(theta[0] + theta[1]), 0, 1, False, None)
+        return Outcome(float(theta[0] + theta[1]), 0, 1, False)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -108,13 +109,15 @@ class TrivialSpec:
         """Make it."""
         return Trivial()
 
+    check = build
+
 
 def generation(executor: Executor, pairs: int) -> None:
     """Send out one generation of trivial episodes and gather it."""
     settings = ESSettings(pairs=pairs, normalize_observations=False)
     algorithm = ES(settings, OptimizerSettings(), 0, TRIVIAL_TABLE)
     state = algorithm.init(np.zeros(2, dtype=np.float32), running_stats.init(0))
-    collector = Collector(lambda first, count: algorithm.ask(state, first, count), pairs, 0, 0.0, None)
+    collector = Collector(lambda first, count: algorithm.ask(state, first, count), 2, pairs, 0, 0.0, None)
     executor.publish(algorithm.snapshot(state), oldest=0)
     for tasks in collector.start():
         executor.submit(tasks)

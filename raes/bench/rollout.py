@@ -142,6 +142,8 @@ class _Ready:
     def build(self) -> EpisodeProblem:
         return self.problem
 
+    check = build
+
 
 class Contest:
     """One task with one policy: the worker's episodes, and the same ones without the worker.

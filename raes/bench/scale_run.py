@@ -38,7 +38,7 @@ class Search:
         import ray
 
         around = replace(self._state, generation=number)
-        collector = Collector(lambda first, count: self._algorithm.ask(around, first, count), pairs, 0, 0.0, None)
+        collector = Collector(lambda first, count: self._algorithm.ask(around, first, count), 2, pairs, 0, 0.0, None)
         tasks = collector.start()
         fleet.pool.publish(number, ray.put(self._algorithm.snapshot(around)), oldest)
         for block in tasks:
@@ -51,8 +51,8 @@ class Search:
         assert batch is not None
         self._state, _ = self._algorithm.tell(self._state, batch, self._weighted_sum)
 
-    def _weighted_sum(self, index: Int64, weights: Float32) -> Float32:
-        return noise.weighted_sum(self._table, index, weights, 2)
+    def _weighted_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
+        return noise.weighted_sum(self._table, noise_index, weights, 2, squared=squared)
 
 
 @dataclass(frozen=True)

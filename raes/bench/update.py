@@ -18,8 +18,8 @@ from raes.bench.report import BAR_COLUMNS, Column, Report, Row, Section, TimedAr
 from raes.bench.timing import cpu_clock, interleave, median_ratio, seconds_of
 from raes.runtime.memory import check_memory
 from raes.search import noise
-from raes.search.perturbation import decode
-from raes.types import Float32, Genomes, Int64
+from raes.search.perturbation import Decoder
+from raes.types import Float32, Genomes, Int64, Snapshot
 
 BAR = 0.70
 """The least speed, as a share of np.dot's over the same slices."""
@@ -80,7 +80,7 @@ class Contest:
         self._index: Int64 = rng.integers(0, self._table.size - num_params + 1, size=pairs)
         self._weights = rng.standard_normal(pairs, dtype=np.float32)
         self._vector = rng.standard_normal(num_params, dtype=np.float32)
-        self._out = np.empty(num_params, dtype=np.float32)
+        self._decode = Decoder(table, num_params)
         long = min(LONG, table.size // 2)
         self._long = table[:long], table[long : 2 * long]
         self.long_bytes = 8 * long
@@ -108,9 +108,9 @@ class Contest:
 
     def decodes(self) -> None:
         """Parameters of some episodes."""
-        genomes = Genomes(self._index, self._weights)
+        genomes, snapshot = Genomes(self._index, self._weights), Snapshot(0, self._vector)
         for row in range(min(len(self._index), DECODES)):
-            decode(self._vector, self._table, genomes, row, self._out)
+            self._decode(snapshot, genomes, row)
 
 
 def measure(table: Float32, num_params: int, pairs: int, seconds: float) -> Row:

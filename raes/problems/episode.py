@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raes.policies import PolicySettings, build_policy
+from raes.problems.behaviors import Finished, described, descriptor
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.problem import Episode, EpisodeError, Outcome
 from raes.problems.spaces import action_spec, observation_reader
@@ -21,14 +22,19 @@ NOISE_ROWS = 128
 
 @dataclass(frozen=True)
 class EpisodeSpec:
-    """The recipe of an `EpisodeProblem`."""
+    """The recipe of an `EpisodeProblem`; `behavior` names a descriptor, None for none."""
 
     env: EnvSettings
     policy: PolicySettings
+    behavior: str | None = None
 
     def build(self) -> EpisodeProblem:
         """Make environment and policy."""
         return EpisodeProblem(self)
+
+    def check(self) -> EpisodeProblem:
+        """See `check_start`."""
+        return check_start(self)
 
 
 class EpisodeProblem:
@@ -45,7 +51,8 @@ class EpisodeProblem:
         self.observation_size, self._flatten = observation_reader(self.env.observation_space, spec.env.id)
         actions = action_spec(self.env.action_space, spec.env.id)
         self.policy = build_policy(self.observation_size, actions, spec.policy)
-        self.num_params = self.policy.num_params
+        self.num_params, self.continuous = self.policy.num_params, self.policy.head.continuous
+        self._describe = None if spec.behavior is None else descriptor(spec.behavior, self.env)
         self._moments = EpisodeMoments(self.observation_size)
         self._action_noise, self._max_steps = 0.0, math.inf
         self._stale = False
@@ -125,7 +132,10 @@ class EpisodeProblem:
         observed = moments.result() if moments is not None else None
         if observed is not None and not np.isfinite(observed.m2).all():
             raise EpisodeError("an observation is not finite")
-        return Outcome(total, sign_total, length, not ended, observed)
+        behavior = None
+        if self._describe is not None:
+            behavior = described(self._describe, Finished(self.env, np.asarray(last, np.float64), length, total))
+        return Outcome(total, sign_total, length, not ended, observed, behavior)
 
 
 class _ActionNoise:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from raes.search.running_stats import RunningStats
-from raes.types import Float32, Snapshot
+from raes.types import Float32, Float64, Snapshot
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,15 @@ class Outcome:
         length: timesteps.
         capped: whether the episode cap ended it.
         observations: statistics of what was observed, or None.
+        behavior: float64 (b,), what the policy did, where the problem has a descriptor, else None.
     """
 
     total: float
     sign_total: int
     length: int
     capped: bool
-    observations: RunningStats | None
+    observations: RunningStats | None = None
+    behavior: Float64 | None = None
 
 
 class EpisodeError(RuntimeError):
@@ -57,10 +59,12 @@ class Problem(Protocol):
     Attributes:
         num_params: d.
         observation_size: numbers in an observation, 0 where there are none.
+        continuous: whether Gaussian noise can be added to its actions.
     """
 
     num_params: int
     observation_size: int
+    continuous: bool
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """Where the search starts, float32 (d,)."""
@@ -87,4 +91,11 @@ class ProblemSpec(Protocol):
 
         Raises:
             UserError: it cannot be made, with the key and the cure.
+        """
+
+    def check(self) -> Problem:
+        """Make the problem and try it, so that what is wrong is said before anything starts.
+
+        Raises:
+            UserError: with the key and the cure.
         """

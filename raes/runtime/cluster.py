@@ -110,12 +110,12 @@ class RayExecutor:
         self._tables.keep(self._watch().keys())
         return self._pool.collect(timeout)
 
-    def weighted_noise_sum(self, noise_index: Int64, weights: Float32) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,)."""
+    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
+        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
         # The driver computes a share on its own node, where it takes the place of one worker.
         places = {node: count - (node == self._tables.node) for node, count in self._watch().items()}
         self._reducers.resize(places)
-        return self._reducers.sum(noise_index, weights, self._num_params)
+        return self._reducers.sum(noise_index, weights, self._num_params, squared)
 
     def close(self) -> None:
         """Stop the workers and take back what was asked of the autoscaler."""

@@ -128,8 +128,8 @@ class Executor(Protocol):
     def collect(self, timeout: float) -> list[Results]:
         """As `Pool.collect`."""
 
-    def weighted_noise_sum(self, noise_index: Int64, weights: Float32) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,)."""
+    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
+        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
 
     def close(self) -> None:
         """Stop the workers."""

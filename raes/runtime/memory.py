@@ -80,20 +80,37 @@ def check_workers(workers: int) -> None:
         )
 
 
-def check_sizes(pairs: int, evaluation_episodes: int) -> None:
+def check_sizes(key: str, number: int, episodes: int) -> None:
     """Refuse generations whose bookkeeping alone does not fit.
+
+    Args:
+        key: what sets their size.
+        number: its value.
+        episodes: that it means.
 
     Raises:
         UserError: with the key, the number and the memory.
     """
     free = free_memory()
-    for key, episodes in (("algorithm.pairs", 2 * pairs), ("evaluation.episodes", evaluation_episodes)):
-        if 256 * episodes > free:
-            number = pairs if key == "algorithm.pairs" else episodes
-            raise UserError(
-                f"{key}={number}: the results of {episodes} episodes do not fit into the {free / 2**30:.1f} GiB of "
-                "free memory; choose a smaller number"
-            )
+    if 256 * episodes > free:
+        raise UserError(
+            f"{key}={number}: the results of {episodes} episodes do not fit into the {free / 2**30:.1f} GiB of free "
+            "memory; choose a smaller number"
+        )
+
+
+def check_state(name: str, state_bytes: int, num_params: int) -> None:
+    """Refuse a search whose own state does not fit, such as a covariance matrix of many parameters.
+
+    Raises:
+        UserError: with the sizes and what to use instead.
+    """
+    free = free_memory()
+    if state_bytes > 0.8 * free:
+        raise UserError(
+            f"algorithm={name} needs {state_bytes / 2**30:,.1f} GiB for {num_params} parameters, and there are "
+            f"{free / 2**30:.1f} GiB of free memory; use a method without a full covariance matrix, such as snes or es"
+        )
 
 
 _CURE = "choose a smaller policy (policy.hidden) or set noise.size to fewer floats"

@@ -120,12 +120,7 @@ class PendingTable:
         dropped = len(indices) - int(wanted.sum())
         if not dropped:
             return results, 0
-        kept = set(results.records["index"][wanted].tolist())
-        moments = results.moments
-        if moments is not None:
-            moments = moments.take(np.flatnonzero([index in kept for index in moments.index.tolist()]))
-        faults = tuple(fault for fault in results.faults if fault.index in kept)
-        return Results(results.purpose, results.generation, results.records[wanted], moments, faults), dropped
+        return results.take(wanted), dropped
 
     def retire(self, oldest: int) -> int:
         """Give up all that belongs to generations before `oldest`; how many had no answer."""

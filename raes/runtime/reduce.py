@@ -32,9 +32,9 @@ class ReducerActor:
     def ready(self) -> None:
         """Answers once the table is there."""
 
-    def sum(self, pairs: tuple[Int64, Float32], num_params: int, slices: range) -> Float32:
+    def sum(self, pairs: tuple[Int64, Float32], num_params: int, slices: range, squared: bool) -> Float32:
         """Some slices of the sum over pairs of (noise index, weight); see `noise.weighted_sum`."""
-        return noise.weighted_sum(self._table, *pairs, num_params, slices)
+        return noise.weighted_sum(self._table, *pairs, num_params, slices, squared)
 
 
 @dataclass(eq=False)
@@ -82,29 +82,34 @@ class Reducers:
             if kept[reducer.node] > self._allowed.get(reducer.node, 0):
                 self._end(reducer)
 
-    def sum(self, noise_index: Int64, weights: Float32, num_params: int) -> Float32:
+    def sum(self, noise_index: Int64, weights: Float32, num_params: int, squared: bool = False) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,), to the bit what `noise.weighted_sum` gives.
 
         Args:
             noise_index: int64 (n,).
             weights: float32 (n,).
             num_params: d.
+            squared: whether to sum the squares of the noise.
 
         Raises:
             RunFailedError: the sum itself failed in a reducer, which no other process would do better.
         """
+
+        def compute(slices: range | None) -> Float32:
+            return noise.weighted_sum(self._tables.local, noise_index, weights, num_params, slices, squared)
+
         helpers = self._helpers(num_params, len(noise_index))
         if not helpers:
-            return noise.weighted_sum(self._tables.local, noise_index, weights, num_params)
+            return compute(None)
         own, *shares = decisions.shares(noise.num_slices(num_params), 1 + len(helpers))
         pairs = ray.put((noise_index, weights))
         waiting = {
-            reducer.actor.sum.remote(pairs, num_params, share): (reducer, share)
+            reducer.actor.sum.remote(pairs, num_params, share, squared): (reducer, share)
             for reducer, share in zip(helpers, shares, strict=True)
         }
         parts: dict[range, Float32] = {}
         begin = time.perf_counter()
-        parts[own] = noise.weighted_sum(self._tables.local, noise_index, weights, num_params, own)
+        parts[own] = compute(own)
         now = time.perf_counter()
         deadline = now + decisions.patience(now - begin)
         while waiting:
@@ -116,7 +121,7 @@ class Reducers:
                 if not finished:
                     self._lose(reducer, "it was too slow")
                 if part is None:
-                    part = noise.weighted_sum(self._tables.local, noise_index, weights, num_params, share)
+                    part = compute(share)
                 parts[share] = part
         return noise.join_slices(parts, num_params)
 

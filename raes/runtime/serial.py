@@ -61,9 +61,9 @@ class SerialExecutor:
         self._counters.add(results)
         return [results]
 
-    def weighted_noise_sum(self, noise_index: Int64, weights: Float32) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,)."""
-        return noise.weighted_sum(self._table, noise_index, weights, self._num_params)
+    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
+        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
+        return noise.weighted_sum(self._table, noise_index, weights, self._num_params, squared=squared)
 
     def close(self) -> None:
         """Close the environment."""

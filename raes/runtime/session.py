@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
@@ -66,6 +68,23 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
         raise UserError(
             f"{key}={given}: no Ray cluster answers there ({str(error).splitlines()[0]}); {cure}"
         ) from error
+
+
+@contextmanager
+def attached(workers: int, table_bytes: int) -> Iterator[None]:
+    """Ray for a call from Python: the one that this process has already, else as `ray.address=auto`, ended afterwards.
+
+    Raises:
+        UserError: as `connect`.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    connect("auto", workers, table_bytes)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _live_cluster() -> str | None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from raes.problems.problem import Episode, EpisodeError, Outcome, Problem, ProblemSpec
-from raes.rng import Purpose, generator, reset_seed
+from raes.rng import Purpose, generator, reset_seed, seed_generation
 from raes.search.noise import fingerprint
-from raes.search.perturbation import decode
-from raes.types import RESULT_DTYPE, Fault, Float32, Moments, Results, Snapshot, Tasks
+from raes.search.perturbation import Decoder
+from raes.types import RESULT_DTYPE, Behaviors, Fault, Float32, Moments, Results, Snapshot, Tasks
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Worker:
         self._problem: Problem = spec.problem.build()
         self._seed = spec.seed
         self._table = table
-        self._parameters = np.empty(self._problem.num_params, dtype=np.float32)
+        self._decode = Decoder(table, self._problem.num_params)
 
     def run(self, tasks: Tasks, snapshot: Snapshot) -> Results:
         """All episodes of the block, in order; an episode that fails is a fault among the results."""
         self._problem.use(snapshot)
         records = np.zeros(len(tasks), dtype=RESULT_DTYPE)
         faults: list[Fault] = []
-        observed: list[tuple[int, Outcome]] = []
+        outcomes: list[tuple[int, Outcome]] = []
         for row in range(len(tasks)):
             index = int(tasks.index[row])
             start = time.perf_counter()
@@ -53,11 +53,11 @@ class Worker:
                 records[row] = (index, np.nan, 0, 0, time.perf_counter() - start, False, True)
                 faults.append(Fault(index, str(error)))
                 continue
-            if outcome.observations is not None:
-                observed.append((index, outcome))
+            outcomes.append((index, outcome))
             seconds = time.perf_counter() - start
             records[row] = (index, outcome.total, outcome.sign_total, outcome.length, seconds, outcome.capped, False)
-        return Results(tasks.purpose, tasks.generation, records, _pack(observed), tuple(faults))
+        moments, behaviors = _moments(outcomes), _behaviors(outcomes)
+        return Results(tasks.purpose, tasks.generation, records, moments, tuple(faults), behaviors)
 
     def digest(self) -> str:
         """What must be equal among the workers of a pool: the noise and the arithmetic of a fixed short episode."""
@@ -77,10 +77,10 @@ class Worker:
         self._problem.close()
 
     def _evaluate(self, tasks: Tasks, snapshot: Snapshot, row: int) -> Outcome:
-        theta = decode(snapshot.theta, self._table, tasks.genomes, row, out=self._parameters)
+        theta = self._decode(snapshot, tasks.genomes, row)
         purpose = Purpose(tasks.purpose)
         training = purpose is Purpose.TRAINING
-        generation = tasks.generation if training else 0
+        generation = seed_generation(purpose, tasks.generation)
         noise_rng = None
         if training and snapshot.action_noise > 0:
             noise_rng = generator(self._seed, Purpose.ACTION_NOISE, generation, int(tasks.index[row]))
@@ -88,13 +88,21 @@ class Worker:
         return self._problem.evaluate(theta, Episode(seed, training, bool(tasks.observe[row]), noise_rng))
 
 
-def _pack(observed: list[tuple[int, Outcome]]) -> Moments | None:
-    statistics = [outcome.observations for _, outcome in observed if outcome.observations is not None]
-    if not statistics:
+def _moments(outcomes: list[tuple[int, Outcome]]) -> Moments | None:
+    observed = [(index, outcome.observations) for index, outcome in outcomes if outcome.observations is not None]
+    if not observed:
         return None
     return Moments(
         index=np.array([index for index, _ in observed], dtype=np.int64),
-        count=np.array([stats.count for stats in statistics]),
-        mean=np.stack([stats.mean for stats in statistics]),
-        m2=np.stack([stats.m2 for stats in statistics]),
+        count=np.array([stats.count for _, stats in observed]),
+        mean=np.stack([stats.mean for _, stats in observed]),
+        m2=np.stack([stats.m2 for _, stats in observed]),
     )
+
+
+def _behaviors(outcomes: list[tuple[int, Outcome]]) -> Behaviors | None:
+    described = [(index, outcome.behavior) for index, outcome in outcomes if outcome.behavior is not None]
+    if not described:
+        return None
+    index = np.array([index for index, _ in described], dtype=np.int64)
+    return Behaviors(index, np.stack([values for _, values in described]))

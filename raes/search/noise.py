@@ -77,7 +77,12 @@ def join_slices(parts: Mapping[range, Float32], num_params: int) -> Float32:
 
 
 def weighted_sum(
-    table: Float32, noise_index: Int64, weights: Float32, num_params: int, slices: range | None = None
+    table: Float32,
+    noise_index: Int64,
+    weights: Float32,
+    num_params: int,
+    slices: range | None = None,
+    squared: bool = False,
 ) -> Float32:
     """sum_i weights[i] * table[noise_index[i] : noise_index[i] + d], float32 (d,) or as long as the slices asked for.
 
@@ -94,16 +99,17 @@ def weighted_sum(
         weights: float32 (n,).
         num_params: d.
         slices: consecutive slices to compute, at least one, within range(num_slices(d)); all of them by default.
+        squared: whether to sum the squares of the noise, element by element, in its place.
     """
     wanted = range(num_slices(num_params)) if slices is None else slices
     order = np.argsort(noise_index, kind="stable")
     pairs = list(zip(noise_index[order].tolist(), weights[order].tolist(), strict=True))
     strips = [wanted[first : first + SUM_STRIP] for first in range(0, len(wanted), SUM_STRIP)]
-    parts = [_strip_sum(table, pairs, strip, num_params) for strip in strips]
+    parts = [_strip_sum(table, pairs, strip, num_params, squared) for strip in strips]
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def _strip_sum(table: Float32, pairs: list[tuple[int, float]], strip: range, num_params: int) -> Float32:
+def _strip_sum(table: Float32, pairs: list[tuple[int, float]], strip: range, num_params: int, squared: bool) -> Float32:
     """The weighted sum of a few slices over ordered pairs of (noise index, weight)."""
     whole = parameters_of(strip, num_params)
     slices = [parameters_of(range(number, number + 1), num_params) for number in strip]
@@ -116,7 +122,11 @@ def _strip_sum(table: Float32, pairs: list[tuple[int, float]], strip: range, num
             for part in slices:
                 first, count = part.start, part.stop - part.start
                 for start, factor in members[group : group + together]:
-                    saxpy(table, partial, count, factor, start + first, 1, first - whole.start)
+                    if squared:
+                        noise = np.square(table[start + first : start + part.stop])
+                        saxpy(noise, partial, count, factor, 0, 1, first - whole.start)
+                    else:
+                        saxpy(table, partial, count, factor, start + first, 1, first - whole.start)
         total += partial
     return total
 

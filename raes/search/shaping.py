@@ -62,3 +62,24 @@ SHAPINGS: dict[str, Shaping] = {
     "sign": Shaping(identity, of_signs=True),
     "centered_sign_rank": Shaping(centered_ranks, of_signs=True),
 }
+
+
+def nes_utilities(fitness: Float64) -> Float64:
+    """u_k = max(0, ln(n/2 + 1) - ln k) / sum - 1/n for rank k = 1 (best) to n; ties share the mean of theirs.
+
+    Args:
+        fitness: float64 (n,).
+
+    Source: Wierstra et al. 2014, section 3.1.
+    """
+    count = fitness.size
+    raw = np.maximum(0.0, np.log(count / 2 + 1) - np.log(np.arange(1, count + 1)))
+    return shared_by_ties(fitness, raw / raw.sum() - 1 / count)
+
+
+def shared_by_ties(fitness: Float64, by_rank: Float64) -> Float64:
+    """What each rank gets, best first, given to the fitness values; equal ones share theirs evenly, float64 (n,)."""
+    _, inverse = np.unique(-fitness, return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    sums = np.bincount(inverse[order], weights=by_rank)
+    return (sums / np.bincount(inverse))[inverse]

@@ -19,7 +19,7 @@ from raes.storage.files import remove_folder, sync_folder, write_atomically, wri
 from raes.storage.tree import Arrays
 from raes.types import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class DamagedCheckpointError(UserError):

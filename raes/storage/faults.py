@@ -8,13 +8,15 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from raes.rng import Purpose
 from raes.storage.files import write_atomically
-from raes.types import FailedTasks, Genomes, Snapshot, Tasks, UserError
+from raes.types import FailedTasks, Genomes, Lineages, Snapshot, Tasks, UserError
 
 KEPT = 20
 """Files that stay: an environment that fails in every generation must not fill the disk."""
@@ -24,8 +26,11 @@ REASON_LENGTH = 1_000
 """Characters of a reason that are kept."""
 LISTED = 30
 """Numbers that an error message lists."""
-PURPOSES = (Purpose.TRAINING, Purpose.EVALUATION)
-"""What the episodes of a run are for."""
+LEFT_OUT: dict[int, str] = {
+    Purpose.TRAINING: "episode left out",
+    Purpose.PROBE: "probe left out",
+    Purpose.EVALUATION: "evaluation episode left out",
+}
 
 
 def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
@@ -37,25 +42,10 @@ def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
         failed: at least one block, of any purposes.
     """
     assert all(block.tasks.generation == snapshot.generation for block in failed)
-    tasks = [block.tasks for block in failed]
-    genomes = Genomes.join([block.genomes for block in tasks])
-    arrays = {
-        "generation": np.int64(snapshot.generation),
-        "theta": snapshot.theta,
-        "obs_clip": np.float64(snapshot.obs_clip),
-        "action_noise": np.float64(snapshot.action_noise),
-        "purpose": np.repeat([int(block.purpose) for block in tasks], [len(block) for block in tasks]),
-        "index": np.concatenate([block.index for block in tasks]),
-        "reset": np.concatenate([block.reset for block in tasks]),
-        "observe": np.concatenate([block.observe for block in tasks]),
-        "noise_index": genomes.noise_index,
-        "scale": genomes.scale,
-        "reason": np.array([reason[:REASON_LENGTH] for block in failed for reason in block.reasons], dtype=np.str_),
-    }
-    if snapshot.obs_mean is not None and snapshot.obs_scale is not None:
-        arrays |= {"obs_mean": snapshot.obs_mean, "obs_scale": snapshot.obs_scale}
-    if snapshot.max_steps is not None:
-        arrays["max_steps"] = np.int64(snapshot.max_steps)
+    arrays = _arrays("snapshot", snapshot)
+    for number, block in enumerate(failed):
+        arrays |= _arrays(f"{number}", block.tasks)
+        arrays[f"{number}/reasons"] = np.array([reason[:REASON_LENGTH] for reason in block.reasons], dtype=np.str_)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     path = _path(run_dir, snapshot.generation)
@@ -66,7 +56,7 @@ def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
 
 
 def load(run_dir: Path, generation: int) -> tuple[Snapshot, list[FailedTasks]]:
-    """A generation's snapshot and its failed tasks, one block a purpose.
+    """A generation's snapshot and its failed tasks, in blocks of one purpose each.
 
     Raises:
         UserError: nothing is kept of this generation, or its file is damaged.
@@ -95,11 +85,10 @@ def find(run_dir: Path, generation: int, purpose: Purpose, index: int) -> tuple[
         UserError: it is not kept, with those that are; or the file is damaged.
     """
     snapshot, failed = load(run_dir, generation)
-    kept = {block.tasks.purpose: block for block in failed}
-    if purpose in kept:
-        rows = np.flatnonzero(kept[purpose].tasks.index == index)
-        if rows.size:
-            return snapshot, kept[purpose].take(rows[:1])
+    for block in failed:
+        rows = np.flatnonzero(block.tasks.index == index)
+        if block.tasks.purpose == purpose and rows.size:
+            return snapshot, block.take(rows[:1])
     there = "; ".join(
         f"purpose={Purpose(block.tasks.purpose).name.lower()} index {_listed(block.tasks.index.tolist())}"
         for block in failed
@@ -138,7 +127,7 @@ def report(run_dir: Path, seed: int, snapshot: Snapshot, failed: list[FailedTask
     lines = []
     for block in failed:
         purpose, generation = block.tasks.purpose, block.tasks.generation
-        kind = "episode left out with its pair" if purpose == Purpose.TRAINING else "evaluation episode left out"
+        kind = LEFT_OUT[purpose]
         lines += [
             f"{kind} (seed={seed}, generation={generation}, index={index}): {reason}; "
             f"replay: {replay_command(run_dir, generation, index, purpose)}"
@@ -170,25 +159,34 @@ def _prune(run_dir: Path) -> None:
         path.unlink()
 
 
+def _arrays(prefix: str, packed: Any) -> dict[str, np.ndarray]:
+    """The fields of a dataclass that are not None, dataclasses in them too, by their path."""
+    arrays: dict[str, np.ndarray] = {}
+    for field in fields(packed):
+        value, name = getattr(packed, field.name), f"{prefix}/{field.name}"
+        if is_dataclass(value):
+            arrays |= _arrays(name, value)
+        elif value is not None:
+            arrays[name] = np.asarray(value)
+    return arrays
+
+
+def _values(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What `_arrays` made of a dataclass's own fields; numbers are numbers again."""
+    own = {name.removeprefix(f"{prefix}/"): array for name, array in arrays.items() if name.startswith(f"{prefix}/")}
+    return {name: array if array.ndim else array.item() for name, array in own.items() if "/" not in name}
+
+
 def _snapshot(arrays: dict[str, np.ndarray]) -> Snapshot:
-    return Snapshot(
-        generation=int(arrays["generation"]),
-        theta=arrays["theta"],
-        obs_mean=arrays.get("obs_mean"),
-        obs_scale=arrays.get("obs_scale"),
-        obs_clip=float(arrays["obs_clip"]),
-        action_noise=float(arrays["action_noise"]),
-        max_steps=int(arrays["max_steps"]) if "max_steps" in arrays else None,
-    )
+    lineages = _values("snapshot/lineages", arrays)
+    return Snapshot(**_values("snapshot", arrays), lineages=Lineages(**lineages) if lineages else None)
 
 
 def _blocks(arrays: dict[str, np.ndarray]) -> list[FailedTasks]:
-    generation, reasons = int(arrays["generation"]), tuple(arrays["reason"].tolist())
-    blocks = []
-    for purpose in PURPOSES:
-        rows = np.flatnonzero(arrays["purpose"] == purpose)
-        genomes = Genomes(arrays["noise_index"], arrays["scale"])
-        tasks = Tasks(purpose, generation, arrays["index"], arrays["reset"], arrays["observe"], genomes)
-        if rows.size:
-            blocks.append(FailedTasks(tasks, reasons).take(rows))
+    blocks: list[FailedTasks] = []
+    while f"{len(blocks)}/index" in arrays:
+        prefix = f"{len(blocks)}"
+        values, genomes = _values(prefix, arrays), Genomes(**_values(f"{prefix}/genomes", arrays))
+        purpose, reasons = Purpose(values.pop("purpose")), tuple(values.pop("reasons").tolist())
+        blocks.append(FailedTasks(Tasks(purpose, **values, genomes=genomes), reasons))
     return blocks

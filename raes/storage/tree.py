@@ -1,4 +1,4 @@
-"""Frozen dataclasses of arrays, numbers and such dataclasses, to named arrays and named scalars and back.
+"""Frozen dataclasses of arrays, numbers, such dataclasses and tuples of them, to named arrays and scalars and back.
 
 One walk serves every algorithm's state, so that nothing can be forgotten in a checkpoint.
 """
@@ -22,10 +22,13 @@ def flatten(tree: Any, prefix: str = "") -> tuple[Arrays, Scalars]:
     scalars: Scalars = {}
     for field in fields(tree):
         value, path = getattr(tree, field.name), prefix + field.name
-        if is_dataclass(value):
-            inner_arrays, inner_scalars = flatten(value, path + "/")
-            arrays |= inner_arrays
-            scalars |= inner_scalars
+        inner = {f"{path}/{number}/": one for number, one in enumerate(value)} if isinstance(value, tuple) else {}
+        inner |= {f"{path}/": value} if is_dataclass(value) else {}
+        if inner:
+            for inner_path, one in inner.items():
+                inner_arrays, inner_scalars = flatten(one, inner_path)
+                arrays |= inner_arrays
+                scalars |= inner_scalars
         elif isinstance(value, np.ndarray):
             arrays[path] = value
         else:
@@ -45,6 +48,10 @@ def restore(template: Tree, arrays: Arrays, scalars: Scalars, prefix: str = "") 
         old, path = getattr(template, field.name), prefix + field.name
         if is_dataclass(old):
             changes[field.name] = restore(old, arrays, scalars, path + "/")
+        elif isinstance(old, tuple):
+            changes[field.name] = tuple(
+                restore(one, arrays, scalars, f"{path}/{number}/") for number, one in enumerate(old)
+            )
         elif isinstance(old, np.ndarray):
             new = arrays[path]
             if new.dtype != old.dtype or new.ndim != old.ndim:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from raes.rng import Purpose, reset_seed
+from raes.storage.checkpoint import SCHEMA_VERSION
 
 from .helpers import SERIAL, Commands, arrays_of, generations_of, latest, latest_generation, records_of
 
@@ -140,7 +141,7 @@ def test_a_corrupt_only_checkpoint_is_refused(trained: Path, commands: Commands,
     elif spoil == "state cut":
         state.write_text(state.read_text()[:-20])
     else:
-        state.write_text(state.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+        state.write_text(state.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
     spoilt = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
     message = commands.refuse(*RESUME)
     assert "gen_000001" in message
@@ -233,7 +234,7 @@ def test_some_episodes_fail(commands: Commands, bad: str, reason: str) -> None:
             assert reason in line
     records = records_of(commands.cwd / "run")
     assert [record["faults/episodes_quarantined"] for record in records] == [0] + 10 * [2]
-    assert [record["episode/pairs"] for record in records[:-1]] == [PAIRS, PAIRS - 1] + 8 * [PAIRS]
+    assert [record["episode/count"] for record in records[:-1]] == [2 * PAIRS, 2 * PAIRS - 2] + 8 * [2 * PAIRS]
     assert records[-1]["progress/episodes"] == 2 * (10 * PAIRS - 1)
     assert all(abs(record["returns/mean"]) < 100 for record in records[:-1])
 
@@ -281,10 +282,10 @@ def test_an_episode_that_kills_its_worker_is_left_out(commands: Commands) -> Non
     words = (*LINE, "workers=2", "generations=3", "algorithm.shared_reset=false", "evaluation.every=2")
     command = commands.run(*words, BAD="die", BAD_SEEDS=str(reset_seed(0, Purpose.TRAINING, 1, 3)))
     records = records_of(commands.cwd / "run")
-    assert [record["episode/pairs"] for record in records[:-1]] == [3, 2, 3]
+    assert [record["episode/count"] for record in records[:-1]] == [6, 4, 6]
     assert records[-1]["faults/episodes_quarantined"] == 1
     assert 3 <= records[-1]["faults/actors_lost"] <= 5
-    [line] = [line for line in command.out.splitlines() if "left out with its pair" in line]
+    [line] = [line for line in command.out.splitlines() if "episode left out" in line]
     assert "seed=0, generation=1, index=3" in line
 
 

@@ -100,10 +100,10 @@ def test_the_reference_uses_all_that_could_go_wrong(runs: Runs) -> None:
     records = [record for record in records_of(runs.reference) if "returns/mean" in record]
     assert len(records) == 5
     assert all(record["episode/capped_share"] > 0 for record in records)
-    assert any(record["episode/pairs"] > PAIRS for record in records)
+    assert any(record["episode/count"] > 2 * PAIRS for record in records)
     assert any("eval/return_mean" in record for record in records)
     state, arrays = state_of(latest(runs.reference)), arrays_of(latest(runs.reference))
-    observed = state["search"]["observations/count"]
+    observed = state["search"]["conditions/observations/count"]
     assert 100 < observed < 0.9 * state["progress"]["timesteps"]  # half of the episodes
     assert np.abs(arrays["observations/mean"]).max() > 0.1
     assert not np.allclose(arrays["observations/m2"] / observed, 1.0)
@@ -207,7 +207,7 @@ class Generation:
     def batch(self, results: list[Results]) -> Batch:
         """What a collector makes of them."""
         collector = Collector(lambda first, count: self.tasks.take(slice(2 * first, 2 * (first + count))),
-                              self.pairs, 0, 0.0, None)  # fmt: skip
+                              2, self.pairs, 0, 0.0, None)  # fmt: skip
         collector.start()
         for part in results:
             collector.add(part)

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from raes.algorithms import ES, ESSettings
-from raes.algorithms.es import ESState
+from raes.algorithms.gradient import GradientState
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.types import Float32
@@ -38,7 +38,7 @@ class Search:
         self.settings = ESSettings(**changes)  # type: ignore[arg-type]
         self.algorithm = ES(self.settings, optimizer, seed, TABLE_SIZE)
         theta = np.random.default_rng(1).standard_normal(num_params).astype(np.float32)
-        self.state: ESState = self.algorithm.init(theta, running_stats.init(observations))
+        self.state: GradientState = self.algorithm.init(theta, running_stats.init(observations))
 
 
 @pytest.fixture

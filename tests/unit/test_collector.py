@@ -71,13 +71,14 @@ def gather(collector: Collector, rng: random.Random | None = None, broken: Seque
 
 
 def new(pairs: int, timesteps: int = 0, expected_length: float = 0.0, evaluation: Tasks | None = None) -> Collector:
-    return Collector(ask, pairs, timesteps, expected_length, evaluation)
+    return Collector(ask, 2, pairs, timesteps, expected_length, evaluation)
 
 
 def bits(batch: Batch | None) -> tuple[object, ...]:
     assert batch is not None
     moments = () if batch.moments is None else dataclasses.astuple(batch.moments)
-    arrays = (*dataclasses.astuple(batch.genomes), batch.returns, batch.sign_returns, batch.lengths, *moments)
+    genomes = (column for column in dataclasses.astuple(batch.genomes) if column is not None)
+    arrays = (*genomes, batch.returns, batch.sign_returns, batch.lengths, *moments)
     return batch.capped_share, *((array.dtype.str, array.shape, array.tobytes()) for array in arrays)
 
 
@@ -188,7 +189,7 @@ def test_an_evaluation_runs_along_in_index_order_and_apart(training: bool) -> No
         collector = gather(new(4, evaluation=evaluation), rng, [1])
         assert bits(collector.batch()) == bits(gather(new(4), broken=[1]).batch())
     else:
-        collector = Collector(None, 0, 0, 0.0, evaluation)
+        collector = Collector(None, 2, 0, 0, 0.0, evaluation)
         assert collector.start() == [evaluation]
         assert not collector.complete
         for row in (6, 1, 0, 5, 3, 2, 4):

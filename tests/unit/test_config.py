@@ -22,7 +22,7 @@ from raes.storage.metrics import flatten_config
 from raes.types import UserError
 
 CONF = conf_dir().resolve()
-GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "preset")
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("preset", "conditions"))
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 PLAIN = ["env=gymnasium", "env.id=Pendulum-v1"]  # the environment without a preset
 PRESETS = sorted(path.stem for path in (CONF / "preset").glob("*.yaml"))
@@ -58,8 +58,9 @@ def changed(*words: str) -> Config:
 
 
 def words_for(group: str, option: str) -> list[str]:
-    """An option alone; `env=gymnasium` is nothing without a name."""
-    return [f"{group}={option}", *(["env.id=Pendulum-v1"] if option == "gymnasium" else [])]
+    """An option alone; `env=gymnasium` and `env=function` are nothing without a name."""
+    more = {"gymnasium": ["env.id=Pendulum-v1"], "function": ["env.call=math:fsum", "env.dim=3"]}
+    return [f"{group}={option}", *more.get(option, [])]
 
 
 # Everything in conf/.
@@ -73,7 +74,7 @@ def test_every_option_of_every_group_composes_and_validates(group: str, option: 
     config = composed(*words_for(group, option))
     assert config.env.id
     if group in ("runtime", "algorithm", "optimizer"):
-        assert getattr(config, group).name == option
+        assert getattr(config, group).name == {"plain": "sgd"}.get(option, option)
     if group == "env":
         assert config.env.name == option
 
@@ -174,7 +175,7 @@ def test_the_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
         (["algorithm.episode_cap.kind=max"], ["algorithm.episode_cap.kind", "adaptive", "'max'"]),
         (["algorithm.observation_share=1.5"], ["algorithm.observation_share", "[0, 1]", "1.5"]),
         (["algorithm.shared_reset=1"], ["algorithm.shared_reset=1", "boolean"]),
-        (["algorithm.name=ga"], ["algorithm.name=ga", "no such algorithm", "es"]),
+        (["algorithm.name=gaa"], ["algorithm.name=gaa", "no such algorithm", "es"]),
         (["+algorithm.sigmaa=1"], ["algorithm.sigmaa", "no such key", "close: algorithm.sigma"]),
         (["+sead=1"], ["sead", "no such key", "close: seed"]),
         (["policy=linear", "policy.hidden=[8]"], ["policy.hidden=[8]", "policy=mlp"]),
@@ -265,7 +266,7 @@ def test_what_is_right_crosses_as_typed_and_frozen_values() -> None:
         (["algorithm.sigmaa=1"], ["algorithm.sigmaa", "no such key", "close: algorithm.sigma"]),
         (["generation=5"], ["generation", "no such key", "generations"]),
         (["env=HalfCheeta"], ["env=HalfCheeta", "no such option", "HalfCheetah", "env=gymnasium env.id=NAME"]),
-        (["optimizer=adm"], ["optimizer=adm", "no such option", "did you mean adam", "adam, clipup, sgd"]),
+        (["optimizer=adm"], ["optimizer=adm", "no such option", "did you mean adam", "adam, clipup, plain, sgd"]),
         (["experiment=no_such"], ["experiment=no_such", "no such option"]),
         (["seed"], ["seed"]),
         (["algorithm.sigma="], []),

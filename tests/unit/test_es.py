@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.algorithms.es import ESState
+from raes.algorithms.gradient import GradientState
 from raes.search import noise
 from raes.search.optimizers import OptimizerSettings
 from raes.search.schedules import EpisodeCap
@@ -26,6 +26,7 @@ def batch_of(search: Search, seed: int = 0, **changes: object) -> Batch:
     rng = np.random.default_rng(seed)
     genomes = search.algorithm.ask(search.state, 0, PAIRS).genomes.take(slice(0, None, 2))
     batch = Batch(
+        index=np.arange(PAIRS),
         genomes=genomes,
         returns=rng.integers(-5, 6, (PAIRS, 2)).astype(np.float64),  # with ties
         sign_returns=rng.integers(-3, 4, (PAIRS, 2)).astype(np.float64),
@@ -35,9 +36,11 @@ def batch_of(search: Search, seed: int = 0, **changes: object) -> Batch:
     return dataclasses.replace(batch, **changes)  # type: ignore[arg-type]
 
 
-def tell(search: Search, table: Float32, batch: Batch) -> tuple[ESState, dict[str, float]]:
+def tell(search: Search, table: Float32, batch: Batch) -> tuple[GradientState, dict[str, float]]:
     return search.algorithm.tell(
-        search.state, batch, lambda index, weights: noise.weighted_sum(table, index, weights, D)
+        search.state,
+        batch,
+        lambda index, weights, squared=False: noise.weighted_sum(table, index, weights, D, squared=squared),
     )
 
 
@@ -129,7 +132,7 @@ def test_the_alive_bonus_changes_the_fitness_and_leaves_the_returns(search: type
 
 def test_the_update_ratio_is_absent_where_theta_is_zero(search: type[Search], table: Float32) -> None:
     es = search(D)
-    es.state = es.algorithm.init(np.zeros(D, np.float32), es.state.observations)
+    es.state = es.algorithm.init(np.zeros(D, np.float32), es.state.conditions.observations)
     _, figures = tell(es, table, batch_of(es))
     assert "update_ratio" not in figures
     assert np.isfinite(list(figures.values())).all()
@@ -145,11 +148,11 @@ def test_tell_takes_in_the_observations_and_changes_the_old_state_in_nothing(
     )
     theta_before = es.state.theta.copy()
     state, _ = tell(es, table, batch_of(es, moments=moments))
-    np.testing.assert_allclose(state.observations.mean, rows.sum(0) / 50.01, rtol=1e-12)
-    assert state.observations.count == pytest.approx(50.01)
+    np.testing.assert_allclose(state.conditions.observations.mean, rows.sum(0) / 50.01, rtol=1e-12)
+    assert state.conditions.observations.count == pytest.approx(50.01)
     np.testing.assert_array_equal(es.state.theta, theta_before)
     assert es.state.generation == 0
-    assert es.state.observations.count == pytest.approx(0.01)
+    assert es.state.conditions.observations.count == pytest.approx(0.01)
 
 
 def test_sigma_and_stepsize_decay_with_the_generation_down_to_their_minimum(

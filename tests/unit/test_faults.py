@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from raes.driver import evaluation_tasks
 from raes.rng import Purpose
 from raes.storage import faults
-from raes.types import FailedTasks, Genomes, Snapshot, Tasks, UserError
+from raes.types import FailedTasks, Genomes, Lineages, Snapshot, Tasks, UserError
 
 FULL = Snapshot(7, np.linspace(-1, 1, 5, dtype=np.float32), np.arange(3.0), np.full(3, 1.5), 4.0, 0.1, 250)
 BARE = Snapshot(7, np.ones(2, np.float32))
@@ -56,7 +56,7 @@ def test_what_is_saved_is_loaded_again_without_pickle(tmp_path: Path, snapshot: 
     path = faults.save(tmp_path, snapshot, blocks)
     assert path == tmp_path / "faults" / "gen_000007.npz"
     with np.load(path, allow_pickle=False) as archive:
-        assert archive["theta"].dtype == np.float32
+        assert archive["snapshot/theta"].dtype == np.float32
         assert not any(archive[name].dtype.hasobject for name in archive.files)
     loaded = faults.load(tmp_path, 7)
     assert content(loaded)[: len(dataclasses.fields(Snapshot))] == content((snapshot, []))
@@ -64,11 +64,25 @@ def test_what_is_saved_is_loaded_again_without_pickle(tmp_path: Path, snapshot: 
     assert content(loaded) == content((snapshot, blocks))
 
 
-def test_blocks_of_one_purpose_become_one(tmp_path: Path) -> None:
-    """A generation that was extended has several."""
-    faults.save(tmp_path, BARE, [failed(training(7, [2])), failed(training(7, [8, 9])), failed(evaluation(7, 0))])
-    blocks = [failed(training(7, [2, 8, 9])), failed(evaluation(7, 0))]
+def test_a_generation_that_was_extended_has_several_blocks(tmp_path: Path) -> None:
+    blocks = [failed(training(7, [2])), failed(training(7, [8, 9])), failed(evaluation(7, 0))]
+    faults.save(tmp_path, BARE, blocks)
     assert content(faults.load(tmp_path, 7)) == content((BARE, blocks))
+    assert faults.find(tmp_path, 7, Purpose.TRAINING, 9)[1].reasons == ("broken 9",)
+
+
+def test_lineages_spreads_and_vectors_are_kept_too(tmp_path: Path) -> None:
+    ones = np.ones(1, np.int64)
+    lineages = Lineages(np.ones((1, 5), np.float32), 0 * ones, 2 * ones, np.array([3, 4]), 0.1)
+    snapshot = dataclasses.replace(FULL, spread=np.full(5, 0.5, np.float32), lineages=lineages)
+    one = training(7, [2])
+    with_parent = dataclasses.replace(one, genomes=dataclasses.replace(one.genomes, parent=ones))
+    with_vector = dataclasses.replace(
+        one, genomes=dataclasses.replace(one.genomes, vectors=np.ones((1, 5), np.float32))
+    )
+    blocks = [failed(with_parent), failed(with_vector)]
+    faults.save(tmp_path, snapshot, blocks)
+    assert content(faults.load(tmp_path, 7)) == content((snapshot, blocks))
 
 
 def test_saving_a_generation_again_replaces_its_file(tmp_path: Path) -> None:
@@ -185,9 +199,7 @@ def test_a_report_names_each_fault_with_its_command(tmp_path: Path) -> None:
     lines = faults.report(tmp_path, 4, BARE, [failed(training(7, [2, 3, 6, 7])), failed(evaluation(7, 1))])
     commands = [faults.replay_command(tmp_path, 7, index, Purpose.TRAINING) for index in (2, 7)]
     assert len(lines) == 5
-    assert (
-        lines[0] == f"episode left out with its pair (seed=4, generation=7, index=2): broken 2; replay: {commands[0]}"
-    )
+    assert lines[0] == f"episode left out (seed=4, generation=7, index=2): broken 2; replay: {commands[0]}"
     assert lines[3].endswith(f"index=7): broken 7; replay: {commands[1]}")
     assert lines[4].startswith("evaluation episode left out (seed=4, generation=7, index=1): broken 1; replay: ")
     assert lines[4].endswith(" index=1 purpose=evaluation")

@@ -22,8 +22,8 @@ from raes.search.noise import (
     table_size,
     weighted_sum,
 )
-from raes.search.perturbation import decode
-from raes.types import Float32, Genomes
+from raes.search.perturbation import Decoder
+from raes.types import Float32, Genomes, Lineages, Snapshot
 
 
 def test_the_table_is_float32_standard_normal_and_always_the_same() -> None:
@@ -86,13 +86,41 @@ def test_a_table_always_has_room_for_two_policies(num_params: int) -> None:
 def test_decoding_gives_theta_plus_scaled_noise_in_the_buffer(table: Float32) -> None:
     theta = np.linspace(-1, 1, 11, dtype=np.float32)
     genomes = Genomes(np.array([5, 5, 9_989, 123]), np.array([0.02, -0.02, 3.0, 0.0], np.float32))
-    out = np.full(11, np.nan, np.float32)
+    decode, snapshot = Decoder(table, 11), Snapshot(0, theta)
     for row, (start, scale) in enumerate(zip(genomes.noise_index, genomes.scale, strict=True)):
-        assert decode(theta, table, genomes, row, out) is out
+        out = decode(snapshot, genomes, row)
         expected = theta.astype(np.float64) + float(scale) * table[start : start + 11].astype(np.float64)
         np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(out, theta)  # the last has scale 0
     assert not np.shares_memory(out, theta)
+
+
+def test_decoding_spreads_the_noise_and_takes_vectors_as_they_are(table: Float32) -> None:
+    theta, spread = np.linspace(-1, 1, 11, dtype=np.float32), np.linspace(0.1, 2, 11, dtype=np.float32)
+    decode = Decoder(table, 11)
+    out = decode(Snapshot(0, theta, spread=spread), Genomes(np.array([7]), np.array([-1.0], np.float32)), 0)
+    np.testing.assert_allclose(out, theta - spread * table[7:18], rtol=1e-6, atol=1e-7)
+    vector = np.arange(11, dtype=np.float32)[None]
+    genomes = Genomes(np.zeros(1, np.int64), np.ones(1, np.float32), vectors=vector)
+    np.testing.assert_array_equal(decode(Snapshot(0, theta), genomes, 0), vector[0])
+
+
+def test_a_chain_has_the_same_bits_whatever_was_decoded_before(table: Float32) -> None:
+    roots = np.linspace(-1, 1, 11, dtype=np.float32)[None]
+    links = np.random.default_rng(0).integers(0, table.size - 11, 1000)
+    zero = np.zeros(1, np.int64)
+
+    def member(length: int) -> Snapshot:
+        return Snapshot(0, roots[0], lineages=Lineages(roots, zero, np.array([length]), links[:length], 0.02))
+
+    genomes = Genomes(zero, np.zeros(1, np.float32), parent=zero)
+    step_by_step, at_once = Decoder(table, 11), Decoder(table, 11)
+    for length in range(1001):
+        last = step_by_step(member(length), genomes, 0).copy()
+    assert last.tobytes() == at_once(member(1000), genomes, 0).tobytes()
+    exact = roots[0] + np.float32(0.02) * sum(table[start : start + 11].astype(np.float64) for start in links)
+    np.testing.assert_allclose(last, exact, rtol=1e-3, atol=1e-4)
+    assert links.nbytes < 10_000  # what a member of 1,000 generations takes in a checkpoint
 
 
 @pytest.mark.parametrize("num_params", [1, 1000, SUM_SLICE, SUM_SLICE + 1, 2 * SUM_SLICE + 12_345])
@@ -115,6 +143,25 @@ def test_the_weighted_sum_equals_the_float64_sum(big_table: Float32, num_params:
 @pytest.fixture(scope="module")
 def big_table() -> Float32:
     return make_table(1 << 20)
+
+
+def test_the_sum_of_squares_equals_the_float64_one(big_table: Float32) -> None:
+    num_params, rng = SUM_SLICE + 5, np.random.default_rng(0)
+    index = rng.integers(0, big_table.size - num_params + 1, 40)
+    weights = rng.standard_normal(40).astype(np.float32)
+    exact = sum(
+        float(weight) * big_table[start : start + num_params].astype(np.float64) ** 2
+        for start, weight in zip(index, weights, strict=True)
+    )
+    whole = weighted_sum(big_table, index, weights, num_params, squared=True)
+    np.testing.assert_allclose(whole, exact, rtol=1e-4, atol=1e-4)
+    parts = {
+        range(number, number + 1): weighted_sum(
+            big_table, index, weights, num_params, range(number, number + 1), squared=True
+        )
+        for number in range(noise.num_slices(num_params))
+    }
+    assert noise.join_slices(parts, num_params).tobytes() == whole.tobytes()
 
 
 def test_the_weighted_sum_has_the_same_bits_wherever_the_table_lies(big_table: Float32) -> None:

@@ -13,7 +13,9 @@ from raes.types import Snapshot
 
 from .worlds import episode
 
-PRESETS = sorted(path.stem for path in (conf_dir() / "env").glob("*.yaml") if path.stem != "gymnasium")
+PRESETS = sorted(
+    path.stem for path in (conf_dir() / "env").glob("*.yaml") if path.stem not in ("gymnasium", "function")
+)
 STEPS = 60
 
 

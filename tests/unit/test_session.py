@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from raes.runtime import session
-from raes.runtime.memory import check_memory, check_shared_memory, check_sizes, check_workers
+from raes.runtime.memory import check_memory, check_shared_memory, check_sizes, check_state, check_workers
 from raes.storage.lock import RunLock
 from raes.types import UserError
 
@@ -34,13 +34,18 @@ def test_a_table_that_fits_once_but_not_twice_is_refused_where_it_is_copied(monk
 
 
 @pytest.mark.parametrize(
-    ("pairs", "episodes", "key"),
-    [(10**12, 10, r"algorithm\.pairs=10{12}:"), (10, 10**12, r"evaluation\.episodes=10{12}:")],
+    ("key", "number", "each"), [("algorithm.pairs", 10**12, 2), ("evaluation.episodes", 10**12, 1)]
 )
-def test_sizes_that_fit_no_machine_are_refused(pairs: int, episodes: int, key: str) -> None:
-    check_sizes(10, 10)
-    with pytest.raises(UserError, match=key):
-        check_sizes(pairs, episodes)
+def test_sizes_that_fit_no_machine_are_refused(key: str, number: int, each: int) -> None:
+    check_sizes(key, 10, 20)
+    with pytest.raises(UserError, match=f"{key}={number}: the results of {each * number} episodes"):
+        check_sizes(key, number, each * number)
+
+
+def test_a_covariance_that_fits_no_machine_is_refused_with_the_figure() -> None:
+    check_state("xnes", 10**6, 100)
+    with pytest.raises(UserError, match=r"algorithm=xnes needs 93,132\.3 GiB for 10000000 parameters.*snes"):
+        check_state("xnes", 10**14, 10**7)
 
 
 def test_more_actors_than_memory_are_refused() -> None:

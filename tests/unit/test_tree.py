@@ -87,10 +87,22 @@ def test_what_is_flattened_comes_back_through_json_bit_for_bit(value: Outer) -> 
 def test_every_field_is_named_by_its_path() -> None:
     search = Search(7)
     found, scalars = tree.flatten(search.state)
-    assert found.keys() == {"theta", "optimizer/first", "optimizer/second", "observations/mean", "observations/m2"}
-    assert scalars.keys() == {"generation", "optimizer/steps", "observations/count", "episode_cap", "running_length"}
-    assert scalars["episode_cap"] == "inf"
-    assert math.isinf(tree.restore(search.state, found, scalars).episode_cap)
+    assert found.keys() == {
+        "theta",
+        "optimizer/first",
+        "optimizer/second",
+        "conditions/observations/mean",
+        "conditions/observations/m2",
+    }
+    assert scalars.keys() == {
+        "generation",
+        "optimizer/steps",
+        "conditions/observations/count",
+        "conditions/episode_cap",
+        "conditions/running_length",
+    }
+    assert scalars["conditions/episode_cap"] == "inf"
+    assert math.isinf(tree.restore(search.state, found, scalars).conditions.episode_cap)
 
 
 @pytest.mark.parametrize(

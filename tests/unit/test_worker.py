@@ -12,7 +12,7 @@ from raes.policies import PolicySettings
 from raes.problems.problem import Episode
 from raes.rng import Purpose, generator, reset_seed
 from raes.runtime.worker import Worker, WorkerSpec
-from raes.search.perturbation import decode
+from raes.search.perturbation import Decoder
 from raes.types import Float32, Results, Snapshot, Tasks
 
 from .conftest import Search
@@ -77,7 +77,7 @@ def test_a_result_is_the_episode_of_the_decoded_parameters(table: Float32, tasks
     problem = toy().build()
     problem.use(snapshot)
     for row in (0, 1, 17):
-        theta = decode(snapshot.theta, table, tasks.genomes, row, np.empty(8, np.float32))
+        theta = Decoder(table, 8)(snapshot, tasks.genomes, row)
         seed = reset_seed(SEED, Purpose.TRAINING, 0, row - row % 2)
         noise_rng = generator(SEED, Purpose.ACTION_NOISE, 0, row)
         outcome = problem.evaluate(theta, Episode(seed, training=True, observe=False, noise_rng=noise_rng))

@@ -1,29 +1,30 @@
-"""What a search starts with: its first parameters, and the executor that the configuration names."""
+"""From the configuration to what it names: the algorithm, the problem, the executor."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from raes.algorithms import ALGORITHMS
 from raes.config import Config
 from raes.problems.episode import EpisodeSpec
-from raes.resume import earlier_policy
-from raes.rng import Purpose, generator
+from raes.problems.function import FunctionSettings, FunctionSpec
+from raes.problems.problem import ProblemSpec
 from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
-from raes.search import running_stats
 
 
-def first_theta(config: Config, spec: EpisodeSpec, fresh: bool = True) -> tuple[Any, running_stats.RunningStats]:
-    """Parameters, float32 (d,), and observation statistics that a new search starts from."""
-    problem = spec.build()
-    try:
-        theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
-        if config.start_from is not None and fresh:
-            return earlier_policy(config.start_from, problem, theta, config.algorithm.normalize_observations)
-        return theta, running_stats.init(problem.observation_size)
-    finally:
-        problem.close()
+def build_algorithm(config: Config) -> Any:
+    """The algorithm that the configuration names; see `raes.algorithms.Algorithm`."""
+    algorithm, _ = ALGORITHMS[config.algorithm.name]
+    return algorithm(config.algorithm, config.optimizer, config.seed, config.noise.size)
+
+
+def problem_spec(config: Config) -> ProblemSpec:
+    """The recipe of the problem that the configuration names."""
+    if isinstance(config.env, FunctionSettings):
+        return FunctionSpec(config.env)
+    return EpisodeSpec(config.env, config.policy, config.behavior)
 
 
 def make_executor(config: Config, spec: WorkerSpec, embedded: bool = True) -> Executor:

@@ -1,0 +1,37 @@
+"""The example of the blog on evolution strategies, as ask and tell: a quadratic with its solution at [0.5, 0.1, -0.3].
+
+    python examples/quadratic.py
+
+Population 50, sigma 0.1, alpha 0.001, 300 iterations, standardised rewards. Its step alpha / (n sigma) * sum F eps has
+1/sigma in it, ours has not, so alpha = 0.001 is a stepsize of 0.001 / 0.1 = 0.01.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import raes
+from raes.search.optimizers import OptimizerSettings
+
+SOLUTION = np.array([0.5, 0.1, -0.3])
+
+
+def reward(x: np.ndarray) -> float:
+    """0 at the solution, negative elsewhere."""
+    return -float(np.square(SOLUTION - x).sum())
+
+
+def main() -> None:
+    """Print the progress, and where the search ends."""
+    plain = OptimizerSettings(name="sgd", stepsize=0.01, momentum=0.0, weight_decay=0.0)
+    start = np.random.default_rng(0).standard_normal(3)
+    search = raes.Optimizer("es", start, optimizer=plain, pairs=25, mirrored=False, sigma=0.1, shaping="zscore")
+    for iteration in range(300):
+        if iteration % 20 == 0:
+            print(f"iteration {iteration:3d}  x {np.round(search.theta, 3)}  reward {reward(search.theta):.6f}")
+        search.tell([reward(x) for x in search.ask()])
+    print(f"solution {SOLUTION}, found {np.round(search.theta, 3)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Augmented Random Search (Mania, Guy, Recht 2018, arXiv 1803.07055, algorithm 2: V1, V2, and V1-t, V2-t).
+
+Symbols as in `gradient`; their nu is sigma, their delta eps, their alpha the stepsize of plain SGD (`optimizer=plain`).
+V2 is `normalize_observations=true`, V1 without; `-t` is `best` < `pairs`. A linear policy without bias that starts at
+zero (`policy=linear_zero`) is theirs; others work too. Deviation: all episodes of a generation see the statistics of
+the generations before, and both episodes of a pair share their reset seed unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from raes.search.optimizers import OptimizerSettings
+from raes.search.running_stats import RunningStats
+from raes.types import Batch, Float32, Float64
+
+from .algorithm import WeightedSum
+from .gradient import GradientSearch, GradientSettings
+
+LEAST_STD = 1e-7
+"""Inputs that vary less become 0."""
+
+
+@dataclass(frozen=True)
+class ARSSettings(GradientSettings):
+    """Configuration group `algorithm`, option `ars`; the keys of `GradientSettings`, and:
+
+    Attributes:
+        best: how many of the pairs count, those with the highest returns; None for all.
+    """
+
+    name: Literal["ars"] = "ars"
+    best: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.mirrored:
+            raise ValueError("mirrored must be true for ARS, which compares the two episodes of a direction")
+        if self.best is not None and not 1 <= self.best <= self.pairs:
+            raise ValueError(f"best must lie in [1, pairs={self.pairs}], got {self.best}")
+
+
+class ARS(GradientSearch):
+    """See the module's docstring."""
+
+    def __init__(self, settings: ARSSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+        super().__init__(settings, optimizer, seed, table_size)
+        self._best = settings.best
+
+    def gradient(self, batch: Batch, fitness: Float64, weighted_sum: WeightedSum) -> Float32:
+        """1/(b s) * sum_kept (F_i+ - F_i-) eps_i, s the standard deviation of the 2b kept returns; 0 where s is 0.
+
+        Kept are the b pairs with the largest max(F_i+, F_i-), the earlier of equal ones.
+        """
+        order = np.argsort(-fitness.max(axis=1), kind="stable")[: self._best]
+        kept = fitness[np.sort(order)]
+        spread = float(kept.std())
+        weights = (kept[:, 0] - kept[:, 1]) / (len(kept) * spread) if spread > 0 else np.zeros(len(kept))
+        return weighted_sum(batch.genomes.noise_index[np.sort(order)], weights.astype(np.float32))
+
+    def normalizer(self, observations: RunningStats) -> tuple[Float64, float]:
+        """(observation - mean) / std, not clipped."""
+        std = np.sqrt(observations.m2 / observations.count)
+        return np.divide(1.0, std, out=np.zeros_like(std), where=std >= LEAST_STD), math.inf

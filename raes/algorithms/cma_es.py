@@ -1,0 +1,123 @@
+"""CMA-ES (Hansen 2016, arXiv 1604.00772), by the library `cmaes`; its state is kept here, so that a run can go on.
+
+Costs of d^2 memory and d^3 time: for few parameters. A member without a result counts as the worst.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from cmaes import CMA
+
+from raes.rng import Purpose, generator
+from raes.search.optimizers import OptimizerSettings
+from raes.search.running_stats import RunningStats
+from raes.types import Batch, Float32, Float64, Genomes
+
+from .algorithm import WeightedSum
+from .population import PopulationSearch, PopulationSettings, vectors
+from .search import Conditions
+
+
+@dataclass(frozen=True)
+class CMAESSettings(PopulationSettings):
+    """Configuration group `algorithm`, option `cma_es`; the keys of `PopulationSettings`, and:
+
+    Attributes:
+        sigma: the standard deviation of every parameter at the start.
+    """
+
+    name: Literal["cma_es"] = "cma_es"
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma <= 0:
+            raise ValueError(f"sigma must be positive, got {self.sigma}")
+        if self.min_timesteps:
+            raise ValueError(f"min_timesteps must be 0 for CMA-ES, whose population is fixed, got {self.min_timesteps}")
+
+
+@dataclass(frozen=True)
+class CMAESState:
+    """Everything that the library needs to go on.
+
+    Attributes:
+        generation: updates so far.
+        theta: float32 (d,), the image of the mean.
+        mean: float64 (d,).
+        sigma: the scale.
+        covariance: float64 (d, d), of the shape.
+        path: float64 (d,), the evolution path of the covariance.
+        sigma_path: float64 (d,), that of sigma.
+        conditions: of the episodes.
+    """
+
+    generation: int
+    theta: Float32
+    mean: Float64
+    sigma: float
+    covariance: Float64
+    path: Float64
+    sigma_path: Float64
+    conditions: Conditions
+
+
+class CMAES(PopulationSearch):
+    """See the module's docstring."""
+
+    def __init__(self, settings: CMAESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+        super().__init__(settings, optimizer, seed, table_size)
+        self._settings = settings
+
+    @staticmethod
+    def memory(num_params: int) -> int:
+        """The covariance, its factors, and the library's products of them, one a member."""
+        return 8 * (8 + 12) * num_params**2
+
+    def init(self, theta: Float32, observations: RunningStats) -> CMAESState:
+        """The state that starts at theta with these observation statistics."""
+        dim = theta.size
+        mean, zero = theta.astype(np.float64), np.zeros(dim)
+        conditions = self.first_conditions(observations)
+        return CMAESState(0, theta, mean, self._settings.sigma, np.eye(dim), zero, zero, conditions)
+
+    def genomes(self, state: CMAESState, first: int, count: int) -> Genomes:
+        """The library's samples, as vectors."""
+        return vectors(self._sampled(self._library(state))[first : first + count])
+
+    def update(
+        self, state: CMAESState, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum
+    ) -> tuple[CMAESState, dict[str, float]]:
+        """The library's update; it minimises."""
+        library = self._library(state)
+        values = np.full(self.min_groups, -fitness.min())
+        values[batch.index] = -fitness
+        members = self._sampled(library).astype(np.float32).astype(np.float64)  # as they were evaluated
+        library.tell(list(zip(members, values.tolist(), strict=True)))
+        sigma, mean = float(library._sigma), library._mean
+        following = CMAESState(
+            generation=state.generation + 1,
+            theta=mean.astype(np.float32),
+            mean=mean,
+            sigma=sigma,
+            covariance=library._C,
+            path=library._pc,
+            sigma_path=library._p_sigma,
+            conditions=conditions,
+        )
+        return following, {"sigma": sigma, "condition": float(np.linalg.cond(library._C))}
+
+    def _library(self, state: CMAESState) -> CMA:
+        """The library's object in this state."""
+        seed = int(generator(self._seed, Purpose.SAMPLE, state.generation).integers(2**32))
+        library = CMA(state.mean.copy(), state.sigma, seed=seed, population_size=self.min_groups)
+        library._C, library._g = state.covariance.copy(), state.generation
+        library._pc, library._p_sigma = state.path.copy(), state.sigma_path.copy()
+        return library
+
+    def _sampled(self, library: CMA) -> Float64:
+        """A whole generation, float64 (n, d)."""
+        return np.stack([library.ask() for _ in range(self.min_groups)])

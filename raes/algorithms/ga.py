@@ -1,0 +1,159 @@
+"""The Deep GA (Such, Madhavan, Conti, Lehman, Stanley, Clune 2018, arXiv 1712.06567, algorithm 1).
+
+The best T of n members are the parents; children are theta + sigma eps of a random parent, without crossover; one
+elite, chosen by further episodes of the best, goes on unchanged. A member is its chain of noise indices: 8 bytes a
+generation.
+Deviation: the first generation is the first parameters and mutations of them, not n draws of the initialisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from raes.rng import Purpose, generator
+from raes.search.optimizers import OptimizerSettings
+from raes.search.running_stats import RunningStats
+from raes.types import Batch, Float32, Float64, Genomes, Int64, Lineages, Snapshot, Tasks
+
+from .algorithm import WeightedSum
+from .population import PopulationSearch, PopulationSettings
+from .search import Conditions
+
+
+@dataclass(frozen=True)
+class GASettings(PopulationSettings):
+    """Configuration group `algorithm`, option `ga`; the keys of `PopulationSettings`, and:
+
+    Attributes:
+        sigma: the mutation power.
+        parents: T.
+        candidates: of the best, how many compete for the elite's place.
+        elite_episodes: of each of them; 0: the best of the generation is the elite.
+    """
+
+    name: Literal["ga"] = "ga"
+    sigma: float = 0.05
+    parents: int = 20
+    candidates: int = 10
+    elite_episodes: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma <= 0:
+            raise ValueError(f"sigma must be positive, got {self.sigma}")
+        if not 1 <= self.parents <= (self.population or self.parents):
+            raise ValueError(f"parents must lie in [1, population={self.population}], got {self.parents}")
+        if not 1 <= self.candidates <= self.parents:
+            raise ValueError(f"candidates must lie in [1, parents={self.parents}], got {self.candidates}")
+        if self.elite_episodes < 0:
+            raise ValueError(f"elite_episodes must not be negative, got {self.elite_episodes}")
+
+
+@dataclass(frozen=True)
+class GAState:
+    """Everything that the search needs to go on.
+
+    Attributes:
+        generation: so far.
+        theta: float32 (d,), the elite.
+        parents: their chains, best first; the elite is the first, once it is chosen.
+        elite: the chain that `theta` is, int64 (generations,).
+        chosen: whether the elite of this generation is.
+        conditions: of the episodes.
+    """
+
+    generation: int
+    theta: Float32
+    parents: Lineages
+    elite: Int64
+    chosen: bool
+    conditions: Conditions
+
+
+class GA(PopulationSearch):
+    """See the module's docstring."""
+
+    def __init__(self, settings: GASettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+        super().__init__(settings, optimizer, seed, table_size)
+        self._settings = settings
+
+    def init(self, theta: Float32, observations: RunningStats) -> GAState:
+        """The state whose only parent is theta."""
+        parents = lineages(theta[None], [np.zeros(0, np.int64)], self._settings.sigma)
+        return GAState(0, theta, parents, parents.chain(0), True, self.first_conditions(observations))
+
+    def snapshot(self, state: GAState) -> Snapshot:
+        """The elite, and the parents."""
+        return replace(super().snapshot(state), lineages=state.parents)
+
+    def genomes(self, state: GAState, first: int, count: int) -> Genomes:
+        """A mutation of a random parent each; member 0 is the elite itself."""
+        noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
+        rng = generator(self._seed, Purpose.SELECTION, state.generation)
+        parent = rng.integers(0, len(state.parents), size=first + count)[first:]
+        scale = np.full(count, self._settings.sigma, np.float32)
+        if first == 0:
+            parent[0], scale[0] = 0, 0
+        return Genomes(noise_index, scale, parent)
+
+    def update(
+        self, state: GAState, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum
+    ) -> tuple[GAState, dict[str, float]]:
+        """The best T become parents, of equals the first; the elite is not chosen yet."""
+        best = np.argsort(-fitness, kind="stable")[: self._settings.parents]
+        genomes = batch.genomes.take(best)
+        assert genomes.parent is not None
+        chains = []
+        for parent, index, scale in zip(genomes.parent.tolist(), genomes.noise_index, genomes.scale, strict=True):
+            chain = state.parents.chain(parent)
+            chains.append(np.append(chain, index) if scale else chain)
+        parents = replace(lineages(state.parents.roots, chains, self._settings.sigma))
+        following = GAState(state.generation + 1, state.theta, parents, state.elite, False, conditions)
+        if not self._settings.elite_episodes or len(parents) == 1:
+            following = self._choose(following, 0, weighted_sum)
+        return following, {"chain_length": float(max(map(len, chains)))}
+
+    def probe(self, state: GAState) -> tuple[Snapshot, Tasks] | None:
+        """Further episodes of the candidates, the same for each, without action noise."""
+        if state.chosen:
+            return None
+        candidates, episodes = min(self._settings.candidates, len(state.parents)), self._settings.elite_episodes
+        count = candidates * episodes
+        index = np.arange(count)
+        genomes = Genomes(np.zeros(count, np.int64), np.zeros(count, np.float32), index // episodes)
+        none = np.zeros(count, dtype=bool)
+        return self.snapshot(state), Tasks(Purpose.PROBE, state.generation, index, index % episodes, none, genomes)
+
+    def settle(
+        self, state: GAState, batch: Batch | None, weighted_sum: WeightedSum
+    ) -> tuple[GAState, dict[str, float]]:
+        """The elite is the candidate with the highest mean, of equals the first; without any mean the first of all."""
+        if batch is None:
+            return self._choose(state, 0, weighted_sum), {}
+        assert batch.genomes.parent is not None
+        totals = np.bincount(batch.genomes.parent, weights=self.fitness(batch)[:, 0])
+        counts = np.bincount(batch.genomes.parent)
+        means = np.where(counts > 0, totals / np.maximum(counts, 1), -np.inf)
+        chosen = int(means.argmax())
+        return self._choose(state, chosen, weighted_sum), {"elite_mean": float(means[chosen])}
+
+    def _choose(self, state: GAState, row: int, weighted_sum: WeightedSum) -> GAState:
+        """The state with this parent as the elite, first among the parents."""
+        chains = [state.parents.chain(number) for number in range(len(state.parents))]
+        elite = chains.pop(row)
+        theta, known = state.parents.roots[0], 0
+        if np.array_equal(elite[: len(state.elite)], state.elite):
+            theta, known = state.theta, len(state.elite)
+        for link in elite[known:]:  # one after the other, as actors add them, for the same bits
+            theta = theta + weighted_sum(np.array([link]), np.array([self._settings.sigma], np.float32))
+        parents = lineages(state.parents.roots, [elite, *chains], self._settings.sigma)
+        return replace(state, theta=theta, parents=parents, elite=elite, chosen=True)
+
+
+def lineages(roots: Float32, chains: list[Int64], scale: float) -> Lineages:
+    """Chains that all begin at the first root."""
+    ends = np.cumsum([len(chain) for chain in chains])
+    return Lineages(roots, np.zeros(len(chains), np.int64), ends, np.concatenate(chains), scale)

@@ -1,0 +1,64 @@
+"""The simple Gaussian evolution strategy: one sigma for all parameters, mean and sigma from the best members.
+
+The first method of Weng 2019, "Evolution Strategies": mu' is the elite's mean; sigma'^2 the elite's mean squared
+distance from the old mean, over all parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from raes.search.optimizers import OptimizerSettings
+from raes.types import Batch, Float64
+
+from .algorithm import WeightedSum
+from .cem import elite
+from .search import Conditions
+from .separable import SeparableSearch, SeparableSettings, SeparableState
+
+
+@dataclass(frozen=True)
+class GaussianESSettings(SeparableSettings):
+    """Configuration group `algorithm`, option `gaussian_es`; the keys of `SeparableSettings`, and:
+
+    Attributes:
+        elite: share of the members that are kept.
+        sigma_min: the least sigma.
+    """
+
+    name: Literal["gaussian_es"] = "gaussian_es"
+    elite: float = 0.2
+    sigma_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.elite < 1:
+            raise ValueError(f"elite must lie in (0, 1), got {self.elite}")
+        if not 0 <= self.sigma_min <= self.sigma:
+            raise ValueError(f"sigma_min must lie in [0, sigma], got {self.sigma_min}")
+
+
+class GaussianES(SeparableSearch):
+    """See the module's docstring."""
+
+    def __init__(self, settings: GaussianESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+        super().__init__(settings, optimizer, seed, table_size)
+        self._settings = settings
+
+    def update(
+        self,
+        state: SeparableState,
+        batch: Batch,
+        fitness: Float64,
+        conditions: Conditions,
+        weighted_sum: WeightedSum,
+    ) -> tuple[SeparableState, dict[str, float]]:
+        """mu' = mu + sigma * mean(eps), sigma'^2 = sigma^2 * mean(eps^2) over elite and parameters."""
+        index, weights = elite(fitness, batch, self._settings.elite)
+        mean = state.mean + state.sigma * weighted_sum(index, weights)
+        square = float(weighted_sum(index, weights, squared=True).mean(dtype=np.float64))
+        sigma = max(self._settings.sigma_min, float(state.sigma[0]) * square**0.5)
+        return state.moved(mean, np.full(mean.size, sigma), conditions), {"sigma": sigma}

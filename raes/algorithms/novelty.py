@@ -1,0 +1,277 @@
+"""Novelty search with ES: NS-ES, NSR-ES, NSRA-ES (Conti et al. 2018, arXiv 1712.06560, algorithms 1 to 3).
+
+M agents share an archive of behaviours. Novelty is the mean distance to the k nearest in it. Each generation perturbs
+one agent, drawn with a probability proportional to its novelty, and steps along w * ranks of F + (1 - w) * ranks of
+novelty; then the agent's new behaviour joins the archive. NS has w = 0, NSR 0.5; NSRA starts at 1 and moves w.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from raes.rng import Purpose, generator
+from raes.search import optimizers
+from raes.search.archive import novelty
+from raes.search.optimizers import OptimizerSettings
+from raes.search.running_stats import RunningStats
+from raes.search.shaping import SHAPINGS
+from raes.types import Batch, Float32, Float64, Genomes, Lineages, RunFailedError, Snapshot, Tasks
+
+from .algorithm import WeightedSum
+from .gradient import GradientSearch, GradientSettings, GradientState
+from .search import Conditions
+
+
+@dataclass(frozen=True)
+class NoveltySettings(GradientSettings):
+    """The keys that the three have in common; those of `GradientSettings`, and:
+
+    Attributes:
+        agents: M.
+        neighbors: k.
+        probe_episodes: from which an agent's behaviour is averaged.
+        shaping: of the returns; novelty always enters as centred ranks.
+    """
+
+    agents: int = 3
+    neighbors: int = 10
+    probe_episodes: int = 1
+    shaping: str = "centered_ranks"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("agents", "neighbors", "probe_episodes"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
+        if self.shaping not in SHAPINGS:
+            raise ValueError(f"shaping must be one of {', '.join(SHAPINGS)}, got {self.shaping!r}")
+
+    @property
+    def first_weight(self) -> float:
+        """w in the first generation."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class NSESSettings(NoveltySettings):
+    """Configuration group `algorithm`, option `ns_es`: novelty alone; the keys of `NoveltySettings`."""
+
+    name: Literal["ns_es"] = "ns_es"
+
+    @property
+    def first_weight(self) -> float:
+        """Returns do not count."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class NSRESSettings(NoveltySettings):
+    """Configuration group `algorithm`, option `nsr_es`; the keys of `NoveltySettings`, and:
+
+    Attributes:
+        weight: w, of the returns.
+    """
+
+    name: Literal["nsr_es"] = "nsr_es"
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"weight must lie in [0, 1], got {self.weight}")
+
+    @property
+    def first_weight(self) -> float:
+        """It stays."""
+        return self.weight
+
+
+@dataclass(frozen=True)
+class NSRAESSettings(NoveltySettings):
+    """Configuration group `algorithm`, option `nsra_es`; the keys of `NoveltySettings`, and:
+
+    Attributes:
+        weight: w, of the returns, at the start.
+        weight_step: by how much it moves, within [0, 1].
+        patience: generations without a better return until it goes down.
+    """
+
+    name: Literal["nsra_es"] = "nsra_es"
+    weight: float = 1.0
+    weight_step: float = 0.05
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.weight <= 1 or not 0 < self.weight_step <= 1:
+            raise ValueError(f"weight and weight_step must lie in [0, 1], got {self.weight} and {self.weight_step}")
+        if self.patience < 1:
+            raise ValueError(f"patience must be at least 1, got {self.patience}")
+
+    @property
+    def first_weight(self) -> float:
+        """It moves from here."""
+        return self.weight
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One of the M.
+
+    Attributes:
+        search: its theta, its optimiser, its conditions.
+        behavior: float64 (b,); empty until it is known.
+        known: whether it is that of its theta.
+    """
+
+    search: GradientState
+    behavior: Float64
+    known: bool
+
+
+@dataclass(frozen=True)
+class NoveltyState:
+    """Everything that the search needs to go on.
+
+    Attributes:
+        generation: updates so far.
+        theta: float32 (d,), of the agent that this generation perturbs.
+        current: which one that is.
+        agents: all of them.
+        archive: float64 (a, b).
+        weight: w.
+        best: the highest return of a probe.
+        stale: generations since then, or since w moved down.
+    """
+
+    generation: int
+    theta: Float32
+    current: int
+    agents: tuple[Agent, ...]
+    archive: Float64
+    weight: float
+    best: float
+    stale: int
+
+    @property
+    def conditions(self) -> Conditions:
+        """Those of the agent that is perturbed."""
+        return self.agents[self.current].search.conditions
+
+
+class NoveltySearch(GradientSearch):
+    """See the module's docstring."""
+
+    pipelines = False
+    needs_behavior = True
+
+    def __init__(self, settings: Any, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+        super().__init__(settings, optimizer, seed, table_size)
+        self._novelty: Any = settings
+        self._shape = SHAPINGS[settings.shaping]
+
+    def init(self, theta: Float32, observations: RunningStats) -> NoveltyState:  # type: ignore[override]
+        """M agents around theta: the first is theta itself, the others are perturbed by sigma."""
+        agents = []
+        for number in range(self._novelty.agents):
+            rng = generator(self._seed, Purpose.SELECTION, 0, number + 1)
+            away = rng.standard_normal(theta.size, dtype=np.float32) * np.float32(self._novelty.sigma)
+            start = theta + away if number else theta
+            conditions = self.first_conditions(observations)
+            search = GradientState(0, start, optimizers.init(self._optimizer, theta.size), conditions)
+            agents.append(Agent(search, np.zeros(0), known=False))
+        return NoveltyState(0, theta, 0, tuple(agents), np.zeros((0, 0)), self._novelty.first_weight, -np.inf, 0)
+
+    def gradient(self, batch: Batch, fitness: Float64, weighted_sum: WeightedSum) -> Float32:
+        """Not used: the utilities need the archive; see `tell`."""
+        raise NotImplementedError
+
+    def tell(  # type: ignore[override]
+        self, state: NoveltyState, batch: Batch, weighted_sum: WeightedSum
+    ) -> tuple[NoveltyState, dict[str, float]]:
+        """The agent's step, as ES makes it, on both kinds of ranks."""
+        assert batch.behaviors is not None
+        flat = batch.behaviors.reshape(-1, batch.behaviors.shape[2])
+        new = novelty(flat, state.archive, self._novelty.neighbors).reshape(batch.returns.shape)
+        returns = self._shape(self.fitness(batch), batch.sign_returns)
+        novel = SHAPINGS["centered_ranks"](new, new)
+        utilities = state.weight * returns + (1 - state.weight) * novel
+        agent = state.agents[state.current]
+        around = replace(agent.search, generation=state.generation)
+        search, figures = self.stepped(around, batch, self.estimate(batch, utilities, weighted_sum))
+        agents = list(state.agents)
+        agents[state.current] = Agent(search, agent.behavior, known=False)
+        figures |= {"novelty_mean": float(new.mean()), "weight": state.weight, "agent": float(state.current)}
+        return replace(state, generation=state.generation + 1, theta=search.theta, agents=tuple(agents)), figures
+
+    def probe(self, state: NoveltyState) -> tuple[Snapshot, Tasks] | None:
+        """Episodes of the agents whose behaviour is not known, without noise."""
+        unknown = self._unknown(state)
+        if not unknown:
+            return None
+        roots = np.stack([state.agents[number].search.theta for number in unknown])
+        rows, empty = np.arange(len(unknown)), np.zeros(len(unknown), np.int64)
+        conditions = state.agents[unknown[0]].search.conditions  # several are unknown only before the first generation
+        snapshot = Snapshot(state.generation, roots[0], lineages=Lineages(roots, rows, empty, empty[:0]))
+        episodes = self._novelty.probe_episodes
+        index = np.arange(len(unknown) * episodes)
+        zeros = np.zeros(len(index), np.int64)
+        genomes = Genomes(zeros, zeros.astype(np.float32), index // episodes)
+        tasks = Tasks(Purpose.PROBE, state.generation, index, index % episodes, zeros.astype(bool), genomes)
+        return self.conditioned(snapshot, conditions), tasks
+
+    def settle(
+        self, state: NoveltyState, batch: Batch | None, weighted_sum: WeightedSum
+    ) -> tuple[NoveltyState, dict[str, float]]:
+        """Behaviours join the archive; w moves; the next agent is drawn. A failed probe keeps the last behaviour."""
+        means = self._probed(batch)
+        agents, archive, reached = list(state.agents), state.archive, -np.inf
+        for row, number in enumerate(self._unknown(state)):
+            behavior = agents[number].behavior
+            if row in means:
+                behavior, fitness = means[row]
+                archive = np.concatenate([archive.reshape(-1, behavior.size), behavior[None]])
+                reached = max(reached, fitness)
+            elif not behavior.size:  # before the first generation
+                if not means:
+                    raise RunFailedError("no agent's behaviour can be had: every probe failed")
+                behavior = next(iter(means.values()))[0]
+            agents[number] = Agent(agents[number].search, behavior, known=True)
+        new = novelty(np.stack([agent.behavior for agent in agents]), archive, self._novelty.neighbors)
+        total = float(new.sum())
+        chances = new / total if total > 0 else np.full(len(new), 1 / len(new))
+        current = int(generator(self._seed, Purpose.SELECTION, state.generation).choice(len(agents), p=chances))
+        weight, best, stale = self._adapted(state, reached)
+        theta = agents[current].search.theta
+        figures = {"archive": float(len(archive)), "archive_spread": float(np.linalg.norm(archive.std(axis=0)))}
+        if means:
+            figures["probe_return"] = reached
+        return NoveltyState(state.generation, theta, current, tuple(agents), archive, weight, best, stale), figures
+
+    def _probed(self, batch: Batch | None) -> dict[int, tuple[Float64, float]]:
+        """Mean behaviour and mean fitness of each agent that was probed and did not fail, by its row in the probe."""
+        if batch is None:
+            return {}
+        assert batch.behaviors is not None
+        assert batch.genomes.parent is not None
+        values, fitness, parents = batch.behaviors[:, 0], self.fitness(batch)[:, 0], batch.genomes.parent
+        return {
+            int(row): (values[parents == row].mean(axis=0), float(fitness[parents == row].mean()))
+            for row in np.unique(parents)
+        }
+
+    def _adapted(self, state: NoveltyState, reached: float) -> tuple[float, float, int]:
+        """w, the best return and the generations without a better one, after a probe."""
+        step = getattr(self._novelty, "weight_step", 0.0)
+        if reached > state.best:
+            return min(1.0, state.weight + step), reached, 0
+        if state.stale + 1 < getattr(self._novelty, "patience", np.inf):
+            return state.weight, state.best, state.stale + 1
+        return max(0.0, state.weight - step), state.best, 0
+
+    @staticmethod
+    def _unknown(state: NoveltyState) -> list[int]:
+        return [number for number, agent in enumerate(state.agents) if not agent.known]

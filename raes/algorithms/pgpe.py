@@ -1,0 +1,156 @@
+"""Parameter-exploring policy gradients (Sehnke et al. 2010) with symmetric pairs, for ClipUp (Toklu, Liskowski,
+Srivastava 2020, arXiv 2008.02387): `optimizer=clipup`.
+
+Symbols: mu the mean, sigma in R^d the standard deviations, eps_i a slice of the shared noise, n pairs, u the shaped
+fitness of mu + sigma eps_i and mu - sigma eps_i. sigma starts at radius / sqrt(d).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from raes.search import optimizers
+from raes.search.optimizers import OptimizerSettings, OptimizerState
+from raes.search.running_stats import RunningStats
+from raes.search.schedules import exponential
+from raes.search.shaping import SHAPINGS
+from raes.types import Batch, Float32, Float64, Genomes, Snapshot, Tasks
+
+from .algorithm import WeightedSum
+from .search import Conditions, Search, SearchSettings
+from .separable import spread_figures
+
+
+@dataclass(frozen=True)
+class PGPESettings(SearchSettings):
+    """Configuration group `algorithm`, option `pgpe`; the keys of `SearchSettings`, and:
+
+    Attributes:
+        pairs: symmetric pairs a generation, at least; 2 episodes each. With `min_timesteps` it grows, as far as that.
+        max_pairs: where it ends to grow; None for nowhere.
+        radius: the norm of sigma at the start.
+        sigma_rate: the learning rate of sigma.
+        sigma_change: the largest change of a sigma in a generation, as a share of it.
+        shaping: a name in `raes.search.shaping.SHAPINGS`.
+        shared_reset: whether the two episodes of a pair share their reset seed.
+    """
+
+    name: Literal["pgpe"] = "pgpe"
+    pairs: int = 100
+    max_pairs: int | None = None
+    radius: float = 0.27
+    sigma_rate: float = 0.1
+    sigma_change: float = 0.2
+    shaping: str = "centered_ranks"
+    shared_reset: bool = True
+
+    size_key: ClassVar[str] = "pairs"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pairs < 1:
+            raise ValueError(f"pairs must be at least 1, got {self.pairs}")
+        if self.max_pairs is not None and self.max_pairs < self.pairs:
+            raise ValueError(f"max_pairs must be at least pairs={self.pairs}, or null, got {self.max_pairs}")
+        if self.radius <= 0 or self.sigma_rate < 0:
+            raise ValueError(
+                f"radius must be positive and sigma_rate not negative, got {self.radius} and {self.sigma_rate}"
+            )
+        if not 0 < self.sigma_change < 1:
+            raise ValueError(f"sigma_change must lie in (0, 1), got {self.sigma_change}")
+        if self.shaping not in SHAPINGS:
+            raise ValueError(f"shaping must be one of {', '.join(SHAPINGS)}, got {self.shaping!r}")
+
+    @property
+    def episodes(self) -> int:
+        """Two for each pair."""
+        return 2 * self.pairs
+
+
+@dataclass(frozen=True)
+class PGPEState:
+    """Everything that the search needs to go on.
+
+    Attributes:
+        generation: updates so far.
+        theta: float32 (d,), the image of the mean.
+        mean: float64 (d,).
+        sigma: float64 (d,), standard deviations.
+        optimizer: its moments.
+        conditions: of the episodes.
+    """
+
+    generation: int
+    theta: Float32
+    mean: Float64
+    sigma: Float64
+    optimizer: OptimizerState
+    conditions: Conditions
+
+
+class PGPE(Search):
+    """See the module's docstring."""
+
+    group = 2
+
+    def __init__(self, settings: PGPESettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+        super().__init__(settings, optimizer, seed, table_size)
+        self._settings, self._shape = settings, SHAPINGS[settings.shaping]
+        self.max_groups = settings.max_pairs
+
+    def init(self, theta: Float32, observations: RunningStats) -> PGPEState:
+        """The state that starts at theta with these observation statistics."""
+        dim = theta.size
+        return PGPEState(
+            generation=0,
+            theta=theta,
+            mean=theta.astype(np.float64),
+            sigma=np.full(dim, self._settings.radius / np.sqrt(dim)),
+            optimizer=optimizers.init(self._optimizer, dim),
+            conditions=self.first_conditions(observations),
+        )
+
+    def snapshot(self, state: PGPEState) -> Snapshot:
+        """theta, the standard deviations, and the conditions of this generation's episodes."""
+        return replace(super().snapshot(state), spread=state.sigma.astype(np.float32))
+
+    def ask(self, state: PGPEState, first: int, count: int) -> Tasks:
+        """mu + sigma eps_i as task 2i and mu - sigma eps_i as task 2i + 1."""
+        noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
+        genomes = Genomes(np.repeat(noise_index, 2), np.tile(np.array([1, -1], np.float32), count))
+        return self.tasks(state.generation, first, genomes, self._settings.shared_reset)
+
+    def tell(self, state: PGPEState, batch: Batch, weighted_sum: WeightedSum) -> tuple[PGPEState, dict[str, float]]:
+        """Ascent along both gradients.
+
+        grad_mu = mean((u+ - u-) / 2 * sigma eps); grad_sigma = mean(((u+ + u-) / 2 - mean u) * sigma (eps^2 - 1)).
+        """
+        utilities = self._shape(self.fitness(batch), batch.sign_returns)
+        pairs, index = len(utilities), batch.genomes.noise_index
+        halves = ((utilities[:, 0] - utilities[:, 1]) / (2 * pairs)).astype(np.float32)
+        above = ((utilities.mean(axis=1) - utilities.mean()) / pairs).astype(np.float32)
+        gradient = (state.sigma * weighted_sum(index, halves)).astype(np.float32)
+        squares = weighted_sum(index, above, squared=True) - float(above.sum(dtype=np.float64))
+        settings = self._optimizer
+        stepsize = exponential(settings.stepsize, settings.stepsize_decay, settings.stepsize_min, state.generation)
+        step, optimizer = optimizers.step(settings, state.optimizer, state.theta, gradient, stepsize)
+        mean = state.mean + step
+        most = self._settings.sigma_change * state.sigma
+        sigma = state.sigma + np.clip(self._settings.sigma_rate * state.sigma * squares, -most, most)
+        following = PGPEState(
+            generation=state.generation + 1,
+            theta=mean.astype(np.float32),
+            mean=mean,
+            sigma=sigma,
+            optimizer=optimizer,
+            conditions=self.next_conditions(state.conditions, batch),
+        )
+        norms = {
+            "grad_norm": float(np.linalg.norm(gradient)),
+            "theta_norm": float(np.linalg.norm(state.theta)),
+            "step_norm": float(np.linalg.norm(step)),
+        }
+        return following, norms | spread_figures(sigma)

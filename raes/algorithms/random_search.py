@@ -1,0 +1,97 @@
+"""Random search: members drawn around the first parameters, the best one kept. The baseline that others must beat.
+
+(Such et al. 2018, arXiv 1712.06567, section 4, compare with it on Atari.) A return seen once is all that decides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from raes.search.optimizers import OptimizerSettings
+from raes.search.running_stats import RunningStats
+from raes.types import Batch, Float32, Float64, Genomes, Lineages, Snapshot
+
+from .algorithm import WeightedSum
+from .population import PopulationSearch, PopulationSettings
+from .search import Conditions
+
+
+@dataclass(frozen=True)
+class RandomSearchSettings(PopulationSettings):
+    """Configuration group `algorithm`, option `random_search`; the keys of `PopulationSettings`, and:
+
+    Attributes:
+        sigma: the standard deviation of every parameter.
+    """
+
+    name: Literal["random_search"] = "random_search"
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma <= 0:
+            raise ValueError(f"sigma must be positive, got {self.sigma}")
+
+
+@dataclass(frozen=True)
+class RandomSearchState:
+    """Everything that the search needs to go on.
+
+    Attributes:
+        generation: so far.
+        theta: float32 (d,), the best member.
+        root: float32 (d,), what members are drawn around.
+        best: the best member's fitness.
+        conditions: of the episodes.
+    """
+
+    generation: int
+    theta: Float32
+    root: Float32
+    best: float
+    conditions: Conditions
+
+
+class RandomSearch(PopulationSearch):
+    """See the module's docstring."""
+
+    def __init__(
+        self, settings: RandomSearchSettings, optimizer: OptimizerSettings, seed: int, table_size: int
+    ) -> None:
+        super().__init__(settings, optimizer, seed, table_size)
+        self._settings = settings
+
+    def init(self, theta: Float32, observations: RunningStats) -> RandomSearchState:
+        """The state that draws around theta."""
+        return RandomSearchState(0, theta, theta, -math.inf, self.first_conditions(observations))
+
+    def snapshot(self, state: RandomSearchState) -> Snapshot:
+        """The best member, and the root that the others are drawn around."""
+        zero = np.zeros(1, np.int64)
+        roots = Lineages(state.root[None], zero, zero, np.zeros(0, np.int64))
+        return self.conditioned(Snapshot(state.generation, state.theta, lineages=roots), state.conditions)
+
+    def genomes(self, state: RandomSearchState, first: int, count: int) -> Genomes:
+        """root + sigma eps_i."""
+        noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
+        return Genomes(noise_index, np.full(count, self._settings.sigma, np.float32), np.zeros(count, np.int64))
+
+    def update(
+        self,
+        state: RandomSearchState,
+        batch: Batch,
+        fitness: Float64,
+        conditions: Conditions,
+        weighted_sum: WeightedSum,
+    ) -> tuple[RandomSearchState, dict[str, float]]:
+        """The best member of all generations; of equals the first."""
+        theta, best, row = state.theta, state.best, int(fitness.argmax())
+        if fitness[row] > best:
+            best = float(fitness[row])
+            one = batch.genomes.noise_index[row : row + 1]
+            theta = state.root + weighted_sum(one, np.full(1, self._settings.sigma, np.float32))
+        return RandomSearchState(state.generation + 1, theta, state.root, best, conditions), {"best": best}

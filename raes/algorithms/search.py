@@ -1,0 +1,201 @@
+"""What all searches share: the conditions of their episodes, the episodes' random numbers, and what they observe."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from raes.rng import Purpose, generator
+from raes.search import running_stats
+from raes.search.optimizers import OptimizerSettings
+from raes.search.running_stats import RunningStats
+from raes.search.schedules import EpisodeCap
+from raes.types import SETTINGS, Batch, Float64, Genomes, Int64, Snapshot, Tasks
+
+if TYPE_CHECKING:
+    from .algorithm import WeightedSum
+
+DRAW_CHUNK = 1024
+"""Groups whose random numbers are drawn together, so that any range of groups gives the same numbers."""
+LENGTH_MEMORY = 0.9
+"""Weight of the past in the running mean episode length."""
+OBSERVATION_CLIP = 5.0
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The keys that all algorithms have in common; a function that is no environment needs none of them.
+
+    Attributes:
+        min_timesteps: timesteps a generation, at least.
+        normalize_observations: whether policies see (observation - mean) / std.
+        observation_share: share of the episodes whose observations enter the statistics.
+        action_noise: std of the Gaussian noise on continuous actions, in training only.
+        alive_bonus: reward a timestep that only pays for being alive; left out of the fitness, not of the returns.
+        episode_cap: the longest training episode.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    min_timesteps: int = 0
+    normalize_observations: bool = True
+    observation_share: float = 1.0
+    action_noise: float = 0.0
+    alive_bonus: float = 0.0
+    episode_cap: EpisodeCap = field(default_factory=EpisodeCap)
+
+    size_key: ClassVar[str] = "population"
+    """The key that says how large a generation is."""
+
+    def __post_init__(self) -> None:
+        if self.min_timesteps < 0:
+            raise ValueError(f"min_timesteps must not be negative, got {self.min_timesteps}")
+        if not 0 <= self.observation_share <= 1:
+            raise ValueError(f"observation_share must lie in [0, 1], got {self.observation_share}")
+        if self.action_noise < 0:
+            raise ValueError(f"action_noise must not be negative, got {self.action_noise}")
+
+    @property
+    def episodes(self) -> int:
+        """Training episodes of a generation, at least."""
+        raise NotImplementedError
+
+    def sized(self, num_params: int) -> Self:
+        """With what depends on the number of parameters filled in, where it was left open."""
+        return self
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a policy's episodes depend on beside its parameters, learnt on the way.
+
+    Attributes:
+        observations: running statistics of the observations.
+        episode_cap: timesteps, infinite for none.
+        running_length: running mean of the episodes' lengths, 0 before the first.
+    """
+
+    observations: RunningStats
+    episode_cap: float
+    running_length: float
+
+
+class Search:
+    """What the algorithms build on; see `Algorithm` for the methods.
+
+    Attributes:
+        pipelines: whether a generation may start around the state before the last update (`runtime.pipeline=1`).
+        needs_behavior: whether it reads what episodes did, beside their returns.
+    """
+
+    pipelines = False
+    needs_behavior = False
+    group = 1
+    max_groups: int | None = None
+
+    def __init__(self, settings: SearchSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+        self.min_groups, self.min_timesteps = settings.episodes // self.group, settings.min_timesteps
+        self._conditions = settings
+        self._optimizer, self._seed, self._table_size = optimizer, seed, table_size
+
+    @staticmethod
+    def memory(num_params: int) -> int:
+        """Bytes that the search's own state needs beyond a few vectors of d numbers."""
+        return 0
+
+    def expected_length(self, state: Any) -> float:
+        """The running mean length of the episodes, 0 before the first."""
+        return float(state.conditions.running_length)
+
+    def snapshot(self, state: Any) -> Snapshot:
+        """theta, and the conditions of this generation's episodes."""
+        return self.conditioned(Snapshot(state.generation, state.theta), state.conditions)
+
+    def probe(self, state: Any) -> tuple[Snapshot, Tasks] | None:
+        """Nothing to find out between generations."""
+        return None
+
+    def settle(self, state: Any, batch: Batch | None, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
+        """Never called without a probe."""
+        raise NotImplementedError
+
+    def normalizer(self, observations: RunningStats) -> tuple[Float64, float]:
+        """The factor on observations less their mean, float64 (obs,), and the bound on what comes out.
+
+        1 / std with std = sqrt(max(variance, 0.01)); clipped to +-5, as Salimans et al. have it.
+        """
+        return observations.scale(), OBSERVATION_CLIP
+
+    # For the algorithms' own use.
+
+    def first_conditions(self, observations: RunningStats) -> Conditions:
+        """Those of generation 0."""
+        return Conditions(observations, self._conditions.episode_cap.first(), 0.0)
+
+    def next_conditions(self, conditions: Conditions, batch: Batch) -> Conditions:
+        """Those after a generation of the same policy."""
+        observations = conditions.observations
+        if batch.moments is not None:
+            observations = running_stats.merge(observations, batch.moments)
+        past = LENGTH_MEMORY if conditions.running_length else 0.0
+        length = past * conditions.running_length + (1 - past) * float(batch.lengths.mean())
+        cap = self._conditions.episode_cap.following(conditions.episode_cap, length, batch.capped_share)
+        return Conditions(observations, cap, length)
+
+    def conditioned(self, snapshot: Snapshot, conditions: Conditions) -> Snapshot:
+        """The snapshot with the normaliser, the action noise and the cap."""
+        cap = None if math.isinf(conditions.episode_cap) else int(conditions.episode_cap)
+        snapshot = replace(snapshot, action_noise=self._conditions.action_noise, max_steps=cap)
+        if not self._conditions.normalize_observations:
+            return snapshot
+        scale, bound = self.normalizer(conditions.observations)
+        return replace(snapshot, obs_mean=conditions.observations.mean, obs_scale=scale, obs_clip=bound)
+
+    def fitness(self, batch: Batch) -> Float64:
+        """The returns without the alive bonus, float64 (n, m)."""
+        return batch.returns - self._conditions.alive_bonus * batch.lengths
+
+    def tasks(self, generation: int, first: int, genomes: Genomes, shared_reset: bool = False) -> Tasks:
+        """The training episodes of these genomes, whose first one belongs to group number `first`.
+
+        Args:
+            generation: theirs.
+            first: group.
+            genomes: of whole groups.
+            shared_reset: whether the episodes of a group share their reset seed.
+        """
+        count = len(genomes.scale) // self.group
+        index = np.arange(self.group * first, self.group * (first + count))
+        share = self._conditions.observation_share if self._conditions.normalize_observations else 0.0
+        draws = _drawn(lambda chunk: self._uniforms(generation, chunk), first, count)[:, : self.group]
+        return Tasks(
+            purpose=Purpose.TRAINING,
+            generation=generation,
+            index=index,
+            reset=index - index % self.group if shared_reset else index,
+            observe=draws.ravel() < share,
+            genomes=genomes,
+        )
+
+    def noise_indices(self, generation: int, num_params: int, first: int, count: int) -> Int64:
+        """Where the noise of groups first, first + 1, ... lies in the table, int64 (count,)."""
+        high = self._table_size - num_params + 1
+
+        def draw(chunk: int) -> Int64:
+            return generator(self._seed, Purpose.NOISE_INDEX, generation, chunk).integers(0, high, size=DRAW_CHUNK)
+
+        indices: Int64 = _drawn(draw, first, count)
+        return indices
+
+    def _uniforms(self, generation: int, chunk: int) -> Float64:
+        return generator(self._seed, Purpose.OBSERVE, generation, chunk).random((DRAW_CHUNK, 2))
+
+
+def _drawn(draw: Any, first: int, count: int) -> Any:
+    """Rows first, first + 1, ... of what is drawn a chunk at a time."""
+    chunks = range(first // DRAW_CHUNK, (first + max(count, 1) - 1) // DRAW_CHUNK + 1)
+    start = first % DRAW_CHUNK
+    return np.concatenate([draw(chunk) for chunk in chunks])[start : start + count]

@@ -1,0 +1,75 @@
+"""What the searches share whose distribution is a mean and one standard deviation for each parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from raes.search.running_stats import RunningStats
+from raes.types import Float32, Float64, Snapshot
+
+from .population import PopulationSearch, PopulationSettings
+from .search import Conditions
+
+
+@dataclass(frozen=True)
+class SeparableSettings(PopulationSettings):
+    """The keys that these methods have in common; those of `PopulationSettings`, and:
+
+    Attributes:
+        sigma: the standard deviation of every parameter at the start.
+    """
+
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma <= 0:
+            raise ValueError(f"sigma must be positive, got {self.sigma}")
+
+
+@dataclass(frozen=True)
+class SeparableState:
+    """Everything that such a search needs to go on.
+
+    Attributes:
+        generation: updates so far.
+        theta: float32 (d,), the image of the mean.
+        mean: float64 (d,).
+        sigma: float64 (d,), standard deviations.
+        conditions: of the episodes.
+    """
+
+    generation: int
+    theta: Float32
+    mean: Float64
+    sigma: Float64
+    conditions: Conditions
+
+    def moved(self, mean: Float64, sigma: Float64, conditions: Conditions) -> SeparableState:
+        """The next generation's state."""
+        return SeparableState(self.generation + 1, mean.astype(np.float32), mean, sigma, conditions)
+
+
+class SeparableSearch(PopulationSearch):
+    """Members are mean + sigma * eps_i, sigma and eps_i of d numbers."""
+
+    _settings: Any
+
+    def init(self, theta: Float32, observations: RunningStats) -> SeparableState:
+        """The state that starts at theta with these observation statistics."""
+        mean = theta.astype(np.float64)
+        return SeparableState(
+            0, theta, mean, np.full(mean.size, self._settings.sigma), self.first_conditions(observations)
+        )
+
+    def snapshot(self, state: Any) -> Snapshot:
+        """theta, the standard deviations, and the conditions of this generation's episodes."""
+        return replace(super().snapshot(state), spread=state.sigma.astype(np.float32))
+
+
+def spread_figures(sigma: Float64) -> dict[str, float]:
+    """Figures of standard deviations, float64 (d,), for the log."""
+    return {"sigma": float(sigma.mean()), "sigma_min": float(sigma.min()), "sigma_max": float(sigma.max())}

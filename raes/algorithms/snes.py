@@ -1,0 +1,65 @@
+"""Separable natural evolution strategies (Wierstra, Schaul, Glasmachers, Sun, Peters, Schmidhuber 2014, JMLR 15,
+algorithm 6 with its table 1: default population, learning rates and utilities).
+
+Symbols: mu the mean, sigma in R^d the standard deviations, s_i = eps_i the noise, u_i the utilities.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from raes.search.optimizers import OptimizerSettings
+from raes.search.shaping import nes_utilities
+from raes.types import Batch, Float64
+
+from .algorithm import WeightedSum
+from .search import Conditions
+from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_figures
+
+
+@dataclass(frozen=True)
+class SNESSettings(SeparableSettings):
+    """Configuration group `algorithm`, option `snes`; the keys of `SeparableSettings`, and:
+
+    Attributes:
+        mean_rate: the learning rate of mu.
+        sigma_rate: that of sigma; None: (3 + ln d) / (5 sqrt(d)).
+    """
+
+    name: Literal["snes"] = "snes"
+    mean_rate: float = 1.0
+    sigma_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mean_rate <= 0 or (self.sigma_rate is not None and self.sigma_rate <= 0):
+            raise ValueError(f"mean_rate and sigma_rate must be positive, got {self.mean_rate} and {self.sigma_rate}")
+
+
+class SNES(SeparableSearch):
+    """See the module's docstring."""
+
+    def __init__(self, settings: SNESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+        super().__init__(settings, optimizer, seed, table_size)
+        self._settings = settings
+
+    def update(
+        self,
+        state: SeparableState,
+        batch: Batch,
+        fitness: Float64,
+        conditions: Conditions,
+        weighted_sum: WeightedSum,
+    ) -> tuple[SeparableState, dict[str, float]]:
+        """mu += rate * sigma * sum u_i s_i; sigma *= exp(rate / 2 * sum u_i (s_i^2 - 1)); the u_i sum to 0."""
+        utilities = nes_utilities(fitness).astype(np.float32)
+        index, dim = batch.genomes.noise_index, state.mean.size
+        rate = self._settings.sigma_rate or (3 + math.log(dim)) / (5 * math.sqrt(dim))
+        mean = state.mean + self._settings.mean_rate * state.sigma * weighted_sum(index, utilities)
+        squares = weighted_sum(index, utilities, squared=True) - float(utilities.sum(dtype=np.float64))
+        sigma = state.sigma * np.exp(rate / 2 * squares)
+        return state.moved(mean, sigma, conditions), spread_figures(sigma)

@@ -1,0 +1,114 @@
+"""Exponential natural evolution strategies (Glasmachers et al. 2010; Wierstra et al. 2014, JMLR 15, algorithm 5 with
+its table 1).
+
+Symbols: members mu + sigma B s_k with s_k ~ N(0, I), |det B| = 1, utilities u_k. Costs of d^2 memory and d^3 time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.linalg import expm
+
+from raes.rng import Purpose, generator
+from raes.search.optimizers import OptimizerSettings
+from raes.search.running_stats import RunningStats
+from raes.search.shaping import nes_utilities
+from raes.types import Batch, Float32, Float64, Genomes
+
+from .algorithm import WeightedSum
+from .population import PopulationSearch, PopulationSettings, vectors
+from .search import Conditions
+
+
+@dataclass(frozen=True)
+class XNESSettings(PopulationSettings):
+    """Configuration group `algorithm`, option `xnes`; the keys of `PopulationSettings`, and:
+
+    Attributes:
+        sigma: the standard deviation of every parameter at the start.
+        mean_rate: the learning rate of mu.
+        rate: that of sigma and B; None: (9 + 3 ln d) / (5 d sqrt(d)).
+    """
+
+    name: Literal["xnes"] = "xnes"
+    sigma: float = 0.1
+    mean_rate: float = 1.0
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma <= 0 or self.mean_rate <= 0 or (self.rate is not None and self.rate <= 0):
+            raise ValueError(
+                f"sigma, mean_rate and rate must be positive, got {self.sigma}, {self.mean_rate} and {self.rate}"
+            )
+
+
+@dataclass(frozen=True)
+class XNESState:
+    """Everything that the search needs to go on.
+
+    Attributes:
+        generation: updates so far.
+        theta: float32 (d,), the image of the mean.
+        mean: float64 (d,), mu.
+        sigma: the scale.
+        shape: float64 (d, d), B.
+        conditions: of the episodes.
+    """
+
+    generation: int
+    theta: Float32
+    mean: Float64
+    sigma: float
+    shape: Float64
+    conditions: Conditions
+
+
+class XNES(PopulationSearch):
+    """See the module's docstring."""
+
+    def __init__(self, settings: XNESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+        super().__init__(settings, optimizer, seed, table_size)
+        self._settings = settings
+
+    @staticmethod
+    def memory(num_params: int) -> int:
+        """B, its gradient, and what the matrix exponential needs."""
+        return 8 * 8 * num_params**2
+
+    def init(self, theta: Float32, observations: RunningStats) -> XNESState:
+        """The state that starts at theta with these observation statistics."""
+        conditions = self.first_conditions(observations)
+        return XNESState(0, theta, theta.astype(np.float64), self._settings.sigma, np.eye(theta.size), conditions)
+
+    def genomes(self, state: XNESState, first: int, count: int) -> Genomes:
+        """mu + sigma B s_k, as vectors."""
+        return vectors(state.mean + state.sigma * self._noise(state)[first : first + count] @ state.shape.T)
+
+    def update(
+        self, state: XNESState, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum
+    ) -> tuple[XNESState, dict[str, float]]:
+        """mu += rate * sigma B sum u s; sigma *= exp(rate/2 * trace(M)/d); B = B expm(rate/2 * (M - trace(M)/d I)).
+
+        M = sum u_k (s_k s_k^T - I).
+        """
+        utilities, noise, dim = nes_utilities(fitness), self._noise(state)[batch.index], state.mean.size
+        rate = self._settings.rate or (9 + 3 * math.log(dim)) / (5 * dim * math.sqrt(dim))
+        mean = state.mean + self._settings.mean_rate * state.sigma * state.shape @ (utilities @ noise)
+        natural = (noise * utilities[:, None]).T @ noise - utilities.sum() * np.eye(dim)
+        growth = float(np.trace(natural)) / dim
+        sigma = state.sigma * math.exp(rate / 2 * growth)
+        shape = state.shape @ expm(rate / 2 * (natural - growth * np.eye(dim)))
+        return XNESState(state.generation + 1, mean.astype(np.float32), mean, sigma, shape, conditions), {
+            "sigma": sigma,
+            "condition": float(np.linalg.cond(shape)) ** 2,
+        }
+
+    def _noise(self, state: XNESState) -> Float64:
+        """s, float64 (n, d), of a whole generation."""
+        rng = generator(self._seed, Purpose.SAMPLE, state.generation)
+        return rng.standard_normal((self.min_groups, state.mean.size))

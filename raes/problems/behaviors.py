@@ -1,0 +1,112 @@
+"""Behaviour descriptors: what a finished episode did, in a few numbers; novelty is a distance between them.
+
+Names, and `module:function` for the user's own: a function of a `Finished` episode that returns an array.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from raes.types import Float64, UserError
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An episode after its last timestep.
+
+    Attributes:
+        env: the environment as it stands, wrappers included.
+        observation: float64 (obs,), the last one, flat.
+        length: timesteps.
+        total: the undiscounted return.
+    """
+
+    env: gymnasium.Env[Any, Any]
+    observation: Float64
+    length: int
+    total: float
+
+
+Descriptor = Callable[[Finished], Any]
+
+
+def last_observation(episode: Finished) -> Float64:
+    """The last observation."""
+    return episode.observation
+
+
+def final_x(episode: Finished) -> Float64:
+    """How far along x the body is (MuJoCo)."""
+    return _position(episode)[:1]
+
+
+def final_xy(episode: Finished) -> Float64:
+    """Where the body is in the plane (MuJoCo bodies that move in three dimensions)."""
+    return _position(episode)[:2]
+
+
+def velocity(episode: Finished) -> Float64:
+    """Mean speed along x (MuJoCo), from the origin, where episodes start up to a small random offset."""
+    seconds = episode.length * float(episode.env.unwrapped.dt)  # type: ignore[attr-defined]
+    speed: Float64 = final_x(episode) / seconds
+    return speed
+
+
+def velocity_x(episode: Finished) -> Float64:
+    """velocity * final x: far and fast."""
+    return velocity(episode) * final_x(episode)
+
+
+DESCRIPTORS: dict[str, Descriptor] = {
+    "last_observation": last_observation,
+    "final_x": final_x,
+    "final_xy": final_xy,
+    "velocity": velocity,
+    "velocity_x": velocity_x,
+}
+POSITIONAL = {"final_x", "final_xy", "velocity", "velocity_x"}
+"""Descriptors that read MuJoCo's joint positions."""
+
+
+def descriptor(name: str, env: gymnasium.Env[Any, Any]) -> Descriptor:
+    """The descriptor of this name for this environment.
+
+    Raises:
+        UserError: there is none, or it cannot be had from this environment.
+    """
+    if name in POSITIONAL and not hasattr(env.unwrapped, "data"):
+        raise UserError(f"behavior={name} needs a MuJoCo environment; use behavior=last_observation or module:function")
+    if name in DESCRIPTORS:
+        return DESCRIPTORS[name]
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise UserError(f"behavior={name}: choose one of {', '.join(DESCRIPTORS)}, or module:function of your own")
+    try:
+        found: Descriptor = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"behavior={name} cannot be imported ({error}); run the command where the module lies, or install it"
+        ) from error
+    return found
+
+
+def described(describe: Descriptor, episode: Finished) -> Float64:
+    """The behaviour, float64 (b,).
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    values = np.array(describe(episode), dtype=np.float64).ravel()
+    if not np.isfinite(values).all():
+        raise ValueError(f"the behaviour is not finite: {values}")
+    return values
+
+
+def _position(episode: Finished) -> Float64:
+    return np.array(episode.env.unwrapped.data.qpos[:2], dtype=np.float64)  # type: ignore[attr-defined]

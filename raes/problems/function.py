@@ -1,0 +1,138 @@
+"""Any Python callable as a problem: parameters in, one number out."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from raes.problems.problem import Episode, EpisodeError, Outcome
+from raes.types import SETTINGS, Float32, Snapshot, UserError
+
+
+@dataclass(frozen=True)
+class FunctionSettings:
+    """Configuration group `env`, option `function`.
+
+    Attributes:
+        call: `module:callable`; it is given x, float64 (dim,), and returns a number.
+        dim: numbers in x.
+        x0: where the search starts: one number for all, or dim of them.
+        minimize: whether small values are good; the return is -f(x) then.
+        seeded: whether it is called as f(x, seed=...), with another seed each time, for noisy functions.
+        kwargs: further keyword arguments.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    name: Literal["function"] = "function"
+    call: str = ""
+    dim: int = 0
+    x0: float | tuple[float, ...] = 0.0
+    minimize: bool = False
+    seeded: bool = False
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.call.count(":") != 1:
+            raise ValueError(f"call must be module:callable, got {self.call!r}; e.g. env.call=my_problem:f env.dim=10")
+        if self.dim < 1:
+            raise ValueError(f"dim must be at least 1, got {self.dim}; give the number of parameters, e.g. env.dim=10")
+        if isinstance(self.x0, tuple) and len(self.x0) != self.dim:
+            raise ValueError(f"x0 has {len(self.x0)} numbers, and dim={self.dim}; give one number or {self.dim}")
+
+    @property
+    def id(self) -> str:
+        """What messages call it."""
+        return self.call
+
+
+@dataclass(frozen=True)
+class FunctionSpec:
+    """The recipe of a `FunctionProblem`.
+
+    Attributes:
+        settings: see there.
+        function: in the place of `settings.call`, for callers in Python.
+    """
+
+    settings: FunctionSettings
+    function: Callable[..., Any] | None = None
+
+    def build(self) -> FunctionProblem:
+        """Import the callable."""
+        return FunctionProblem(self)
+
+    def check(self) -> FunctionProblem:
+        """Import the callable and call it once, at x0.
+
+        Raises:
+            UserError: it cannot be imported or called, or its value is not a finite number.
+        """
+        problem = self.build()
+        try:
+            problem.evaluate(problem.initial_theta(np.random.default_rng(0)), Episode(0, True, False, None))
+        except EpisodeError as error:
+            raise UserError(f"env.call={self.settings.call} fails at env.x0: {error}; mend the function") from error
+        return problem
+
+
+class FunctionProblem:
+    """A function to maximise; see `Problem`. An evaluation is an episode of one timestep, its behaviour is x."""
+
+    observation_size = 0
+    continuous = False
+
+    def __init__(self, spec: FunctionSpec) -> None:
+        self._settings = spec.settings
+        self._function = _imported(spec.settings.call) if spec.function is None else spec.function
+        self._sign = -1.0 if spec.settings.minimize else 1.0
+        self.num_params = spec.settings.dim
+
+    def initial_theta(self, rng: np.random.Generator) -> Float32:
+        """x0, float32 (d,)."""
+        return np.broadcast_to(np.asarray(self._settings.x0, np.float32), (self.num_params,)).copy()
+
+    def use(self, snapshot: Snapshot) -> None:
+        """A function has no conditions."""
+
+    def evaluate(self, theta: Float32, episode: Episode) -> Outcome:
+        """The function's value at theta."""
+        x = theta.astype(np.float64)
+        behavior = x.copy()  # before the function, which may change x
+        keywords = dict(self._settings.kwargs)
+        if self._settings.seeded:
+            keywords["seed"] = episode.reset_seed
+        try:
+            value = float(self._function(x, **keywords))
+        except Exception as error:
+            raise EpisodeError(f"{type(error).__name__}: {error}") from error
+        if not math.isfinite(value):
+            raise EpisodeError(f"the value is {value}")
+        total = self._sign * value
+        return Outcome(total, (total > 0) - (total < 0), 1, False, behavior=behavior)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _imported(path: str) -> Callable[..., Any]:
+    """The callable `module:name`.
+
+    Raises:
+        UserError: there is none.
+    """
+    module, _, name = path.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"env.call={path} cannot be imported ({error}); run the command where the module lies, or install it"
+        ) from error
+    if not callable(function):
+        raise UserError(f"env.call={path} is a {type(function).__name__}, not a function; name a callable")
+    return function  # type: ignore[no-any-return]

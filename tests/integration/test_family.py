@@ -1,0 +1,79 @@
+"""Every algorithm on Ray: the same bits as in one process, after a resume too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+import raes
+from raes.algorithms import ALGORITHMS
+from raes.runtime.session import connect
+from raes.storage.checkpoint import read
+
+from .helpers import Commands
+
+TABLE_BYTES = 4 << 24
+SMALL = {"population": 24, "parents": 8, "candidates": 4}
+EVERY = sorted(ALGORITHMS)
+
+
+def bumpy(x: np.ndarray) -> float:
+    """A function with a fault now and then."""
+    if int(1e4 * abs(x[0])) % 16 == 1:
+        raise RuntimeError("broken here")
+    return float(np.square(x - 0.5).sum() + 0.1 * np.cos(9 * x).sum())
+
+
+@pytest.fixture(scope="module")
+def two_cpus(ray_folder: Path) -> Iterator[None]:
+    """An embedded Ray, whose processes get this file's functions sent along."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(ray_folder))
+        connect("local", 2, 2 * TABLE_BYTES)
+        yield
+        ray.shutdown()
+
+
+@pytest.mark.parametrize("algorithm", EVERY)
+def test_two_workers_give_the_bits_of_one_process(two_cpus: None, algorithm: str) -> None:
+    known = ALGORITHMS[algorithm][1].__dataclass_fields__
+    settings = {key: value for key, value in SMALL.items() if key in known} or {"pairs": 12}
+    if algorithm == "canonical_es":
+        settings = {"population": 24}
+    alone, together = (
+        raes.minimize(bumpy, np.zeros(6), algorithm=algorithm, budget=150, seed=2, workers=workers, **settings)
+        for workers in (1, 2)
+    )
+    assert alone.center.tobytes() == together.center.tobytes()
+    assert alone.x.tobytes() == together.x.tobytes()
+    assert alone.evaluations == together.evaluations >= 150
+    assert alone.center.any(), "the search has moved"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("algorithm=nsra_es", "algorithm.pairs=6", "algorithm.agents=2"),
+        ("algorithm=ga", "algorithm.population=12", "algorithm.parents=4", "algorithm.candidates=3"),
+        ("algorithm=pgpe", "algorithm.pairs=4", "algorithm.min_timesteps=3000"),
+        ("algorithm=xnes", "policy=linear"),
+    ],
+    ids=lambda words: words[0].removeprefix("algorithm="),
+)
+def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(commands: Commands, words: tuple[str, ...]) -> None:
+    """Archive, chains, a growing population and a covariance are in the checkpoint."""
+    common = ("env=Pendulum", *words, "console=plain", "evaluation.every=0", "evaluation.episodes=1")
+    commands.run(*common, "runtime=serial", "generations=4", "run_dir=whole")
+    commands.run(*common, "runtime=serial", "generations=2", "run_dir=parts")
+    commands.run(*common, "workers=2", "ray.address=local", "generations=4", "run_dir=parts", "resume=auto")
+    whole, parts = (read(commands.cwd / name / "checkpoints" / "gen_000004") for name in ("whole", "parts"))
+    assert whole.arrays.keys() == parts.arrays.keys()
+    for name, array in whole.arrays.items():
+        assert array.tobytes() == parts.arrays[name].tobytes(), name
+    assert whole.state["search"] == parts.state["search"]

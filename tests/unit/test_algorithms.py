@@ -1,0 +1,255 @@
+"""The common suite: what every algorithm must do, whatever its maths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raes.algorithms import ALGORITHMS
+from raes.problems.function import FunctionSettings, FunctionSpec
+from raes.runtime.collector import Collector
+from raes.runtime.serial import SerialExecutor
+from raes.runtime.worker import WorkerSpec
+from raes.search import running_stats
+from raes.search.optimizers import OptimizerSettings
+from raes.storage import tree
+from raes.types import Batch, Results, Tasks
+
+DIM = 5
+TABLE = 100_000
+SMALL: dict[str, dict[str, Any]] = {
+    "es": {"pairs": 10, "sigma": 0.1},
+    "ars": {"pairs": 10, "sigma": 0.1, "best": 5},
+    "ns_es": {"pairs": 10, "sigma": 0.1, "agents": 2, "neighbors": 3},
+    "nsr_es": {"pairs": 10, "sigma": 0.1, "agents": 2, "neighbors": 3, "weight": 0.8},
+    "nsra_es": {"pairs": 10, "sigma": 0.1, "agents": 2, "neighbors": 3, "patience": 20},
+    "ga": {"population": 30, "sigma": 0.1, "parents": 8, "candidates": 3, "elite_episodes": 2},
+    "pgpe": {"pairs": 10, "radius": 0.3},
+    "snes": {"sigma": 0.3},
+    "xnes": {"sigma": 0.3},
+    "cma_es": {"sigma": 0.3},
+    "cem": {"population": 30, "sigma": 0.3, "extra_sigma": 0.1},
+    "gaussian_es": {"population": 30, "sigma": 0.3},
+    "canonical_es": {"population": 20, "sigma": 0.1},
+    "random_search": {"population": 20, "sigma": 0.3},
+}
+OPTIMIZERS = {
+    "pgpe": OptimizerSettings("clipup", stepsize=0.02, weight_decay=0.0, max_speed=0.04),
+    "ars": OptimizerSettings("sgd", stepsize=0.05, momentum=0.0, weight_decay=0.0),
+}
+EVERY = sorted(ALGORITHMS)
+PURE_NOVELTY = {"ns_es"}
+
+
+def sphere(x: np.ndarray) -> float:
+    """Minimum 0 at 0.5."""
+    return float(np.square(x - 0.5).sum())
+
+
+def rosenbrock(x: np.ndarray) -> float:
+    """Minimum 0 at 1."""
+    return float((100 * np.square(x[1:] - x[:-1] ** 2) + np.square(1 - x[:-1])).sum())
+
+
+def flat(x: np.ndarray) -> float:
+    """All ties."""
+    return 1.0
+
+
+def spotted(x: np.ndarray) -> float:
+    """The sphere, broken in every eighth of narrow stripes."""
+    if int(1e4 * abs(x[0])) % 8 == 1:
+        raise RuntimeError("broken here")
+    return sphere(x)
+
+
+class Run:
+    """A search of a function in this process, generation by generation."""
+
+    def __init__(self, name: str, function: Any = sphere, seed: int = 0, **changes: Any) -> None:
+        cls, settings = ALGORITHMS[name]
+        self.settings = settings(**(SMALL[name] | changes)).sized(DIM)
+        optimizer = OPTIMIZERS.get(name, OptimizerSettings(stepsize=0.05, weight_decay=0.0))
+        self.algorithm = cls(self.settings, optimizer, seed, TABLE)
+        spec = FunctionSpec(FunctionSettings(call="test:function", dim=DIM, minimize=True), function)
+        self.executor = SerialExecutor(WorkerSpec(spec, seed), TABLE)
+        self.state = self.algorithm.init(np.zeros(DIM, np.float32), running_stats.init(0))
+        self.batches: list[Batch] = []
+
+    def gather(self, collector: Collector) -> Batch | None:
+        for tasks in collector.start():
+            self.executor.submit(tasks)
+        while not collector.complete:
+            for results in self.executor.collect(0.0):
+                collector.add(results)
+            if (further := collector.more()) is not None:
+                self.executor.submit(further)
+        return collector.batch()
+
+    def settle(self) -> None:
+        """What is open between two generations."""
+        while (probe := self.algorithm.probe(self.state)) is not None:
+            snapshot, tasks = probe
+            self.executor.publish(snapshot, oldest=snapshot.generation)
+            batch = self.gather(Collector(lambda first, count: tasks, 1, len(tasks), 0, 0.0, None))  # noqa: B023
+            self.state, _ = self.algorithm.settle(self.state, batch, self.executor.weighted_noise_sum)
+
+    def generation(self) -> dict[str, float]:
+        self.settle()
+        algorithm, state = self.algorithm, self.state
+        self.executor.publish(algorithm.snapshot(state), oldest=state.generation)
+        collector = Collector(
+            lambda first, count: algorithm.ask(state, first, count),
+            algorithm.group,
+            algorithm.min_groups,
+            algorithm.min_timesteps,
+            algorithm.expected_length(state),
+            None,
+            algorithm.max_groups,
+        )
+        batch = self.gather(collector)
+        assert batch is not None
+        self.batches.append(batch)
+        self.state, figures = algorithm.tell(state, batch, self.executor.weighted_noise_sum)
+        return figures
+
+    def generations(self, count: int) -> Run:
+        for _ in range(count):
+            self.generation()
+        self.settle()
+        return self
+
+
+def reached(name: str, function: Any, generations: int = 150, seed: int = 0) -> float:
+    """The function's value at the centre, or at the best agent."""
+    state = Run(name, function, seed).generations(generations).state
+    thetas = [agent.search.theta for agent in state.agents] if hasattr(state, "agents") else [state.theta]
+    return min(function(theta.astype(np.float64)) for theta in thetas)
+
+
+def contents(state: Any) -> tuple[dict[str, bytes], dict[str, Any]]:
+    arrays, scalars = tree.flatten(state)
+    return {name: array.tobytes() for name, array in arrays.items()}, scalars
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(name: str) -> None:
+    first, second, other = (Run(name, seed=seed).generations(4) for seed in (3, 3, 4))
+    assert contents(first.state) == contents(second.state)
+    assert contents(first.state) != contents(other.state)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_state_that_was_stored_goes_on_as_if_nothing_had_happened(name: str) -> None:
+    whole = Run(name).generations(6)
+    run = Run(name).generations(2)
+    run.generation()  # also between a generation and its probe
+    arrays, scalars = tree.flatten(run.state)
+    again = Run(name)
+    again.state = tree.restore(again.state, arrays, scalars)
+    assert contents(again.state) == contents(run.state)
+    assert contents(again.generations(3).state) == contents(whole.state)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_tasks_do_not_depend_on_how_they_are_asked_for(name: str) -> None:
+    run = Run(name).generations(2)
+    count, group = run.algorithm.min_groups, run.algorithm.group
+    whole: Tasks = run.algorithm.ask(run.state, 0, count)
+    parts = [run.algorithm.ask(run.state, 0, 3), run.algorithm.ask(run.state, 3, count - 3)]
+    np.testing.assert_array_equal(whole.index, np.arange(group * count))
+    np.testing.assert_array_equal(whole.index, np.concatenate([part.index for part in parts]))
+    joined = type(whole.genomes).join([part.genomes for part in parts])
+    for row in range(len(whole)):
+        one, other = whole.genomes.take(slice(row, row + 1)), joined.take(slice(row, row + 1))
+        assert str(one) == str(other)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_theta_is_what_evaluations_evaluate(name: str) -> None:
+    run = Run(name).generations(3)
+    snapshot = run.algorithm.snapshot(run.state)
+    assert snapshot.theta.dtype == np.float32
+    assert snapshot.theta.tobytes() == run.state.theta.tobytes()
+    assert snapshot.generation == run.state.generation == 3
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in PURE_NOVELTY])
+def test_the_sphere_is_improved_a_hundredfold_and_random_search_fivefold(name: str) -> None:
+    assert reached(name, sphere) < sphere(np.zeros(DIM)) / (5 if name == "random_search" else 100)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in PURE_NOVELTY | {"random_search"}])
+def test_rosenbrock_is_improved(name: str) -> None:
+    assert rosenbrock(np.zeros(DIM)) == 4
+    assert min(reached(name, rosenbrock, seed=seed) for seed in range(2)) < 3.0
+
+
+@pytest.mark.parametrize("name", sorted(name for name in EVERY if name.startswith("ns")))
+def test_the_archive_spreads(name: str) -> None:
+    run = Run(name).generations(1)
+    early = run.state.archive.std(axis=0).sum()
+    run.generations(40)
+    assert len(run.state.archive) == run.settings.agents + 41
+    if name == "ns_es":
+        assert run.state.archive.std(axis=0).sum() > 3 * early
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_ties_move_nothing_to_infinity(name: str) -> None:
+    run = Run(name, flat).generations(10)
+    assert np.isfinite(run.state.theta).all()
+    if name in ("es", "ars", "snes", "xnes"):
+        np.testing.assert_allclose(run.state.theta, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_faults_are_left_out_and_the_search_goes_on(name: str) -> None:
+    run = Run(name, spotted).generations(25)
+    assert any(len(batch.index) < run.algorithm.min_groups for batch in run.batches)
+    assert np.isfinite(run.state.theta).all()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_settings_refuse_nonsense_with_the_key(name: str) -> None:
+    _, settings = ALGORITHMS[name]
+    size = settings.size_key
+    with pytest.raises(ValueError, match=f"{size} must"):
+        settings(**{size: 0})
+    spread = "radius" if name == "pgpe" else "sigma"
+    with pytest.raises(ValueError, match=f"{spread}.* must be positive"):
+        settings(**{spread: 0.0})
+
+
+def test_a_growing_population_stops_at_its_bound_and_at_its_timesteps() -> None:
+    run = Run("pgpe", min_timesteps=50).generations(2)
+    assert [batch.returns.shape for batch in run.batches] == [(25, 2), (25, 2)]
+    run = Run("pgpe", min_timesteps=50, max_pairs=12).generations(2)
+    assert [batch.returns.shape for batch in run.batches] == [(12, 2), (12, 2)]
+
+
+def test_results_with_behaviors_are_cut_and_joined_with_them() -> None:
+    run = Run("ns_es").generations(1)
+    tasks = run.algorithm.ask(run.state, 0, 4)
+    snapshot = run.algorithm.snapshot(run.state)
+    results = run.executor._worker.run(tasks, snapshot)
+    assert results.behaviors is not None
+    half = results.take(results.records["index"] % 2 == 0)
+    assert half.behaviors is not None
+    np.testing.assert_array_equal(half.behaviors.index, [0, 2, 4, 6])
+    [joined] = Results.merge([half, results.take(results.records["index"] % 2 == 1)])
+    assert joined.behaviors is not None
+    assert len(joined.behaviors.index) == 8
+
+
+def test_the_elite_of_the_ga_is_decoded_to_the_bits_that_actors_use() -> None:
+    run = Run("ga").generations(30)
+    state = run.state
+    chain = state.parents.chain(0)
+    assert len(chain) > 5
+    genomes = replace(run.algorithm.genomes(state, 0, 1))
+    decoded = run.executor._worker._decode(run.algorithm.snapshot(state), genomes, 0)
+    assert decoded.tobytes() == state.theta.tobytes()

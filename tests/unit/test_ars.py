@@ -1,0 +1,67 @@
+"""ARS: its update and its normaliser against float64 computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from raes.algorithms import ARS, ARSSettings
+from raes.search import noise, running_stats
+from raes.search.optimizers import OptimizerSettings
+from raes.search.running_stats import RunningStats
+from raes.types import Batch, Float32
+
+from .conftest import TABLE_SIZE
+
+PAIRS, D = 12, 7
+PLAIN = OptimizerSettings(name="sgd", stepsize=0.02, momentum=0.0, weight_decay=0.0)
+
+
+def updated(table: Float32, returns: np.ndarray, **changes: object) -> tuple[np.ndarray, np.ndarray]:
+    """The step from zero, and eps, float64 (n, d)."""
+    ars = ARS(ARSSettings(pairs=PAIRS, **changes), PLAIN, 0, TABLE_SIZE)  # type: ignore[arg-type]
+    state = ars.init(np.zeros(D, np.float32), running_stats.init(3))
+    genomes = ars.ask(state, 0, PAIRS).genomes.take(slice(0, None, 2))
+    lengths = np.arange(2 * PAIRS).reshape(PAIRS, 2)
+    batch = Batch(np.arange(PAIRS), genomes, returns, np.sign(returns), lengths, capped_share=0.0)
+    state, figures = ars.tell(
+        state, batch, lambda index, weights, squared=False: noise.weighted_sum(table, index, weights, D)
+    )
+    assert "update_ratio" not in figures  # theta was zero
+    return state.theta, np.stack([table[start : start + D] for start in genomes.noise_index]).astype(np.float64)
+
+
+@pytest.mark.parametrize("best", [None, 1, 5, PAIRS])
+def test_the_step_equals_the_float64_computation(table: Float32, best: int | None) -> None:
+    returns = np.random.default_rng(0).normal(100.0, 30.0, (PAIRS, 2))
+    theta, eps = updated(table, returns, best=best)
+    kept = sorted(range(PAIRS), key=lambda i: -max(returns[i]))[: best or PAIRS]
+    spread = np.std([returns[i] for i in kept])
+    expected = 0.02 / (len(kept) * spread) * sum((returns[i, 0] - returns[i, 1]) * eps[i] for i in kept)
+    np.testing.assert_allclose(theta, expected, rtol=1e-5)
+
+
+def test_the_alive_bonus_is_taken_from_the_fitness_before_the_best_are_chosen(table: Float32) -> None:
+    returns = np.random.default_rng(1).normal(0.0, 1.0, (PAIRS, 2))
+    lengths = np.arange(2 * PAIRS).reshape(PAIRS, 2)
+    ours, _ = updated(table, returns + 5.0 * lengths, best=3, alive_bonus=5.0)
+    plain, _ = updated(table, returns, best=3)
+    np.testing.assert_allclose(ours, plain, rtol=1e-4)
+
+
+def test_equal_returns_mean_no_step(table: Float32) -> None:
+    theta, _ = updated(table, np.full((PAIRS, 2), 3.0))
+    assert not theta.any()
+
+
+def test_the_normaliser_leaves_out_what_does_not_vary_and_does_not_clip() -> None:
+    ars = ARS(ARSSettings(), PLAIN, 0, TABLE_SIZE)
+    scale, bound = ars.normalizer(RunningStats(4.0, np.zeros(3), np.array([16.0, 4e-16, 4e-10])))
+    np.testing.assert_allclose(scale, [0.5, 0.0, 1e5])
+    assert bound == np.inf
+
+
+@pytest.mark.parametrize("best", [0, PAIRS + 1])
+def test_best_must_lie_within_the_pairs(best: int) -> None:
+    with pytest.raises(ValueError, match=f"best must lie in .*{best}"):
+        ARSSettings(pairs=PAIRS, best=best)

@@ -1,0 +1,145 @@
+"""Functions from Python: ask and tell, minimize and maximize."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import raes
+from raes.algorithms import ALGORITHMS
+from raes.search.optimizers import OptimizerSettings
+from raes.types import RunFailedError, UserError
+
+DIM = 10
+
+
+def sphere(x: np.ndarray) -> float:
+    return float(np.square(x).sum())
+
+
+def ellipsoid(x: np.ndarray) -> float:
+    return float((10.0 ** (6 * np.arange(x.size) / (x.size - 1)) * np.square(x)).sum())
+
+
+def rosenbrock(x: np.ndarray) -> float:
+    return float((100 * np.square(x[1:] - x[:-1] ** 2) + np.square(1 - x[:-1])).sum())
+
+
+@pytest.mark.parametrize("algorithm", ["cma_es", "xnes", "snes"])
+@pytest.mark.parametrize("function", [sphere, ellipsoid], ids=lambda function: function.__name__)
+def test_the_classics_are_solved(algorithm: str, function: object) -> None:
+    found = raes.minimize(function, np.ones(DIM), algorithm=algorithm, budget=60_000, target=1e-8, sigma=0.5)
+    assert found.value < 1e-8
+    assert found.value == function(found.x)  # type: ignore[operator]
+    assert found.reason == "the target is reached"
+
+
+@pytest.mark.parametrize("algorithm", ["cma_es", "xnes"])
+def test_rosenbrock_is_solved_with_a_full_covariance(algorithm: str) -> None:
+    found = raes.minimize(rosenbrock, np.zeros(DIM), algorithm=algorithm, budget=60_000, target=1e-8, sigma=0.5)
+    assert found.value < 1e-8
+
+
+def test_maximize_is_minimize_of_the_negative() -> None:
+    up = raes.maximize(lambda x: -sphere(x - 1), [0.0, 0.0], algorithm="snes", budget=500)
+    down = raes.minimize(lambda x: sphere(x - 1), [0.0, 0.0], algorithm="snes", budget=500)
+    assert up.x.tobytes() == down.x.tobytes()
+    assert up.value == -down.value
+    assert up.value > -1e-3
+    assert up.evaluations == down.evaluations >= 500
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_ask_and_tell_go_the_way_of_minimize(algorithm: str) -> None:
+    sizes = {"population": 24} if "population" in ALGORITHMS[algorithm][1].__dataclass_fields__ else {"pairs": 6}
+    found = raes.minimize(sphere, np.ones(3), algorithm=algorithm, budget=200, seed=5, **sizes)
+    search = raes.Optimizer(algorithm, np.ones(3), seed=5, **sizes)
+    while search.evaluations < 200:
+        points = search.ask()
+        np.testing.assert_array_equal(points, search.ask())
+        search.tell([-sphere(x) for x in points])
+    assert search.evaluations == found.evaluations
+    assert search.theta.tobytes() == found.center.tobytes()
+    assert search.best_x is not None
+    assert search.best_x.tobytes() == found.x.tobytes()
+
+
+def test_the_example_of_the_blog_converges() -> None:
+    solution = np.array([0.5, 0.1, -0.3])
+    plain = OptimizerSettings("sgd", stepsize=0.01, momentum=0.0, weight_decay=0.0)  # their alpha / sigma
+    search = raes.Optimizer(
+        "es", [1.76, 0.4, 0.98], optimizer=plain, pairs=25, mirrored=False, sigma=0.1, shaping="zscore"
+    )
+    for _ in range(300):
+        points = search.ask()
+        assert points.shape == (50, 3)
+        search.tell([-sphere(solution - x) for x in points])
+    np.testing.assert_allclose(search.theta, solution, atol=0.02)
+
+
+def test_values_that_are_missing_are_left_out() -> None:
+    search = raes.Optimizer("snes", np.ones(4), population=20)
+    for _ in range(60):
+        points = search.ask()
+        search.tell([np.nan if number % 5 == 0 else -sphere(x) for number, x in enumerate(points)])
+    assert sphere(search.theta) < 1e-2
+
+
+def test_minimize_goes_on_where_the_function_fails_in_places_and_stops_where_it_fails_everywhere() -> None:
+    def spotted(x: np.ndarray) -> float:
+        if int(1e4 * abs(x[0])) % 8 == 1:
+            raise RuntimeError("broken here")
+        return sphere(x)
+
+    assert raes.minimize(spotted, np.ones(3), algorithm="snes", budget=1000, population=20).value < 0.2
+
+    calls: list[int] = []
+
+    def breaking(x: np.ndarray) -> float:
+        calls.append(1)
+        return 1.0 if len(calls) == 1 else float("nan")
+
+    with pytest.raises(RunFailedError, match="fails everywhere; the first reason: the value is nan"):
+        raes.minimize(breaking, np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: raes.minimize(sphere, [1.0], algorithm="adam"), ["'adam'", "choose one of", "cma_es"]),
+        (lambda: raes.minimize(sphere, [1.0], algorithm="snes", sigme=0.1), ["sigme", "no such key", "sigma"]),
+        (lambda: raes.minimize(sphere, [1.0], algorithm="snes", sigma=-1.0), ["sigma must be positive", "-1.0"]),
+        (lambda: raes.minimize(sphere, [[1.0]]), ["x0 must be a vector"]),
+        (lambda: raes.minimize(sphere, [np.nan]), ["x0 must be", "nan"]),
+        (lambda: raes.minimize(sphere, [1.0], budget=0), ["budget", "0"]),
+        (lambda: raes.minimize(lambda x: x / 0, [1.0]), ["env.x0", "TypeError"]),
+        (lambda: raes.Optimizer("snes", [1.0]).tell([1.0]), ["tell comes after ask"]),
+    ],
+)
+def test_wrong_arguments_are_named(call: object, words: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        call()  # type: ignore[operator]
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_told_values_must_fit_and_be_finite_somewhere() -> None:
+    search = raes.Optimizer("snes", np.ones(3), population=5)
+    points = search.ask()
+    with pytest.raises(UserError, match="5 points"):
+        search.tell(np.zeros(4))
+    with pytest.raises(UserError, match="no fitness is finite"):
+        search.tell(np.full(5, np.nan))
+    search.tell([-sphere(x) for x in points])
+
+
+def test_importing_raes_imports_nothing_large() -> None:
+    code = (
+        "import json, sys, raes; print(json.dumps([name for name in ('ray', 'numpy', 'torch') if name in sys.modules]))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(out) == []
