@@ -82,7 +82,7 @@ def evaluate(arguments: Arguments) -> dict[str, Any]:
         ray=arguments.ray,
         workers=arguments.workers,
     )
-    records = _run(config, arguments, policy_snapshot(checkpoint))
+    records = _run(config, arguments, policy_snapshot(config, checkpoint))
     good = records[~records["fault"]]
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
@@ -108,10 +108,9 @@ def evaluate(arguments: Arguments) -> dict[str, Any]:
     }
 
 
-def policy_snapshot(checkpoint: Checkpoint) -> Snapshot:
+def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
     """theta with the observation statistics it was trained with: one unit."""
-    config, state = trained(checkpoint)
-    snapshot: Snapshot = build_algorithm(config).snapshot(state)
+    snapshot: Snapshot = build_algorithm(config).snapshot(trained(config, checkpoint))
     return snapshot
 
 

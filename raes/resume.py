@@ -113,7 +113,8 @@ def earlier_policy(
         UserError: it does not fit.
     """
     checkpoint = read(locate(path, "start_from"))
-    earlier, state = trained(checkpoint)
+    earlier = from_tree(checkpoint.state["config"])
+    state = trained(earlier, checkpoint)
     if earlier.algorithm.normalize_observations != normalized:
         raise UserError(
             f"start_from={path}: its policy was trained with algorithm.normalize_observations="
@@ -129,11 +130,10 @@ def earlier_policy(
     return grow(old, state.theta, problem.policy, theta), statistics
 
 
-def trained(checkpoint: Checkpoint) -> tuple[Config, Any]:
-    """The configuration and the search's state of a checkpoint."""
-    config = from_tree(checkpoint.state["config"])
+def trained(config: Config, checkpoint: Checkpoint) -> Any:
+    """The search's state in a checkpoint of a run with this configuration."""
     template = build_algorithm(config).init(checkpoint.arrays["theta"], running_stats.init(0))
-    return config, Point.restored(template, checkpoint).state
+    return Point.restored(template, checkpoint).state
 
 
 def check_theta(checkpoint: Checkpoint, num_params: int, fingerprint: str) -> None:

@@ -105,8 +105,8 @@ def test_the_reference_uses_all_that_could_go_wrong(runs: Runs) -> None:
     state, arrays = state_of(latest(runs.reference)), arrays_of(latest(runs.reference))
     observed = state["search"]["conditions/observations/count"]
     assert 100 < observed < 0.9 * state["progress"]["timesteps"]  # half of the episodes
-    assert np.abs(arrays["observations/mean"]).max() > 0.1
-    assert not np.allclose(arrays["observations/m2"] / observed, 1.0)
+    assert np.abs(arrays["conditions/observations/mean"]).max() > 0.1
+    assert not np.allclose(arrays["conditions/observations/m2"] / observed, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ class Generation:
         self.table = noise.make_table(200_000)
         self.worker = Worker(WorkerSpec(spec, config.seed), self.table)
         arrays = arrays_of(latest(run_dir))
-        mean = arrays["observations/mean"]
+        mean = arrays["conditions/observations/mean"]
         self.snapshot = Snapshot(
             4, arrays["theta"], obs_mean=mean, obs_scale=np.full(mean.shape, 2.0), action_noise=0.05, max_steps=30
         )

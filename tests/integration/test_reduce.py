@@ -183,7 +183,7 @@ def test_a_sum_that_fails_for_itself_fails(
 ) -> None:
     started(reducers, {embedded.node: 1}, pairs)
     actor = reducers._reducers[0].actor
-    reference = actor.sum.remote((pairs[0], pairs[1][:1]), NUM_PARAMS, range(1))
+    reference = actor.sum.remote((pairs[0], pairs[1][:1]), NUM_PARAMS, range(1), False)
     with pytest.raises(RunFailedError, match="reducer of the weighted noise sum failed"):
         reducers._receive(reducers._reducers[0], reference)
 
