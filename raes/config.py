@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from raes.algorithms import ALGORITHMS, AlgorithmSettings
-from raes.policies import PolicySettings
+from raes.policies import PolicySettings, TorchSettings
 from raes.problems.environment import EnvSettings
 from raes.problems.function import FunctionSettings
 from raes.runtime.decisions import Size
@@ -146,6 +146,12 @@ def _kind_of_env(value: Any) -> str:
     return "function" if name == "function" else "environment"
 
 
+def _kind_of_policy(value: Any) -> str:
+    """The same for policies."""
+    name = value.get("name") if isinstance(value, Mapping) else value.name
+    return "torch" if name == "torch" else "network"
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything a run is made from; `conf/config.yaml` explains the keys."""
@@ -156,7 +162,10 @@ class Config:
         Annotated[EnvSettings, Tag("environment")] | Annotated[FunctionSettings, Tag("function")],
         Discriminator(_kind_of_env),
     ]
-    policy: PolicySettings
+    policy: Annotated[
+        Annotated[PolicySettings, Tag("network")] | Annotated[TorchSettings, Tag("torch")],
+        Discriminator(_kind_of_policy),
+    ]
     algorithm: Annotated[AlgorithmSettings, Field(discriminator="name")]
     optimizer: OptimizerSettings
     seed: int = 0
@@ -202,6 +211,7 @@ FREE_TO_CHANGE = (
 
 
 BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("env", "environment")}
+BRANCHES |= {("policy", "network"), ("policy", "torch")}
 """What pydantic inserts into the path of a key where there are several kinds of settings."""
 
 

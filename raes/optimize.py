@@ -72,7 +72,7 @@ class Optimizer:
         theta = np.atleast_1d(np.asarray(x0, dtype=np.float32))
         if theta.ndim != 1 or not theta.size or not np.isfinite(theta).all():
             raise UserError(f"x0 must be a vector of finite numbers, got {x0!r}")
-        self.settings = _settings(algorithm, settings).sized(theta.size)
+        self.settings = _settings(algorithm, settings).sized(theta.size, ())
         build, _ = ALGORITHMS[algorithm]
         size = noise.table_size(theta.size)
         chosen = optimizer or OptimizerSettings(weight_decay=0.0)
@@ -270,15 +270,16 @@ def _search(
     spec = FunctionSpec(FunctionSettings(call=call, dim=len(start), x0=start, minimize=smallest), function)
     spec.check()
     goal = np.inf if target is None else -target if smallest else target
-    with _executor(WorkerSpec(spec, seed), search.table_size, workers) as executor:
+    with executor(WorkerSpec(spec, seed), search.table_size, workers) as pool:
         while search.evaluations < budget and search.best_fitness < goal:
-            _run_round(search, executor)
+            run_round(search, pool)
     assert search.best_x is not None
     reason = "the target is reached" if search.best_fitness >= goal else "the budget is used up"
     return Optimum(search.best_x, search.best_fitness, search.theta, search.evaluations, reason)
 
 
-def _run_round(search: Optimizer, executor: Executor) -> None:
+def run_round(search: Optimizer, executor: Executor) -> None:
+    """Evaluate what the search waits for, and go on with the outcome."""
     snapshot, tasks = search.next_round()
     collector = search.collector()
     executor.publish(snapshot, oldest=snapshot.generation)
@@ -294,7 +295,7 @@ def _run_round(search: Optimizer, executor: Executor) -> None:
 
 
 @contextmanager
-def _executor(spec: WorkerSpec, table_size: int, workers: int) -> Iterator[Executor]:
+def executor(spec: WorkerSpec, table_size: int, workers: int) -> Iterator[Executor]:
     """This process, with its BLAS afterwards as it was, or Ray, ended afterwards unless the caller had it already."""
     if workers == 1:
         with threadpool_limits(1), closing(SerialExecutor(spec, table_size)) as serial:

@@ -37,7 +37,7 @@ def prepare(config: Config, overrides: str = "") -> Config:
         config = replace(config, start_from=str(Path(start_from).absolute()))
     problem = problem_spec(config).check()
     try:
-        config = replace(config, algorithm=config.algorithm.sized(problem.num_params))
+        config = replace(config, algorithm=config.algorithm.sized(problem.num_params, problem.layers))
         _check_algorithm(config, problem)
         size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
         if size < 2 * problem.num_params:

@@ -10,7 +10,7 @@ import numpy as np
 from raes.build import build_algorithm
 from raes.config import Config, differences, from_tree, load
 from raes.point import Point
-from raes.policies import MLP, build_head
+from raes.policies import MLP, TorchSettings, build_head
 from raes.policies.mlp import grow
 from raes.problems.episode import EpisodeProblem
 from raes.problems.problem import Problem
@@ -121,12 +121,17 @@ def earlier_policy(
             f"{str(not normalized).lower()} and acts otherwise without; give the same"
         )
     settings, statistics = earlier.policy, state.conditions.observations
+    if isinstance(settings, TorchSettings) or isinstance(problem.spec.policy, TorchSettings):
+        if settings != problem.spec.policy or state.theta.size != theta.size:
+            raise UserError(f"start_from={path}: its policy is {settings}; only the same PyTorch module fits")
+        return state.theta, statistics
     actions = action_spec(problem.env.action_space, earlier.env.id)
     old = MLP(statistics.mean.size, build_head(actions, settings.bins), settings)
     if old.num_params != state.theta.size:
         raise UserError(
             f"start_from={path}: its policy is for another action space; choose a run of the same environment"
         )
+    assert isinstance(problem.policy, MLP)
     return grow(old, state.theta, problem.policy, theta), statistics
 
 

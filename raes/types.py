@@ -6,7 +6,7 @@ an episode.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self, TypeVar
 
@@ -141,6 +141,44 @@ class Lineages:
         return self.noise_index[self.ends[row - 1] if row else 0 : self.ends[row]]
 
 
+Layers = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Perturbations whose noise is A^T B / sqrt(rank) for each layer's matrix, and independent for its biases.
+
+    Attributes:
+        rank: r.
+        layers: (outputs m, inputs k, 1 with biases, else 0) of each layer of theta, in order; a layer is a matrix
+            (m, k + 1) whose last column holds the biases.
+    """
+
+    rank: int
+    layers: Layers
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers of noise that a perturbation is made of."""
+        return sum(self.rank * (outputs + inputs) + biases * outputs for outputs, inputs, biases in self.layers)
+
+    def factors(self, noise: Float32) -> Iterator[tuple[Float32, Float32, Float32]]:
+        """A (..., r, m), B (..., r, k) and the biases (..., m, or 0 without) of each layer, cut from noise.
+
+        Args:
+            noise: float32 (..., noise_size).
+        """
+        start = 0
+        for outputs, inputs, biases in self.layers:
+            parts = []
+            for rows, columns in ((self.rank, outputs), (self.rank, inputs), (1, biases * outputs)):
+                part = noise[..., start : start + rows * columns]
+                parts.append(part.reshape(*noise.shape[:-1], rows, columns))
+                start += rows * columns
+            left, right, bias = parts
+            yield left, right, bias[..., 0, :]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What all episodes of a generation share; put into the object store once.
@@ -155,6 +193,7 @@ class Snapshot:
         max_steps: the cap on a training episode's timesteps, or None.
         spread: float32 (d,), the factor on each parameter's noise, or None for 1.
         lineages: further bases of perturbations, which genomes name by row, or None.
+        low_rank: how the noise of a perturbation is made from fewer numbers, or None where it is its slice itself.
     """
 
     generation: int
@@ -166,6 +205,7 @@ class Snapshot:
     max_steps: int | None = None
     spread: Float32 | None = None
     lineages: Lineages | None = None
+    low_rank: LowRank | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
 
 The first writes results/NAME.json, or results/NAME_WORD.json: commands, date, machine, versions, the evaluations' curve
 of each seed, and what `raes.evaluate checkpoint=best episodes=100` says of it. With `folder` the runs stay there, as
-seed0, seed1, ..., and those that it holds are gone on with. The second prints all of them as the README's table.
+seed0, seed1, ..., and those that it holds are gone on with. NAME is the environment, unless a key env=...
+names another. The second prints all of them as the README's table.
 """
 
 from __future__ import annotations
@@ -62,14 +63,15 @@ def measure(name: str, words: dict[str, str], keys: list[str]) -> None:
         keys: of the training.
     """
     bar, seeds = float(words["bar"]), [int(seed) for seed in words.get("seeds", "0,1,2").split(",")]
-    command = " ".join(["python -m raes.train", f"env={name}", *keys])
+    keys = keys if any(key.startswith("env=") for key in keys) else [f"env={name}", *keys]
+    command = " ".join(["python -m raes.train", *keys])
     report: dict[str, object] = {"task": name, "bar": bar, "command": command, "date": time.strftime("%Y-%m-%d")}
     report |= {"machine": machine(), "versions": versions()}
     path = HERE / ("_".join([name, words["variant"]] if "variant" in words else [name]) + ".json")
     with tempfile.TemporaryDirectory() as temporary:
         for seed in seeds:
             run_dir = Path(words.get("folder", temporary)) / f"seed{seed}"
-            result = measure_seed([f"env={name}", *keys], seed, run_dir)
+            result = measure_seed(keys, seed, run_dir)
             before = json.loads(path.read_text()) if path.exists() else {}
             others = before["seeds"] if before.get("command") == command else []
             results = [other for other in others if other["seed"] != seed] + [result]

@@ -7,15 +7,15 @@ out of the fitness, as in ARS.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from raes.search.optimizers import OptimizerSettings
 from raes.search.shaping import SHAPINGS
-from raes.types import Batch, Float32, Float64
+from raes.types import Batch, Float32, Float64, Layers, LowRank, Snapshot, UserError
 
 from .algorithm import WeightedSum
-from .gradient import GradientSearch, GradientSettings
+from .gradient import GradientSearch, GradientSettings, GradientState
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,16 @@ class ESSettings(GradientSettings):
 
     Attributes:
         shaping: a name in `raes.search.shaping.SHAPINGS`.
+        perturbation: `full`, or `low_rank`: the noise of each layer is a product of two thin matrices.
+        rank: their width.
+        layers: of the policy, see `LowRank`; filled in for `low_rank`.
     """
 
     name: Literal["es"] = "es"
     shaping: str = "centered_ranks"
+    perturbation: Literal["full", "low_rank"] = "full"
+    rank: int = 1
+    layers: Layers | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -35,6 +41,21 @@ class ESSettings(GradientSettings):
             raise ValueError(f"shaping must be one of {', '.join(SHAPINGS)}, got {self.shaping!r}")
         if self.alive_bonus and SHAPINGS[self.shaping].of_signs:
             raise ValueError(f"alive_bonus={self.alive_bonus}: shaping={self.shaping} reads only signs; set it to 0")
+        if self.rank < 1:
+            raise ValueError(f"rank must be at least 1, got {self.rank}")
+
+    def sized(self, num_params: int, layers: Layers) -> Self:
+        """With the layers that low-rank perturbations are for."""
+        if self.perturbation == "full":
+            return self
+        thin = LowRank(self.rank, layers).noise_size
+        if not layers or thin > num_params:
+            which = f"takes {thin} numbers for its {num_params} parameters" if layers else "has no layers of ours"
+            raise UserError(
+                f"algorithm.perturbation=low_rank with algorithm.rank={self.rank}: this policy {which}; set "
+                "algorithm.perturbation=full, or choose a larger policy=mlp"
+            )
+        return replace(self, layers=layers)
 
 
 class ES(GradientSearch):
@@ -43,6 +64,11 @@ class ES(GradientSearch):
     def __init__(self, settings: ESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         super().__init__(settings, optimizer, seed, table_size)
         self._shape = SHAPINGS[settings.shaping]
+        self._low_rank = None if settings.layers is None else LowRank(settings.rank, settings.layers)
+
+    def snapshot(self, state: GradientState) -> Snapshot:
+        """With the form of the noise."""
+        return replace(super().snapshot(state), low_rank=self._low_rank)
 
     def gradient(self, batch: Batch, fitness: Float64, weighted_sum: WeightedSum) -> Float32:
         """See `estimate`, with the shaped fitness."""

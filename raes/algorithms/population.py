@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from raes.search.optimizers import OptimizerSettings
-from raes.types import Batch, Float64, Genomes, Tasks
+from raes.types import Batch, Float64, Genomes, Layers, Tasks
 
 from .algorithm import WeightedSum
 from .search import Conditions, Search, SearchSettings
@@ -40,7 +40,7 @@ class PopulationSettings(SearchSettings):
         assert self.population is not None
         return self.population
 
-    def sized(self, num_params: int) -> Self:
+    def sized(self, num_params: int, layers: Layers) -> Self:
         """With a population."""
         return replace(self, population=self.population or 4 + int(3 * math.log(num_params)))
 

@@ -13,7 +13,7 @@ from raes.search import running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import EpisodeCap
-from raes.types import SETTINGS, Batch, Float64, Genomes, Int64, Snapshot, Tasks
+from raes.types import SETTINGS, Batch, Float64, Genomes, Int64, Layers, Snapshot, Tasks
 
 if TYPE_CHECKING:
     from .algorithm import WeightedSum
@@ -63,8 +63,16 @@ class SearchSettings:
         """Training episodes of a generation, at least."""
         raise NotImplementedError
 
-    def sized(self, num_params: int) -> Self:
-        """With what depends on the number of parameters filled in, where it was left open."""
+    def sized(self, num_params: int, layers: Layers) -> Self:
+        """With what depends on the parameters filled in, where it was left open.
+
+        Args:
+            num_params: d.
+            layers: what they are made of, see `LowRank`; empty where they are not made of layers.
+
+        Raises:
+            UserError: the settings do not fit.
+        """
         return self
 
 

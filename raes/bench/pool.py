@@ -30,7 +30,7 @@ from raes.runtime.worker import WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.metrics import Record
-from raes.types import Float32, Float64, RunFailedError, Snapshot
+from raes.types import Float32, Float64, Layers, RunFailedError, Snapshot
 
 WORKERS = (1, 2)
 CASES: tuple[tuple[int, int, float | None], ...] = ((1, 0, None), (2, 0, 0.95), (2, 1, 0.98))
@@ -84,6 +84,7 @@ class Trivial:
 
     num_params = 2
     observation_size = 0
+    layers: Layers = ()
     continuous = False
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:

@@ -1,6 +1,18 @@
-"""Policies: a flat float32 vector of parameters in, actions out. numpy only."""
+"""Policies: a flat float32 vector of parameters in, actions out. numpy, and PyTorch where a user asks for it."""
 
+from raes.policies.build import Policy, build_policy
 from raes.policies.heads import ActionSpec, Head, build_head
-from raes.policies.mlp import MLP, PolicySettings, build_policy
+from raes.policies.mlp import MLP, PolicySettings
+from raes.policies.torch_policy import TorchPolicy, TorchSettings
 
-__all__ = ["MLP", "ActionSpec", "Head", "PolicySettings", "build_head", "build_policy"]
+__all__ = [
+    "MLP",
+    "ActionSpec",
+    "Head",
+    "Policy",
+    "PolicySettings",
+    "TorchPolicy",
+    "TorchSettings",
+    "build_head",
+    "build_policy",
+]

@@ -76,7 +76,11 @@ class Continuous:
 
 
 class Binned:
-    """Each component takes the bin with the largest output (the paper's 10 bins for Hopper and Swimmer)."""
+    """Each component takes the bin with the largest output (the paper's 10 bins for Hopper and Swimmer).
+
+    Attributes:
+        values: what the bins stand for, (components, bins), of the action's dtype.
+    """
 
     continuous = False
 
@@ -90,20 +94,20 @@ class Binned:
                     f"policy.bins={bins}: uniform bins need a bounded action space; "
                     "give the values themselves, e.g. policy.bins=[-1,0,1], or policy.bins=null"
                 )
-            self._values = np.linspace(low, high, bins, axis=1)
+            self.values = np.linspace(low, high, bins, axis=1)
         else:
-            self._values = np.clip(
+            self.values = np.clip(
                 np.tile(np.asarray(bins, dtype=np.float64), (low.size, 1)), low[:, None], high[:, None]
             )
-        components, count = self._values.shape
+        components, count = self.values.shape
         self.outputs = components * count
-        self._values = self._values.astype(spec.dtype)
+        self.values = self.values.astype(spec.dtype)
         self._rows = np.arange(components)
         self._grid = (components, count)
         self._shape = spec.shape
 
     def __call__(self, output: Float32) -> Any:
-        return self._values[self._rows, output.reshape(self._grid).argmax(axis=1)].reshape(self._shape)
+        return self.values[self._rows, output.reshape(self._grid).argmax(axis=1)].reshape(self._shape)
 
 
 class Discrete:

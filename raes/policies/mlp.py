@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from raes.policies.clip import clip
-from raes.policies.heads import ActionSpec, Head, build_head
-from raes.types import SETTINGS, Float32, Float64, UserError
+from raes.policies.heads import Head
+from raes.types import SETTINGS, Float32, Float64, Layers, UserError
 
 
 def _relu(x: Float32, out: Float32) -> Float32:
@@ -71,10 +71,11 @@ class MLP:
     Attributes:
         num_params: d, the length of theta.
         head: the action head.
+        nonlinearity: of the hidden layers.
     """
 
     def __init__(self, inputs: int, head: Head, settings: PolicySettings) -> None:
-        self.head = head
+        self.head, self.nonlinearity = head, settings.nonlinearity
         self._bias = 1 if settings.bias else 0
         self._init_norm = settings.init_norm
         self._activate = NONLINEARITIES[settings.nonlinearity]
@@ -90,6 +91,11 @@ class MLP:
         self._targets = [buffer[:size] for buffer, size in zip(buffers[1:], sizes[1:], strict=True)]
         self._mean: Float64 | None = None
         self._scale = self._low = self._high = self._normalised
+
+    @property
+    def layer_sizes(self) -> Layers:
+        """(outputs, inputs, 1 with biases, else 0) of each layer."""
+        return tuple((rows, columns - self._bias, self._bias) for rows, columns in self.shapes)
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """float32 (d,): incoming weights of norm 1 (hidden) and `init_norm` (output), biases zero."""
@@ -125,20 +131,24 @@ class MLP:
 
     def outputs(self, observation: np.ndarray[Any, Any]) -> Float32:
         """The last layer's outputs, float32 (outputs,): a buffer that the next call overwrites."""
-        if self._mean is None:
-            self._input[:] = observation
-        else:
-            x = self._normalised
-            np.subtract(observation, self._mean, x)
-            np.multiply(x, self._scale, x)
-            clip(x, self._low, self._high, out=x)
-            self._input[:] = x
+        self._take_in(observation)
         activate = self._activate
         for dot, source, target in self._hidden:
             dot(source, target)
             activate(target, target)
         dot, source, target = self._last
         return dot(source, target)
+
+    def _take_in(self, observation: np.ndarray[Any, Any]) -> None:
+        """Fill the input buffer, normalised."""
+        if self._mean is None:
+            self._input[:] = observation
+            return
+        x = self._normalised
+        np.subtract(observation, self._mean, x)
+        np.multiply(x, self._scale, x)
+        clip(x, self._low, self._high, out=x)
+        self._input[:] = x
 
 
 def grow(old: MLP, old_theta: Float32, new: MLP, new_theta: Float32) -> Float32:
@@ -166,12 +176,3 @@ def grow(old: MLP, old_theta: Float32, new: MLP, new_theta: Float32) -> Float32:
         target[:rows, :inputs] = source[:, :inputs]
         target[:rows, target.shape[1] - bias :] = source[:, inputs:]
     return theta
-
-
-def build_policy(inputs: int, actions: ActionSpec, settings: PolicySettings) -> MLP:
-    """The policy for observations of `inputs` numbers and this action space.
-
-    Raises:
-        UserError: the settings do not fit the action space.
-    """
-    return MLP(inputs, build_head(actions, settings.bins), settings)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from raes.policies import PolicySettings, build_policy
+from raes.policies import PolicySettings, TorchSettings, build_policy
 from raes.problems.behaviors import Finished, described, descriptor
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.problem import Episode, EpisodeError, Outcome
@@ -20,12 +22,16 @@ NOISE_ROWS = 128
 """Timesteps of action noise drawn at a time."""
 
 
+Rollout = Generator[np.ndarray[Any, Any], Float32, Outcome]
+"""An episode that gives observations, is sent a policy's outputs for each, and returns its outcome."""
+
+
 @dataclass(frozen=True)
 class EpisodeSpec:
     """The recipe of an `EpisodeProblem`; `behavior` names a descriptor, None for none."""
 
     env: EnvSettings
-    policy: PolicySettings
+    policy: PolicySettings | TorchSettings
     behavior: str | None = None
 
     def build(self) -> EpisodeProblem:
@@ -41,17 +47,20 @@ class EpisodeProblem:
     """Episodes of one environment with one policy; see `Problem`.
 
     Attributes:
+        spec: its recipe.
         policy: the network that acts.
         env: the environment it acts in.
     """
 
     def __init__(self, spec: EpisodeSpec) -> None:
-        self._settings = spec.env
+        self.spec, self._settings = spec, spec.env
         self.env = make_environment(spec.env)
-        self.observation_size, self._flatten = observation_reader(self.env.observation_space, spec.env.id)
+        shape, self._flatten = observation_reader(self.env.observation_space, spec.env.id)
+        self.observation_size = math.prod(shape)
         actions = action_spec(self.env.action_space, spec.env.id)
-        self.policy = build_policy(self.observation_size, actions, spec.policy)
+        self.policy = build_policy(shape, actions, spec.policy)
         self.num_params, self.continuous = self.policy.num_params, self.policy.head.continuous
+        self.layers = self.policy.layer_sizes
         self._describe = None if spec.behavior is None else descriptor(spec.behavior, self.env)
         self._moments = EpisodeMoments(self.observation_size)
         self._action_noise, self._max_steps = 0.0, math.inf
@@ -69,19 +78,23 @@ class EpisodeProblem:
 
     def evaluate(self, theta: Float32, episode: Episode) -> Outcome:
         """Run one episode with parameters theta, float32 (d,)."""
+        outputs, rollout = self.policy.outputs, self.rollout(episode)
         try:
             self.policy.set_parameters(theta)
             with np.errstate(over="ignore", invalid="ignore"):  # BLAS raises them for lanes it does not use
-                outcome = self._rollout(episode)
+                observation = next(rollout)
+                while True:
+                    observation = rollout.send(outputs(observation))
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
         except Exception as error:
-            self._stale = True
-            raise (
-                error if isinstance(error, EpisodeError) else EpisodeError(f"{type(error).__name__}: {error}")
-            ) from error
-        if not math.isfinite(outcome.total):
-            self._stale = True
-            raise EpisodeError(f"the return is {outcome.total}")
-        return outcome
+            raise self.failed(error) from error
+
+    def failed(self, error: Exception) -> EpisodeError:
+        """What an episode's error means: the environment is in no known state, and the episode has no result."""
+        self._stale = True
+        return error if isinstance(error, EpisodeError) else EpisodeError(f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
         """Close the environment."""
@@ -94,11 +107,12 @@ class EpisodeProblem:
         self.env = make_environment(self._settings)
         self._stale = False
 
-    def _rollout(self, episode: Episode) -> Outcome:
+    def rollout(self, episode: Episode) -> Rollout:
+        """One episode, whoever drives it; its errors go through `failed`."""
         if self._stale:
             self._rebuild()
         self._stale = self._settings.rebuild
-        env_step, outputs, head, flatten = self.env.step, self.policy.outputs, self.policy.head, self._flatten
+        env_step, head, flatten = self.env.step, self.policy.head, self._flatten
         limit = self._max_steps if episode.training else math.inf
         noise = None
         if episode.training and self._action_noise and episode.noise_rng is not None:
@@ -114,7 +128,7 @@ class EpisodeProblem:
                 observation = flatten(observation)
             if moments is not None:
                 moments.add(observation)
-            output = outputs(observation)
+            output = yield observation
             finite += output[0] * 0.0
             if noise is not None:
                 output += noise.next()
@@ -132,6 +146,8 @@ class EpisodeProblem:
         observed = moments.result() if moments is not None else None
         if observed is not None and not np.isfinite(observed.m2).all():
             raise EpisodeError("an observation is not finite")
+        if not math.isfinite(total):
+            raise EpisodeError(f"the return is {total}")
         behavior = None
         if self._describe is not None:
             behavior = described(self._describe, Finished(self.env, np.asarray(last, np.float64), length, total))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from raes.problems.problem import Episode, EpisodeError, Outcome
-from raes.types import SETTINGS, Float32, Snapshot, UserError
+from raes.types import SETTINGS, Float32, Layers, Snapshot, UserError
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class FunctionProblem:
 
     observation_size = 0
     continuous = False
+    layers: Layers = ()
 
     def __init__(self, spec: FunctionSpec) -> None:
         self._settings = spec.settings

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from raes.search.running_stats import RunningStats
-from raes.types import Float32, Float64, Snapshot
+from raes.types import Float32, Float64, Layers, Snapshot
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,13 @@ class Problem(Protocol):
         num_params: d.
         observation_size: numbers in an observation, 0 where there are none.
         continuous: whether Gaussian noise can be added to its actions.
+        layers: what theta is made of, see `LowRank`; empty where it is not made of layers.
     """
 
     num_params: int
     observation_size: int
     continuous: bool
+    layers: Layers
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """Where the search starts, float32 (d,)."""

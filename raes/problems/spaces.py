@@ -15,23 +15,21 @@ from raes.types import UserError
 Flatten = Callable[[Any], np.ndarray[Any, Any]]
 
 
-def observation_reader(space: spaces.Space[Any], env_id: str) -> tuple[int, Flatten | None]:
-    """How many numbers an observation has and how to flatten it; None where it is flat already.
+def observation_reader(space: spaces.Space[Any], env_id: str) -> tuple[tuple[int, ...], Flatten | None]:
+    """An observation's shape, and how to flatten it; None where it is flat already.
 
     Raises:
         UserError: the space has no fixed size.
     """
     if isinstance(space, spaces.Box):
-        if len(space.shape) == 1:
-            return space.shape[0], None
-        return int(np.prod(space.shape)), np.ravel
+        return space.shape, None if len(space.shape) == 1 else np.ravel
     try:
         size = flatdim(space)
     except (ValueError, NotImplementedError) as error:
         raise UserError(
             f"env.id={env_id}: observations of {space} have no fixed size; wrap the environment so that they do"
         ) from error
-    return size, lambda observation: np.asarray(flatten(space, observation))
+    return (size,), lambda observation: np.asarray(flatten(space, observation))
 
 
 def action_spec(space: spaces.Space[Any], env_id: str) -> ActionSpec:

@@ -18,6 +18,7 @@ from raes.runtime.relay import RayRelay
 from raes.runtime.relays import RelayPool
 from raes.runtime.tables import NodeTables
 from raes.runtime.worker import WorkerSpec
+from raes.search import low_rank
 from raes.types import Float32, Int64, Results, Snapshot, Tasks
 
 
@@ -57,7 +58,7 @@ class RayExecutor:
         self._spec = ray.put(spec)
         self._size, self._held, self._told = size, True, False
         self._waiting: list[Tasks] = []
-        self._num_params = 0
+        self._newest: Snapshot | None = None
         self._watch = ClusterWatch(size)
         self._pool: Pool
         if relays:
@@ -91,7 +92,7 @@ class RayExecutor:
 
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
         """Put the snapshot into the object store, once for all workers; the nodes fetch it from there."""
-        self._num_params = snapshot.theta.size
+        self._newest = snapshot
         self._waiting = [tasks for tasks in self._waiting if tasks.generation >= oldest]
         self._pool.publish(snapshot.generation, ray.put(snapshot), oldest)
 
@@ -112,10 +113,13 @@ class RayExecutor:
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
+        assert self._newest is not None
+        if self._newest.low_rank is not None:  # thin: not worth the reducers
+            return low_rank.weighted_sum(self._newest.low_rank, self._tables.local, noise_index, weights)
         # The driver computes a share on its own node, where it takes the place of one worker.
         places = {node: count - (node == self._tables.node) for node, count in self._watch().items()}
         self._reducers.resize(places)
-        return self._reducers.sum(noise_index, weights, self._num_params, squared)
+        return self._reducers.sum(noise_index, weights, self._newest.theta.size, squared)
 
     def close(self) -> None:
         """Stop the workers and take back what was asked of the autoscaler."""

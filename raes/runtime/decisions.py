@@ -195,7 +195,8 @@ def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pa
 def spare(outstanding: int, workers: int, age: float, mean: float) -> int:
     """Episodes that a relay should share with an idle one: half of those that it has not begun, as far as one can know.
 
-    Nothing where they are fewer than half its workers: it would begin them as soon, and copies would run for nothing.
+    Nothing where they are fewer than half its workers and its queue is low: it would begin them as soon, and copies would
+    run for nothing.
 
     Args:
         outstanding: without an answer, by its last report.
@@ -205,7 +206,8 @@ def spare(outstanding: int, workers: int, age: float, mean: float) -> int:
     """
     done = workers * age / mean if mean > 0 else 0.0
     waiting = math.floor(outstanding - workers - done)
-    return waiting // 2 if 2 * waiting >= workers else 0
+    worth_it = 2 * waiting >= workers or (waiting > 0 and not is_low(waiting, workers, mean))
+    return math.ceil(waiting / 2) if worth_it else 0
 
 
 def is_low(queued: int, workers: int, mean: float) -> bool:

@@ -6,15 +6,16 @@ import time
 
 from threadpoolctl import threadpool_limits
 
+from raes.problems.lockstep import LANES
 from raes.runtime.executor import Counters
 from raes.runtime.pending import PendingTable
 from raes.runtime.worker import Worker, WorkerSpec
-from raes.search import noise
+from raes.search import low_rank, noise
 from raes.types import Float32, Int64, Results, Snapshot, Tasks
 
 
 class SerialExecutor:
-    """See `Executor`; one episode a `collect`, so that a stop is heard between episodes."""
+    """See `Executor`; one episode a `collect`, or as many as run side by side, so that a stop is heard in between."""
 
     workers = 1
 
@@ -25,7 +26,7 @@ class SerialExecutor:
         self._worker = Worker(spec, self._table)
         self._pending = PendingTable()
         self._snapshots: dict[int, Snapshot] = {}
-        self._num_params = 0
+        self._newest: Snapshot | None = None
         self._started = time.monotonic()
         self._counters = Counters()
         self.notices: list[str] = []
@@ -44,7 +45,7 @@ class SerialExecutor:
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
         """Keep the snapshot for its generation's tasks."""
         self._pending.retire(oldest)
-        self._num_params = snapshot.theta.size
+        self._newest = snapshot
         self._snapshots = {key: kept for key, kept in self._snapshots.items() if key >= oldest}
         self._snapshots[snapshot.generation] = snapshot
 
@@ -53,8 +54,8 @@ class SerialExecutor:
         self._pending.add(tasks)
 
     def collect(self, timeout: float) -> list[Results]:
-        """Run the next episode."""
-        tasks = self._pending.take(1)
+        """Run the next episode, or those that run side by side."""
+        tasks = self._pending.take(1 if self._newest is None or self._newest.low_rank is None else LANES)
         if tasks is None:
             return []
         results, _ = self._pending.accept(self._worker.run(tasks, self._snapshots[tasks.generation]))
@@ -63,7 +64,10 @@ class SerialExecutor:
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
-        return noise.weighted_sum(self._table, noise_index, weights, self._num_params, squared=squared)
+        assert self._newest is not None
+        if self._newest.low_rank is not None:
+            return low_rank.weighted_sum(self._newest.low_rank, self._table, noise_index, weights)
+        return noise.weighted_sum(self._table, noise_index, weights, self._newest.theta.size, squared=squared)
 
     def close(self) -> None:
         """Close the environment."""

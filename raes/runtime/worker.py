@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from raes.problems.episode import EpisodeProblem
+from raes.problems.lockstep import Lockstep
 from raes.problems.problem import Episode, EpisodeError, Outcome, Problem, ProblemSpec
 from raes.rng import Purpose, generator, reset_seed, seed_generation
 from raes.search.noise import fingerprint
@@ -37,25 +40,22 @@ class Worker:
         self._seed = spec.seed
         self._table = table
         self._decode = Decoder(table, self._problem.num_params)
+        self._lockstep: Lockstep | None = None
 
     def run(self, tasks: Tasks, snapshot: Snapshot) -> Results:
         """All episodes of the block, in order; an episode that fails is a fault among the results."""
-        self._problem.use(snapshot)
         records = np.zeros(len(tasks), dtype=RESULT_DTYPE)
         faults: list[Fault] = []
         outcomes: list[tuple[int, Outcome]] = []
-        for row in range(len(tasks)):
+        answers = self._one_by_one if snapshot.low_rank is None else self._side_by_side
+        for row, (answer, seconds) in enumerate(answers(tasks, snapshot)):
             index = int(tasks.index[row])
-            start = time.perf_counter()
-            try:
-                outcome = self._evaluate(tasks, snapshot, row)
-            except EpisodeError as error:
-                records[row] = (index, np.nan, 0, 0, time.perf_counter() - start, False, True)
-                faults.append(Fault(index, str(error)))
+            if isinstance(answer, EpisodeError):
+                records[row] = (index, np.nan, 0, 0, seconds, False, True)
+                faults.append(Fault(index, str(answer)))
                 continue
-            outcomes.append((index, outcome))
-            seconds = time.perf_counter() - start
-            records[row] = (index, outcome.total, outcome.sign_total, outcome.length, seconds, outcome.capped, False)
+            outcomes.append((index, answer))
+            records[row] = (index, answer.total, answer.sign_total, answer.length, seconds, answer.capped, False)
         moments, behaviors = _moments(outcomes), _behaviors(outcomes)
         return Results(tasks.purpose, tasks.generation, records, moments, tuple(faults), behaviors)
 
@@ -74,10 +74,33 @@ class Worker:
 
     def close(self) -> None:
         """Let go of the problem."""
+        if self._lockstep is not None:
+            self._lockstep.close()
         self._problem.close()
 
-    def _evaluate(self, tasks: Tasks, snapshot: Snapshot, row: int) -> Outcome:
-        theta = self._decode(snapshot, tasks.genomes, row)
+    def _one_by_one(self, tasks: Tasks, snapshot: Snapshot) -> Iterator[tuple[Outcome | EpisodeError, float]]:
+        """Each episode's outcome, or why it has none, and its seconds."""
+        self._problem.use(snapshot)
+        for row in range(len(tasks)):
+            start = time.perf_counter()
+            answer: Outcome | EpisodeError
+            try:
+                theta = self._decode(snapshot, tasks.genomes, row)
+                answer = self._problem.evaluate(theta, self._episode(tasks, snapshot, row))
+            except EpisodeError as error:
+                answer = error
+            yield answer, time.perf_counter() - start
+
+    def _side_by_side(self, tasks: Tasks, snapshot: Snapshot) -> list[tuple[Outcome | EpisodeError, float]]:
+        """The same for low-rank perturbations of a network."""
+        assert snapshot.low_rank is not None
+        assert isinstance(self._problem, EpisodeProblem)
+        if self._lockstep is None:
+            self._lockstep = Lockstep(self._problem, snapshot.low_rank, self._table)
+        episodes = [self._episode(tasks, snapshot, row) for row in range(len(tasks))]
+        return self._lockstep.run(snapshot, tasks.genomes, episodes)
+
+    def _episode(self, tasks: Tasks, snapshot: Snapshot, row: int) -> Episode:
         purpose = Purpose(tasks.purpose)
         training = purpose is Purpose.TRAINING
         generation = seed_generation(purpose, tasks.generation)
@@ -85,7 +108,7 @@ class Worker:
         if training and snapshot.action_noise > 0:
             noise_rng = generator(self._seed, Purpose.ACTION_NOISE, generation, int(tasks.index[row]))
         seed = reset_seed(self._seed, purpose, generation, int(tasks.reset[row]))
-        return self._problem.evaluate(theta, Episode(seed, training, bool(tasks.observe[row]), noise_rng))
+        return Episode(seed, training, bool(tasks.observe[row]), noise_rng)
 
 
 def _moments(outcomes: list[tuple[int, Outcome]]) -> Moments | None:

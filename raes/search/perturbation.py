@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 
+from raes.search.low_rank import perturbation
 from raes.types import Float32, Genomes, Int64, Lineages, Snapshot
 
 CACHE_BYTES = 1 << 28
@@ -33,8 +34,9 @@ class Decoder:
         if scale == 0:
             np.copyto(out, base)
             return out
-        start = int(genomes.noise_index[row])
-        np.multiply(self._table[start : start + out.size], scale, out=out)
+        start, form = int(genomes.noise_index[row]), snapshot.low_rank
+        noise = self._table[start : start + (out.size if form is None else form.noise_size)]
+        np.multiply(noise if form is None else perturbation(form, noise), scale, out=out)
         if snapshot.spread is not None:
             np.multiply(out, snapshot.spread, out=out)
         return np.add(out, base, out=out)

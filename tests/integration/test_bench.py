@@ -18,6 +18,7 @@ from raes.bench.timing import cpu_clock, interleave, median_ratio
 
 TINY = {
     "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
+    "low_rank": ["seconds=0.05", "tasks=[Hopper]", "ranks=[1]", "pairs=10"],
     "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
     "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
     "chaos": ["generations=6", "pairs=60", "actor_kills=8", "relay_kills=1", "node_kills=1", "memory_generations=50"],
@@ -55,6 +56,13 @@ def test_rollout_compares_the_worker_with_the_bare_loops(tmp_path: Path) -> None
     for row in rows:
         assert positive(row, "worker_timesteps_per_second", "env_step_per_second", "mj_step_per_second", "efficiency")
         assert row["met"] == (None if row["bar"] is None else row["efficiency"] >= row["bar"])
+
+
+def test_low_rank_compares_with_full_perturbations(tmp_path: Path) -> None:
+    full, thin = run_bench("low_rank", tmp_path)["rows"]
+    assert (full["rank"], thin["rank"], full["against_full"]) == ("full", "1", 1.0)
+    assert full["noise"] == full["parameters"] == thin["parameters"] > 10 * thin["noise"]
+    assert all(positive(row, "timesteps_per_second", "sum_milliseconds", "rounds") for row in (full, thin))
 
 
 def test_rollout_has_a_row_for_every_bar() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +17,12 @@ from raes.algorithms import ALGORITHMS
 from raes.runtime.session import connect
 from raes.storage.checkpoint import read
 
-from .helpers import Commands
+from .helpers import WORLDS, Commands
 
 TABLE_BYTES = 4 << 24
 SMALL = {"population": 24, "parents": 8, "candidates": 4}
 EVERY = sorted(ALGORITHMS)
+TORCH_MODULES = Path(__file__).parents[1] / "unit" / "torch_modules.py"
 
 
 def bumpy(x: np.ndarray) -> float:
@@ -63,11 +66,14 @@ def test_two_workers_give_the_bits_of_one_process(two_cpus: None, algorithm: str
         ("algorithm=ga", "algorithm.population=12", "algorithm.parents=4", "algorithm.candidates=3"),
         ("algorithm=pgpe", "algorithm.pairs=4", "algorithm.min_timesteps=3000"),
         ("algorithm=xnes", "policy=linear"),
+        ("algorithm.perturbation=low_rank", "algorithm.rank=2", "policy.hidden=[24,24]", "algorithm.pairs=10"),
+        ("policy=torch", "policy.module=torch_modules:Recurrent", "policy.kwargs={outputs:1}", "algorithm.pairs=4"),
     ],
-    ids=lambda words: words[0].removeprefix("algorithm="),
+    ids=lambda words: words[0].partition("=")[2],
 )
 def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(commands: Commands, words: tuple[str, ...]) -> None:
     """Archive, chains, a growing population and a covariance are in the checkpoint."""
+    shutil.copy(TORCH_MODULES, commands.cwd)
     common = ("env=Pendulum", *words, "console=plain", "evaluation.every=0", "evaluation.episodes=1")
     commands.run(*common, "runtime=serial", "generations=4", "run_dir=whole")
     commands.run(*common, "runtime=serial", "generations=2", "run_dir=parts")
@@ -77,3 +83,33 @@ def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(commands: Com
     for name, array in whole.arrays.items():
         assert array.tobytes() == parts.arrays[name].tobytes(), name
     assert whole.state["search"] == parts.state["search"]
+
+
+def test_rewards_paid_at_the_end_of_the_episode_change_nothing(commands: Commands) -> None:
+    """Section 4.4 of Salimans et al.: only the return counts, so that delayed rewards are no harder."""
+    common = ("env=gymnasium", "policy=linear", "runtime=serial", "console=plain", "algorithm.pairs=10",
+              "evaluation.every=0", "evaluation.episodes=1", "generations=5")  # fmt: skip
+    commands.run(*common, "env.id=Hopper-v5", "run_dir=now")
+    commands.run(*common, f"env.id={WORLDS}:LateHopper-v0", "run_dir=late")
+    now, late = (read(commands.cwd / name / "checkpoints" / "gen_000005") for name in ("now", "late"))
+    assert now.arrays["theta"].tobytes() == late.arrays["theta"].tobytes()
+
+
+@pytest.mark.parametrize("name", ["policy.npz", "policy.pt"])
+def test_an_exported_policy_acts_where_raes_is_not_installed(commands: Commands, name: str) -> None:
+    commands.run("env=Pendulum", "runtime=serial", "console=plain", "generations=2", "run_dir=mine")
+    commands.run("run_dir=mine", f"out={name}", module="raes.export")
+    script = commands.cwd / "alone.py"
+    if name.endswith(".npz"):
+        script.write_text(
+            "import numpy\npolicy = numpy.load('policy.npz')\nexec(str(policy['act']))\n"
+            "action = act(policy, numpy.ones(3))\nassert action.shape == (1,) and numpy.isfinite(action).all()\n"
+        )
+    else:
+        script.write_text(
+            "import torch\naction = torch.jit.load('policy.pt')(torch.ones(7, 3, dtype=torch.float64))\n"
+            "assert action.shape == (7, 1) and action.isfinite().all()\n"
+        )
+    hide = "import sys; sys.modules['raes'] = None; import runpy; runpy.run_path('alone.py')"
+    subprocess.run([sys.executable, "-c", hide], cwd=commands.cwd, check=True)
+    assert "out=policy.txt" in commands.refuse("run_dir=mine", "out=policy.txt", module="raes.export")

@@ -107,5 +107,24 @@ class Line(gymnasium.Env[Any, Any]):
         return observation * (np.nan if self._bad == "nan_observation" and self._time == 5 else 1)
 
 
+class Late(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Hopper whose rewards are all paid at the end of the episode."""
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("Hopper-v5", max_episode_steps=1000))
+        self._earned = 0.0
+
+    def reset(self, **how: Any) -> Any:
+        self._earned = 0.0
+        return self.env.reset(**how)
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._earned += float(reward)
+        paid = self._earned if terminated or truncated else 0.0
+        return observation, paid, terminated, truncated, info
+
+
+gymnasium.register("LateHopper-v0", entry_point=Late)
 gymnasium.register("GatedHopper-v0", entry_point=GatedHopper, max_episode_steps=1000)
 gymnasium.register("Line-v0", entry_point=Line)

@@ -59,6 +59,16 @@ def flat(x: np.ndarray) -> float:
     return 1.0
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_action_noise_goes_with_every_search(name: str) -> None:
+    algorithm, settings = ALGORITHMS[name]
+    chosen = settings(**SMALL[name], action_noise=0.2).sized(DIM, ())
+    search = algorithm(chosen, OPTIMIZERS.get(name, OptimizerSettings()), 0, TABLE)
+    state = search.init(np.zeros(DIM, np.float32), running_stats.init(3))
+    probe = search.probe(state)
+    assert search.snapshot(state).action_noise == 0.2 if probe is None else probe[0].action_noise in (0.0, 0.2)
+
+
 def spotted(x: np.ndarray) -> float:
     """The sphere, broken in every eighth of narrow stripes."""
     if int(1e4 * abs(x[0])) % 8 == 1:
@@ -71,7 +81,7 @@ class Run:
 
     def __init__(self, name: str, function: Any = sphere, seed: int = 0, **changes: Any) -> None:
         cls, settings = ALGORITHMS[name]
-        self.settings = settings(**(SMALL[name] | changes)).sized(DIM)
+        self.settings = settings(**(SMALL[name] | changes)).sized(DIM, ())
         optimizer = OPTIMIZERS.get(name, OptimizerSettings(stepsize=0.05, weight_decay=0.0))
         self.algorithm = cls(self.settings, optimizer, seed, TABLE)
         spec = FunctionSpec(FunctionSettings(call="test:function", dim=DIM, minimize=True), function)

@@ -58,8 +58,9 @@ def changed(*words: str) -> Config:
 
 
 def words_for(group: str, option: str) -> list[str]:
-    """An option alone; `env=gymnasium` and `env=function` are nothing without a name."""
+    """An option alone; `env=gymnasium`, `env=function` and `policy=torch` are nothing without a name."""
     more = {"gymnasium": ["env.id=Pendulum-v1"], "function": ["env.call=math:fsum", "env.dim=3"]}
+    more["torch"] = ["policy.module=my_module:Net"]
     return [f"{group}={option}", *more.get(option, [])]
 
 

@@ -205,7 +205,8 @@ def test_a_relay_is_low_when_its_queue_lasts_for_less_than_an_answer_takes() -> 
 def test_half_of_what_a_relay_has_not_begun_is_shared_where_that_is_much() -> None:
     assert spare(30, 10, age=0.0, mean=1.0) == 10
     assert spare(30, 10, age=1.0, mean=1.0) == 5, "it has done 10 meanwhile"
-    assert spare(24, 10, age=1.0, mean=1.0) == 0, "fewer than half its workers"
+    assert spare(24, 10, age=1.0, mean=1.0) == 2, "fewer than half its workers, but they would wait"
+    assert spare(24, 10, age=0.01, mean=0.01) == 0, "fewer than half its workers, and begun soon"
     assert spare(30, 10, age=9.0, mean=0.0) == 10, "nothing measured"
     assert spare(5, 10, age=0.0, mean=1.0) == 0
 

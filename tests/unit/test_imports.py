@@ -17,13 +17,15 @@ PACKAGE = Path(raes.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS = {
-    6: "train evaluate play report doctor replay bench __main__",
-    5: "build config driver launch journal optimize prepare progress resume console command figures point keeper",
+    6: "train evaluate export play report doctor replay bench __main__",
+    5: "build config driver launch journal optimize modules prepare progress resume console command figures point "
+    "keeper",
     4: "runtime",
     3: "problems algorithms",
     2: "search storage",
     1: "policies types rng",
 }
+PYTORCH = ("raes.policies.torch_policy", "raes.policies.torch_export", "raes.modules", "raes.export")
 FLOOR = {room: floor for floor, rooms in ROOMS.items() for room in rooms.split()}
 
 
@@ -71,7 +73,8 @@ def violations(source: str, module: str, is_package: bool = False) -> list[str]:
         broken = ""
         if top == "raes" and room(target) in FLOOR:
             if not here:
-                broken = "" if lazy and room(target) == "optimize" else "the front door opens to optimize, lazily"
+                open_to = ("optimize", "modules")
+                broken = "" if lazy and room(target) in open_to else f"the front door opens to {open_to}, lazily"
             elif FLOOR[room(target)] > FLOOR[here]:
                 broken = "an upward import"
             elif here == "algorithms" and room(target) == "problems":
@@ -82,6 +85,8 @@ def violations(source: str, module: str, is_package: bool = False) -> list[str]:
             broken = "Hydra ends in config, command and the entry points"
         elif top == "ray" and here != "runtime" and not (lazy and here in ("launch", "evaluate", "bench")):
             broken = "Ray lives in runtime/, and inside functions of launch, evaluate and bench"
+        elif top == "torch" and module not in PYTORCH:
+            broken = f"PyTorch lives in {', '.join(PYTORCH)}"
         if broken:
             found.append(f"{module}:{line} imports {target}: {broken}")
     return found
@@ -106,6 +111,7 @@ def test_a_file_imports_only_from_its_own_floor_or_below(path: Path) -> None:
         ("raes.driver", "def f():\n    import ray"),
         ("raes.launch", "from ray.util import queue"),
         ("raes.new_room.file", "import numpy"),
+        ("raes.policies.mlp", "def f():\n    import torch"),
         ("raes", "from raes.train import main"),
     ],
 )

@@ -19,7 +19,9 @@ INPUTS, ACTION = 6, "box without bounds"
 
 def build(hidden: tuple[int, ...] = (), inputs: int = INPUTS, action: str = ACTION, **settings: object) -> MLP:
     name = "mlp" if hidden else "linear"
-    return build_policy(inputs, action_spec(ACTIONS[action], "x"), PolicySettings(name, hidden, **settings))  # type: ignore[arg-type]
+    policy = build_policy((inputs,), action_spec(ACTIONS[action], "x"), PolicySettings(name, hidden, **settings))  # type: ignore[arg-type]
+    assert isinstance(policy, MLP)
+    return policy
 
 
 def random_theta(policy: MLP, seed: int = 0) -> np.ndarray:

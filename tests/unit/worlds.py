@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium
@@ -65,7 +66,8 @@ class Toy(gymnasium.Env[Any, Any]):
     """
 
     def __init__(self, observation: str = "box", action: str = "box", length: int = 5, fault: str = "") -> None:
-        self.observation_space, self.action_space = OBSERVATIONS[observation], ACTIONS[action]
+        self.observation_space = copy.deepcopy(OBSERVATIONS[observation])  # it draws from a generator of its own
+        self.action_space = ACTIONS[action]
         self._length, self._fault = length, fault
         self.seeds: list[int | None] = []
         self.actions: list[Any] = []

@@ -1,0 +1,51 @@
+"""Low-rank perturbations (Sarkar et al. 2025, "Evolution Strategies at the Hyperscale", section 4).
+
+The noise of a layer's matrix is A^T B / sqrt(r) with A (r, m), B (r, k) ~ N(0, 1) from the shared table, so that a
+perturbation takes r (m + k) numbers in the place of m k; biases have noise of their own, in full.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from raes.types import Float32, Int64, LowRank
+
+SUM_PAIRS = 256
+"""Pairs a block of the sum: its thin factors stay in the cache."""
+
+
+def perturbation(form: LowRank, noise: Float32) -> Float32:
+    """The noise on theta, float32 (d,), that float32 (noise_size,) stands for."""
+    parts = []
+    for left, right, bias in form.factors(noise):
+        matrix = left.T @ right / np.float32(math.sqrt(form.rank))
+        parts.append(np.concatenate([matrix, bias[:, None]], axis=1).ravel() if bias.size else matrix.ravel())
+    return np.concatenate(parts)
+
+
+def weighted_sum(form: LowRank, table: Float32, noise_index: Int64, weights: Float32) -> Float32:
+    """sum_i weights[i] * perturbation i, float32 (d,): a product of two thin stacks for each layer.
+
+    The plan depends on the inputs alone: blocks of SUM_PAIRS in the order given.
+
+    Args:
+        form: what perturbations are made of.
+        table: float32 (size,).
+        noise_index: int64 (n,).
+        weights: float32 (n,).
+    """
+    total = [np.zeros((outputs, inputs + biases), np.float32) for outputs, inputs, biases in form.layers]
+    each = weights / np.float32(math.sqrt(form.rank))
+    columns = np.arange(form.noise_size)
+    for block in range(0, len(noise_index), SUM_PAIRS):
+        members = slice(block, block + SUM_PAIRS)
+        noise = table[noise_index[members, None] + columns]
+        for layer, (left, right, bias) in zip(total, form.factors(noise), strict=True):
+            outputs, inputs = left.shape[-1], right.shape[-1]
+            weighted = left * each[members, None, None]
+            layer[:, :inputs] += weighted.reshape(-1, outputs).T @ right.reshape(-1, inputs)
+            if bias.size:
+                layer[:, inputs] += weights[members] @ bias
+    return np.concatenate([layer.ravel() for layer in total])
