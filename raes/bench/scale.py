@@ -170,7 +170,7 @@ def measure(cluster: VirtualCluster, case: Case, arguments: Arguments) -> Row:
 def _large_stretch(case: Case, drawn: Lengths, small: float) -> float:
     """The factor at which starting all workers at once, which real nodes do side by side, does not count; needed where
     there is a bar on the time of single generations."""
-    if case.pipeline or not _barred(case.relays, case.workers, case.pipeline):
+    if case.section != "rows" or not _barred(case.relays, case.workers, case.pipeline):
         return small
     ideal = list_schedule(drawn.seconds(1, case.episodes), case.workers)
     return max(small, case.workers * START_SECONDS / (START_SHARE * ideal))
