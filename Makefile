@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
 RUN ?= runs
 
 .DEFAULT_GOAL := help
@@ -12,35 +13,39 @@ RUN ?= runs
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
-setup: $(READY) ## Make .venv and install RAES with its tested versions
+setup: $(READY_DEV) ## Make .venv and install RAES with its tested versions, and what its tests need
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "RAES needs Python 3.11 or newer; this is $$($(PYTHON) --version). Say make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[box2d]'
+	@touch $@
+
+$(READY_DEV): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
 	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$(RUN)/first-$$(date +%Y%m%d-%H%M%S)
 
-test: $(READY) ## Run the tests (about 10 minutes on 2 cores)
+test: $(READY_DEV) ## Run the tests (about 10 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
-test-cluster: $(READY) ## Run the tests on clusters of virtual nodes (about 10 minutes)
+test-cluster: $(READY_DEV) ## Run the tests on clusters of virtual nodes (about 10 minutes)
 	$(BIN)/python -m pytest -m cluster
 
-test-slow: $(READY) ## Run the learning and installation tests too (about an hour)
+test-slow: $(READY_DEV) ## Run the learning and installation tests too (about an hour)
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
-lint: $(READY) ## Check format and style
+lint: $(READY_DEV) ## Check format and style
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-type: $(READY) ## Check types
+type: $(READY_DEV) ## Check types
 	$(BIN)/mypy
 
-fmt: $(READY) ## Format and mend style
+fmt: $(READY_DEV) ## Format and mend style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

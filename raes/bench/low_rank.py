@@ -1,6 +1,7 @@
-"""`python -m raes.bench low_rank [out=FILE.json] [seconds=8] [tasks=[HalfCheetah,Walker2d]] [ranks=[1,4]]`: one worker.
+"""`python -m raes.bench low_rank [out=FILE.json] [seconds=8] [tasks=[HalfCheetah,Walker2d]]
+[ranks=[1,4]] [hidden=[256,256,256]] [pairs=100]`: one worker.
 
-The same generation of a network of three layers of 256 units, with perturbations of full rank, one episode after the
+The same generation of one network, with perturbations of full rank, one episode after the
 other, and of low rank, side by side; and the sum over the noise of the update. All interleaved, in CPU seconds.
 """
 
@@ -25,7 +26,6 @@ from raes.search import low_rank, noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.types import Float32
 
-HIDDEN = (256, 256, 256)
 SEED = 0
 MAX_STEPS = 100
 MIN_ROUNDS = 3
@@ -49,18 +49,20 @@ class Arguments(TimedArguments):
     Attributes:
         tasks: names of MuJoCo's environments.
         ranks: beside the full one.
+        hidden: units of the network's layers.
         pairs: of the sum.
     """
 
     seconds: float = 8.0
     tasks: list[str] = field(default_factory=lambda: ["HalfCheetah", "Walker2d"])
     ranks: list[int] = field(default_factory=lambda: [1, 4])
+    hidden: tuple[int, ...] = (256, 256, 256)
     pairs: int = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min([*self.ranks, self.pairs]) < 1:
-            raise ValueError("ranks and pairs must be at least 1")
+        if min([*self.ranks, *self.hidden, self.pairs]) < 1:
+            raise ValueError("ranks, hidden and pairs must be at least 1")
 
 
 class Contender:
@@ -72,8 +74,9 @@ class Contender:
         num_params: d.
     """
 
-    def __init__(self, task: str, rank: int | None, pairs: int, table: Float32) -> None:
-        spec = EpisodeSpec(EnvSettings(task, f"{task}-v5"), PolicySettings(name="mlp", hidden=HIDDEN))
+    def __init__(self, task: str, rank: int | None, arguments: Arguments, table: Float32) -> None:
+        pairs = arguments.pairs
+        spec = EpisodeSpec(EnvSettings(task, f"{task}-v5"), PolicySettings(name="mlp", hidden=arguments.hidden))
         problem = spec.build()
         settings = ESSettings(pairs=pairs)
         if rank is not None:
@@ -105,9 +108,7 @@ class Contender:
 
 def measure(task: str, arguments: Arguments, table: Float32) -> list[Row]:
     """The rows of a task."""
-    contenders = {
-        str(rank or "full"): Contender(task, rank, arguments.pairs, table) for rank in [None, *arguments.ranks]
-    }
+    contenders = {str(rank or "full"): Contender(task, rank, arguments, table) for rank in [None, *arguments.ranks]}
     loops: dict[str, Callable[[], None]] = {f"episodes {name}": one.episodes for name, one in contenders.items()}
     loops |= {f"sum {name}": one.sum for name, one in contenders.items()}
     taken = interleave(loops, arguments.seconds, MIN_ROUNDS, cpu_clock)
@@ -136,5 +137,6 @@ def run(arguments: Arguments) -> Report:
     table = noise.make_table(1 << 26)
     with threadpool_limits(1):
         rows = [row for task in arguments.tasks for row in measure(task, arguments, table)]
-    title = f"A network of {'-'.join(map(str, HIDDEN))}: episodes of one worker, and the update's sum; CPU seconds"
+    network = "-".join(map(str, arguments.hidden))
+    title = f"A network of {network}: episodes of one worker, and the update's sum; CPU seconds"
     return Report("low_rank", [Section("rows", title, COLUMNS, rows)])

@@ -39,8 +39,9 @@ RELAY_CALLS = 16.0
 """Reports a second, from all relays together, that come without a reason; a call costs the driver 1 to 2 ms."""
 TAIL_CALLS = 100.0
 """The same while nothing is left to hand out: then the driver must know who is behind."""
-LEAST_DELIVERY = 4
-"""Relays get at least a quarter of an episode a worker, so that the end of the queue does not go out in crumbs."""
+LEAST_DELIVERY = 16
+"""Relays get at least an episode for every 16 workers, so that the end of the queue does not go out in crumbs; larger
+pieces wait in one relay while workers of another are idle."""
 LOW_SECONDS = 0.02
 """A relay whose workers have less than this left asks for more: about what an answer takes."""
 LEAST_REPORT_SECONDS = 0.02
@@ -195,8 +196,8 @@ def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pa
 def spare(outstanding: int, workers: int, age: float, mean: float) -> int:
     """Episodes that a relay should share with an idle one: half of those that it has not begun, as far as one can know.
 
-    Nothing where they are fewer than half its workers and its queue is low: it would begin them as soon, and copies would
-    run for nothing.
+    Nothing where they are fewer than half its workers and its queue is low: it would begin them as soon, and copies
+    would run for nothing.
 
     Args:
         outstanding: without an answer, by its last report.

@@ -38,10 +38,10 @@ def weighted_sum(form: LowRank, table: Float32, noise_index: Int64, weights: Flo
     """
     total = [np.zeros((outputs, inputs + biases), np.float32) for outputs, inputs, biases in form.layers]
     each = weights / np.float32(math.sqrt(form.rank))
-    columns = np.arange(form.noise_size)
+    length = form.noise_size
     for block in range(0, len(noise_index), SUM_PAIRS):
         members = slice(block, block + SUM_PAIRS)
-        noise = table[noise_index[members, None] + columns]
+        noise = np.stack([table[start : start + length] for start in noise_index[members].tolist()])
         for layer, (left, right, bias) in zip(total, form.factors(noise), strict=True):
             outputs, inputs = left.shape[-1], right.shape[-1]
             weighted = left * each[members, None, None]

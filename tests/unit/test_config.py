@@ -82,7 +82,7 @@ def test_every_option_of_every_group_composes_and_validates(group: str, option: 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_names_an_environment_and_an_algorithm_and_takes_effect(preset: str) -> None:
-    env, _, algorithm = preset.rpartition("_")
+    env, _, algorithm = preset.partition("_")
     assert (CONF / "env" / f"{env}.yaml").exists()
     assert algorithm in ALGORITHMS
     config = composed(f"env={env}", f"algorithm={algorithm}").as_dict()
