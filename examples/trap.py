@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 GOAL = np.array([0.0, 10.0])
 SPEED = 0.4
 STEPS = 100
-WALLS = np.array([[-3.0, 3.0, 4.0, 4.5], [-3.5, -3.0, 1.0, 4.5], [3.0, 3.5, 1.0, 4.5]])
+WALLS = np.array([[-6.0, 6.0, 4.0, 4.5], [-6.5, -6.0, 1.0, 4.5], [6.0, 6.5, 1.0, 4.5]])
 """Rectangles: x from, x to, y from, y to."""
 
 
