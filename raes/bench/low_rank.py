@@ -29,6 +29,8 @@ from raes.types import Float32
 SEED = 0
 MAX_STEPS = 100
 MIN_ROUNDS = 3
+BLOCK = 4 * LANES
+"""Episodes of a round: as lanes fall empty only at its end."""
 COLUMNS = (
     Column("task", "task"),
     Column("rank", "rank"),
@@ -88,14 +90,14 @@ class Contender:
         self._worker, self._table = Worker(WorkerSpec(spec, SEED), table), table
         self._snapshot = replace(search.snapshot(state), max_steps=MAX_STEPS)
         tasks = search.ask(state, 0, pairs)
-        self._tasks, self._index = tasks.take(slice(LANES)), tasks.genomes.noise_index[::2]
+        self._tasks, self._index = tasks.take(slice(BLOCK)), tasks.genomes.noise_index[::2]
         self._weights = np.linspace(-0.5, 0.5, pairs, dtype=np.float32)
         self.num_params, form = problem.num_params, self._snapshot.low_rank
         self.noise = self.num_params if form is None else form.noise_size
         self.timesteps = int(self._worker.run(self._tasks, self._snapshot).records["length"].sum())
 
     def episodes(self) -> None:
-        """As many as run side by side."""
+        """A block of them."""
         self._worker.run(self._tasks, self._snapshot)
 
     def sum(self) -> None:
