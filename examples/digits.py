@@ -24,8 +24,9 @@ from torch import nn
 
 import raes
 from raes.bench.report import machine
-from raes.command import parse
+from raes.command import check_out, complain, parse
 from raes.search.optimizers import OptimizerSettings
+from raes.types import UserError
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -192,7 +193,11 @@ def by_backpropagation(digits: Digits, arguments: Arguments) -> Run:
 
 def main() -> None:
     """Print both, and how they compare."""
-    arguments = parse(Arguments, sys.argv[1:], "digits", __doc__)
+    try:
+        arguments = parse(Arguments, sys.argv[1:], "digits", __doc__)
+        check_out(arguments.out)
+    except UserError as error:
+        sys.exit(complain(str(error)))
     torch.set_num_threads(1)
     digits = load(arguments.mnist, arguments.seed)
     runs = [method(digits, arguments) for method in (by_backpropagation, by_evolution)]
