@@ -12,7 +12,7 @@ from raes.types import RunFailedError, UserError
 
 STOPPED = 130
 """The exit code after Ctrl-C or SIGTERM."""
-OPEN_NODES = ("env.kwargs=", "env.kwargs.")
+OPEN_NODES = ("env.kwargs=", "env.kwargs.", "policy.kwargs=", "policy.kwargs.")
 """Words whose keys are the user's own: Hydra must take them as they come."""
 
 
