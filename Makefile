@@ -51,7 +51,7 @@ fmt: $(READY_DEV) ## Format and mend style
 
 check: lint type test ## Everything that must pass before a commit
 
-bench: $(READY) ## Run all benchmarks (about an hour)
+bench: $(READY) ## Run all benchmarks (about two hours)
 	@mkdir -p $(RUN)
 	@for name in rollout low_rank update pool scale chaos; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
 

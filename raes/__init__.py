@@ -5,20 +5,17 @@ From Python: `raes.minimize`, `raes.maximize`, `raes.Optimizer`; see `raes.optim
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["Optimizer", "Optimum", "maximize", "minimize", "train_module"]
+_HOMES = {"raes.modules": ("train_module",), "raes.optimize": ("Optimizer", "Optimum", "maximize", "minimize")}
 
 
 def __getattr__(name: str) -> Any:
     """The names above, imported when they are first used, so that `import raes` stays fast."""
-    if name not in __all__:
-        raise AttributeError(f"module raes has no attribute {name!r}")
-    if name == "train_module":
-        from raes.modules import train_module
-
-        return train_module
-    from raes import optimize
-
-    return getattr(optimize, name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module raes has no attribute {name!r}")

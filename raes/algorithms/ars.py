@@ -16,10 +16,10 @@ import numpy as np
 
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
-from raes.types import Batch, Float32, Float64
+from raes.types import Batch, Float64
 
 from .algorithm import WeightedSum
-from .gradient import GradientSearch, GradientSettings
+from .gradient import GradientSearch, GradientSettings, GradientState
 
 LEAST_STD = 1e-7
 """Inputs that vary less become 0."""
@@ -51,16 +51,21 @@ class ARS(GradientSearch):
         super().__init__(settings, optimizer, seed, table_size)
         self._best = settings.best
 
-    def gradient(self, batch: Batch, fitness: Float64, weighted_sum: WeightedSum) -> Float32:
-        """1/(b s) * sum_kept (F_i+ - F_i-) eps_i, s the standard deviation of the 2b kept returns; 0 where s is 0.
+    def tell(
+        self, state: GradientState, batch: Batch, weighted_sum: WeightedSum
+    ) -> tuple[GradientState, dict[str, float]]:
+        """A step along 1/(b s) * sum_kept (F_i+ - F_i-) eps_i; along 0 where s is 0.
 
-        Kept are the b pairs with the largest max(F_i+, F_i-), the earlier of equal ones.
+        Kept are the b pairs with the largest max(F_i+, F_i-), the earlier of equal ones; s is the standard deviation
+        of their 2b returns.
         """
+        fitness = self.fitness(batch)
         order = np.argsort(-fitness.max(axis=1), kind="stable")[: self._best]
         kept = fitness[np.sort(order)]
         spread = float(kept.std())
         weights = (kept[:, 0] - kept[:, 1]) / (len(kept) * spread) if spread > 0 else np.zeros(len(kept))
-        return weighted_sum(batch.genomes.noise_index[np.sort(order)], weights.astype(np.float32))
+        gradient = weighted_sum(batch.genomes.noise_index[np.sort(order)], weights.astype(np.float32))
+        return self.stepped(state, batch, gradient)
 
     def normalizer(self, observations: RunningStats) -> tuple[Float64, float]:
         """(observation - mean) / std, not clipped."""

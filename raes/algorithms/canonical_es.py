@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 
-from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import shared_by_ties
 from raes.types import Batch, Float32, Float64
@@ -28,7 +27,6 @@ class CanonicalESSettings(PopulationSettings):
     """Configuration group `algorithm`, option `canonical_es`; the keys of `PopulationSettings`, and:
 
     Attributes:
-        sigma: the noise scale at the start.
         parents: mu; None: half the population.
         rate: factor on the step of theta.
         adapt_sigma: factor on the speed at which sigma adapts; 0 keeps it.
@@ -42,8 +40,8 @@ class CanonicalESSettings(PopulationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sigma <= 0 or self.rate <= 0:
-            raise ValueError(f"sigma and rate must be positive, got {self.sigma} and {self.rate}")
+        if self.rate <= 0:
+            raise ValueError(f"rate must be positive, got {self.rate}")
         if self.parents is not None and not 1 <= self.parents <= (self.population or self.parents):
             raise ValueError(f"parents must lie in [1, population={self.population}], got {self.parents}")
         if self.adapt_sigma < 0:
@@ -71,10 +69,6 @@ class CanonicalESState:
 
 class CanonicalES(PopulationSearch):
     """See the module's docstring."""
-
-    def __init__(self, settings: CanonicalESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
-        super().__init__(settings, optimizer, seed, table_size)
-        self._settings = settings
 
     def init(self, theta: Float32, observations: RunningStats) -> CanonicalESState:
         """The state that starts at theta with these observation statistics."""

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 
-from raes.search.optimizers import OptimizerSettings
 from raes.types import Batch, Float64
 
 from .algorithm import WeightedSum
@@ -46,10 +45,6 @@ class CEMSettings(SeparableSettings):
 
 class CEM(SeparableSearch):
     """See the module's docstring."""
-
-    def __init__(self, settings: CEMSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
-        super().__init__(settings, optimizer, seed, table_size)
-        self._settings = settings
 
     def update(
         self,

@@ -12,7 +12,6 @@ import numpy as np
 from cmaes import CMA
 
 from raes.rng import Purpose, generator
-from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.types import Batch, Float32, Float64, Genomes
 
@@ -23,19 +22,12 @@ from .search import Conditions
 
 @dataclass(frozen=True)
 class CMAESSettings(PopulationSettings):
-    """Configuration group `algorithm`, option `cma_es`; the keys of `PopulationSettings`, and:
-
-    Attributes:
-        sigma: the standard deviation of every parameter at the start.
-    """
+    """Configuration group `algorithm`, option `cma_es`; the keys of `PopulationSettings`."""
 
     name: Literal["cma_es"] = "cma_es"
-    sigma: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sigma <= 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
         if self.min_timesteps:
             raise ValueError(f"min_timesteps must be 0 for CMA-ES, whose population is fixed, got {self.min_timesteps}")
 
@@ -67,10 +59,6 @@ class CMAESState:
 
 class CMAES(PopulationSearch):
     """See the module's docstring."""
-
-    def __init__(self, settings: CMAESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
-        super().__init__(settings, optimizer, seed, table_size)
-        self._settings = settings
 
     @staticmethod
     def memory(num_params: int) -> int:

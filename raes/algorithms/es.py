@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from raes.search.optimizers import OptimizerSettings
 from raes.search.shaping import SHAPINGS
-from raes.types import Batch, Float32, Float64, Layers, LowRank, Snapshot, UserError
+from raes.types import Batch, Layers, LowRank, Snapshot, UserError
 
 from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState
@@ -70,6 +70,9 @@ class ES(GradientSearch):
         """With the form of the noise."""
         return replace(super().snapshot(state), low_rank=self._low_rank)
 
-    def gradient(self, batch: Batch, fitness: Float64, weighted_sum: WeightedSum) -> Float32:
-        """See `estimate`, with the shaped fitness."""
-        return self.estimate(batch, self._shape(fitness, batch.sign_returns), weighted_sum)
+    def tell(
+        self, state: GradientState, batch: Batch, weighted_sum: WeightedSum
+    ) -> tuple[GradientState, dict[str, float]]:
+        """A step along the `estimate` from the shaped fitness."""
+        utilities = self._shape(self.fitness(batch), batch.sign_returns)
+        return self.stepped(state, batch, self.estimate(batch, utilities, weighted_sum))

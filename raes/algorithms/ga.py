@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 
 from raes.rng import Purpose, generator
-from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.types import Batch, Float32, Float64, Genomes, Int64, Lineages, Snapshot, Tasks
 
@@ -42,8 +41,6 @@ class GASettings(PopulationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sigma <= 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
         if not 1 <= self.parents <= (self.population or self.parents):
             raise ValueError(f"parents must lie in [1, population={self.population}], got {self.parents}")
         if not 1 <= self.candidates <= self.parents:
@@ -75,10 +72,6 @@ class GAState:
 
 class GA(PopulationSearch):
     """See the module's docstring."""
-
-    def __init__(self, settings: GASettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
-        super().__init__(settings, optimizer, seed, table_size)
-        self._settings = settings
 
     def init(self, theta: Float32, observations: RunningStats) -> GAState:
         """The state whose only parent is theta."""

@@ -7,7 +7,6 @@ pairs. The methods differ in the gradient that they make of the returns, and in 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -80,7 +79,7 @@ class GradientState:
 
 
 class GradientSearch(Search):
-    """The methods are those of `Algorithm`; `gradient` is the algorithm's own."""
+    """The methods are those of `Algorithm`; `tell` is the algorithm's own, and ends in `stepped`."""
 
     pipelines = True
 
@@ -88,16 +87,6 @@ class GradientSearch(Search):
         self.group = 2 if settings.mirrored else 1
         super().__init__(settings, optimizer, seed, table_size)
         self._settings = settings
-
-    @abstractmethod
-    def gradient(self, batch: Batch, fitness: Float64, weighted_sum: WeightedSum) -> Float32:
-        """The direction of ascent, float32 (d,).
-
-        Args:
-            batch: a generation.
-            fitness: float64 (n, m), its returns without the alive bonus.
-            weighted_sum: of slices of noise.
-        """
 
     def init(self, theta: Float32, observations: RunningStats) -> GradientState:
         """The state that starts at theta with these observation statistics."""
@@ -115,13 +104,6 @@ class GradientSearch(Search):
         signs = np.array([sigma, -sigma], np.float32)[: self.group]
         genomes = Genomes(np.repeat(noise_index, self.group), np.tile(signs, count))
         return self.tasks(state.generation, first, genomes, self._settings.shared_reset)
-
-    def tell(
-        self, state: GradientState, batch: Batch, weighted_sum: WeightedSum
-    ) -> tuple[GradientState, dict[str, float]]:
-        """One step of the optimiser along `gradient`."""
-        gradient = self.gradient(batch, self.fitness(batch), weighted_sum)
-        return self.stepped(state, batch, gradient)
 
     def estimate(self, batch: Batch, utilities: Float64, weighted_sum: WeightedSum) -> Float32:
         """g = 1/(2n) * sum_i (u_i+ - u_i-) eps_i (Salimans et al., equation 1 with mirrored sampling, no 1/sigma).

@@ -51,8 +51,17 @@ class NoveltySettings(GradientSettings):
 
     @property
     def first_weight(self) -> float:
-        """w in the first generation."""
-        raise NotImplementedError
+        """w in the first generation: here returns do not count."""
+        return 0.0
+
+    def moved(self, weight: float, stale: int) -> float:
+        """w after a probe; here it stays.
+
+        Args:
+            weight: w before.
+            stale: generations since the best return of a probe, 0 where this one is the best.
+        """
+        return weight
 
 
 @dataclass(frozen=True)
@@ -60,11 +69,6 @@ class NSESSettings(NoveltySettings):
     """Configuration group `algorithm`, option `ns_es`: novelty alone; the keys of `NoveltySettings`."""
 
     name: Literal["ns_es"] = "ns_es"
-
-    @property
-    def first_weight(self) -> float:
-        """Returns do not count."""
-        return 0.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class NSRESSettings(NoveltySettings):
 
     @property
     def first_weight(self) -> float:
-        """It stays."""
+        """It stays there."""
         return self.weight
 
 
@@ -116,6 +120,12 @@ class NSRAESSettings(NoveltySettings):
         """It moves from here."""
         return self.weight
 
+    def moved(self, weight: float, stale: int) -> float:
+        """Up after a better return, down after every `patience` generations without one."""
+        if stale == 0:
+            return min(1.0, weight + self.weight_step)
+        return weight if stale % self.patience else max(0.0, weight - self.weight_step)
+
 
 @dataclass(frozen=True)
 class Agent:
@@ -144,7 +154,7 @@ class NoveltyState:
         archive: float64 (a, b).
         weight: w.
         best: the highest return of a probe.
-        stale: generations since then, or since w moved down.
+        stale: generations since then.
     """
 
     generation: int
@@ -185,11 +195,7 @@ class NoveltySearch(GradientSearch):
             agents.append(Agent(search, np.zeros(0), known=False))
         return NoveltyState(0, theta, 0, tuple(agents), np.zeros((0, 0)), self._novelty.first_weight, -np.inf, 0)
 
-    def gradient(self, batch: Batch, fitness: Float64, weighted_sum: WeightedSum) -> Float32:
-        """Not used: the utilities need the archive; see `tell`."""
-        raise NotImplementedError
-
-    def tell(  # type: ignore[override]
+    def tell(
         self, state: NoveltyState, batch: Batch, weighted_sum: WeightedSum
     ) -> tuple[NoveltyState, dict[str, float]]:
         """The agent's step, as ES makes it, on both kinds of ranks."""
@@ -244,7 +250,8 @@ class NoveltySearch(GradientSearch):
         total = float(new.sum())
         chances = new / total if total > 0 else np.full(len(new), 1 / len(new))
         current = int(generator(self._seed, Purpose.SELECTION, state.generation).choice(len(agents), p=chances))
-        weight, best, stale = self._adapted(state, reached)
+        stale = 0 if reached > state.best else state.stale + 1
+        weight, best = self._novelty.moved(state.weight, stale), max(state.best, reached)
         theta = agents[current].search.theta
         figures = {"archive": float(len(archive)), "archive_spread": float(np.linalg.norm(archive.std(axis=0)))}
         if means:
@@ -262,15 +269,6 @@ class NoveltySearch(GradientSearch):
             int(row): (values[parents == row].mean(axis=0), float(fitness[parents == row].mean()))
             for row in np.unique(parents)
         }
-
-    def _adapted(self, state: NoveltyState, reached: float) -> tuple[float, float, int]:
-        """w, the best return and the generations without a better one, after a probe."""
-        step = getattr(self._novelty, "weight_step", 0.0)
-        if reached > state.best:
-            return min(1.0, state.weight + step), reached, 0
-        if state.stale + 1 < getattr(self._novelty, "patience", np.inf):
-            return state.weight, state.best, state.stale + 1
-        return max(0.0, state.weight - step), state.best, 0
 
     @staticmethod
     def _unknown(state: NoveltyState) -> list[int]:

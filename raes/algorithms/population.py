@@ -25,14 +25,18 @@ class PopulationSettings(SearchSettings):
 
     Attributes:
         population: members of a generation, one episode each, at least; None: 4 + floor(3 ln d).
+        sigma: the noise scale at the start.
     """
 
     population: int | None = None
+    sigma: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.population is not None and self.population < 2:
             raise ValueError(f"population must be at least 2, or null, got {self.population}")
+        if self.sigma <= 0:
+            raise ValueError(f"sigma must be positive, got {self.sigma}")
 
     @property
     def episodes(self) -> int:
@@ -50,6 +54,7 @@ class PopulationSearch(Search):
 
     def __init__(self, settings: PopulationSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         super().__init__(settings, optimizer, seed, table_size)
+        self._settings: Any = settings
 
     def genomes(self, state: Any, first: int, count: int) -> Genomes:
         """The recipes of members first, first + 1, ...: theta + spread * eps_i, unless the algorithm has its own."""

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 
-from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.types import Batch, Float32, Float64, Genomes, Lineages, Snapshot
 
@@ -22,19 +21,9 @@ from .search import Conditions
 
 @dataclass(frozen=True)
 class RandomSearchSettings(PopulationSettings):
-    """Configuration group `algorithm`, option `random_search`; the keys of `PopulationSettings`, and:
-
-    Attributes:
-        sigma: the standard deviation of every parameter.
-    """
+    """Configuration group `algorithm`, option `random_search`; the keys of `PopulationSettings`."""
 
     name: Literal["random_search"] = "random_search"
-    sigma: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sigma <= 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
 
 
 @dataclass(frozen=True)
@@ -58,12 +47,6 @@ class RandomSearchState:
 
 class RandomSearch(PopulationSearch):
     """See the module's docstring."""
-
-    def __init__(
-        self, settings: RandomSearchSettings, optimizer: OptimizerSettings, seed: int, table_size: int
-    ) -> None:
-        super().__init__(settings, optimizer, seed, table_size)
-        self._settings = settings
 
     def init(self, theta: Float32, observations: RunningStats) -> RandomSearchState:
         """The state that draws around theta."""

@@ -16,18 +16,7 @@ from .search import Conditions
 
 @dataclass(frozen=True)
 class SeparableSettings(PopulationSettings):
-    """The keys that these methods have in common; those of `PopulationSettings`, and:
-
-    Attributes:
-        sigma: the standard deviation of every parameter at the start.
-    """
-
-    sigma: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sigma <= 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
+    """The keys that these methods have in common, which are those of `PopulationSettings`."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +44,6 @@ class SeparableState:
 
 class SeparableSearch(PopulationSearch):
     """Members are mean + sigma * eps_i, sigma and eps_i of d numbers."""
-
-    _settings: Any
 
     def init(self, theta: Float32, observations: RunningStats) -> SeparableState:
         """The state that starts at theta with these observation statistics."""

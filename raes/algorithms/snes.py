@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from raes.search.optimizers import OptimizerSettings
 from raes.search.shaping import nes_utilities
 from raes.types import Batch, Float64
 
@@ -42,10 +41,6 @@ class SNESSettings(SeparableSettings):
 
 class SNES(SeparableSearch):
     """See the module's docstring."""
-
-    def __init__(self, settings: SNESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
-        super().__init__(settings, optimizer, seed, table_size)
-        self._settings = settings
 
     def update(
         self,

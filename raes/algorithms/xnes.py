@@ -14,7 +14,6 @@ import numpy as np
 from scipy.linalg import expm
 
 from raes.rng import Purpose, generator
-from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import nes_utilities
 from raes.types import Batch, Float32, Float64, Genomes
@@ -29,22 +28,18 @@ class XNESSettings(PopulationSettings):
     """Configuration group `algorithm`, option `xnes`; the keys of `PopulationSettings`, and:
 
     Attributes:
-        sigma: the standard deviation of every parameter at the start.
         mean_rate: the learning rate of mu.
         rate: that of sigma and B; None: (9 + 3 ln d) / (5 d sqrt(d)).
     """
 
     name: Literal["xnes"] = "xnes"
-    sigma: float = 0.1
     mean_rate: float = 1.0
     rate: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sigma <= 0 or self.mean_rate <= 0 or (self.rate is not None and self.rate <= 0):
-            raise ValueError(
-                f"sigma, mean_rate and rate must be positive, got {self.sigma}, {self.mean_rate} and {self.rate}"
-            )
+        if self.mean_rate <= 0 or (self.rate is not None and self.rate <= 0):
+            raise ValueError(f"mean_rate and rate must be positive, got {self.mean_rate} and {self.rate}")
 
 
 @dataclass(frozen=True)
@@ -70,10 +65,6 @@ class XNESState:
 
 class XNES(PopulationSearch):
     """See the module's docstring."""
-
-    def __init__(self, settings: XNESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
-        super().__init__(settings, optimizer, seed, table_size)
-        self._settings = settings
 
     @staticmethod
     def memory(num_params: int) -> int:

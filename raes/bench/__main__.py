@@ -15,7 +15,7 @@ BENCHES = {
     "update": "the weighted noise sum against the machine's memory speed, and by two processes",
     "pool": "results a second, and how busy workers and driver are on Ray",
     "chaos": "the bits of theta and the time lost while workers, relays and nodes are killed; the driver's memory",
-    "scale": "thousands of virtual workers on virtual nodes, with and without relays; half an hour",
+    "scale": "thousands of virtual workers on virtual nodes, with and without relays; an hour and a quarter",
 }
 """Name -> what it measures; the module `raes.bench.NAME` holds `Arguments` and `run`."""
 

@@ -41,8 +41,7 @@ class Lockstep:
         begun = time.perf_counter()
         self._policy.set_normaliser(snapshot.obs_mean, snapshot.obs_scale, snapshot.obs_clip)
         self._policy.set_parameters(snapshot.theta)
-        answers: list[Outcome | EpisodeError] = []
-        answers.extend(EpisodeError("not run") for _ in episodes)
+        answers: list[Outcome | EpisodeError] = [EpisodeError("not run") for _ in episodes]
         steps, waiting = np.ones(len(episodes)), iter(range(len(episodes)))
         lanes: dict[int, tuple[int, Rollout]] = {}
 

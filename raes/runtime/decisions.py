@@ -39,10 +39,10 @@ RELAY_CALLS = 16.0
 """Reports a second, from all relays together, that come without a reason; a call costs the driver 1 to 2 ms."""
 TAIL_CALLS = 100.0
 """The same while nothing is left to hand out: then the driver must know who is behind."""
-LEAST_DELIVERY = 16
-"""Relays get at least an episode for every 16 workers, so that the end of the queue does not go out in crumbs; larger
+LEAST_DELIVERY = 64
+"""Relays get at least an episode for every 64 workers, so that the end of the queue does not go out in crumbs; larger
 pieces wait in one relay while workers of another are idle."""
-LOW_SECONDS = 0.02
+LOW_SECONDS = 0.005
 """A relay whose workers have less than this left asks for more: about what an answer takes."""
 LEAST_REPORT_SECONDS = 0.02
 REPORT_PATIENCE = 120.0

@@ -76,7 +76,7 @@ class Command:
         for process in list(found.values()):
             with suppress(psutil.Error):
                 found |= {child.pid: child for child in process.children(recursive=True)}
-        return [process for process in found.values() if process.is_running() and not _is_zombie(process)]
+        return [process for process in found.values() if not ended(process)]
 
     def actors(self, name: str) -> list[psutil.Process]:
         """The processes of its Ray actors of a class."""
@@ -232,7 +232,9 @@ def _title(process: psutil.Process) -> str:
     return ""
 
 
-def _is_zombie(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    return True
+def ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or a zombie that nobody has waited for."""
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return True

@@ -14,7 +14,7 @@ import pytest
 from raes.launch import MAX_RESTARTS
 from raes.storage.checkpoint import read
 
-from .helpers import Command, Commands, deterministic, generations_of, latest, latest_generation, theta_of
+from .helpers import Command, Commands, deterministic, ended, generations_of, latest, latest_generation, theta_of
 
 pytestmark = pytest.mark.cluster
 
@@ -34,7 +34,7 @@ def kill(command: Command, run_dir: Path, driver: psutil.Process, writing: bool,
     while time.monotonic() < end and not (writing and list(run_dir.glob("checkpoints/.writing_gen_*"))):
         time.sleep(0 if writing else 0.01)
     driver.send_signal(signal.SIGKILL)
-    command.wait_for(lambda: not driver.is_running() or driver.status() == psutil.STATUS_ZOMBIE)
+    command.wait_for(lambda: ended(driver))
     return bool(list(run_dir.glob("checkpoints/.writing_gen_*")))
 
 

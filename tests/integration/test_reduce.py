@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from raes.runtime.session import connect
 from raes.runtime.tables import NodeTables
 from raes.search import noise
 from raes.types import Float32, Int64, RunFailedError
+
+from .helpers import ended
 
 SIZE = 1 << 20
 NUM_PARAMS = 5 * noise.SUM_SLICE + 1000
@@ -80,15 +83,13 @@ def started(reducers: Reducers, nodes: dict[str, int], pairs: tuple[Int64, Float
     wait_for(lambda: len(reducers.sum(*pairs, NUM_PARAMS)) and reducers.ready == sum(nodes.values()))
 
 
-def processes() -> list[psutil.Process]:
-    """The reducers' processes below this one."""
+def processes(name: str) -> list[psutil.Process]:
+    """What runs below this process and has this in its name."""
     found = []
     for process in psutil.Process().children(recursive=True):
-        try:
-            if process.name().startswith("ray::ReducerAct"):
+        with suppress(psutil.NoSuchProcess):
+            if name in process.name():
                 found.append(process)
-        except psutil.NoSuchProcess:
-            pass
     return found
 
 
@@ -97,11 +98,11 @@ def test_any_number_of_reducers_gives_the_same_bits(
     reducers: Reducers, embedded: NodeTables, pairs: tuple[Int64, Float32], expected: bytes, count: int
 ) -> None:
     started(reducers, {embedded.node: count}, pairs)
-    assert len(processes()) == count
-    before = [sum(process.cpu_times()[:2]) for process in processes()]
+    assert len(processes("ray::ReducerAct")) == count
+    before = [sum(process.cpu_times()[:2]) for process in processes("ray::ReducerAct")]
     for _ in range(3):
         assert reducers.sum(*pairs, NUM_PARAMS).tobytes() == expected
-    after = [sum(process.cpu_times()[:2]) for process in processes()]
+    after = [sum(process.cpu_times()[:2]) for process in processes("ray::ReducerAct")]
     assert all(later > earlier for earlier, later in zip(before, after, strict=True))  # they did work
     assert reducers.lost == 0
 
@@ -121,10 +122,10 @@ def test_fewer_allowed_ends_the_others(
     started(reducers, {embedded.node: 2}, pairs)
     reducers.resize({embedded.node: 1})
     assert reducers.ready == 1
-    wait_for(lambda: len(processes()) == 1)
+    wait_for(lambda: len(processes("ray::ReducerAct")) == 1)
     assert reducers.sum(*pairs, NUM_PARAMS).tobytes() == expected
     reducers.resize({})
-    wait_for(lambda: not processes())
+    wait_for(lambda: not processes("ray::ReducerAct"))
     assert reducers.lost == 0
 
 
@@ -132,7 +133,7 @@ def test_a_reducer_killed_in_the_middle_changes_no_bit_and_is_replaced(
     reducers: Reducers, embedded: NodeTables, pairs: tuple[Int64, Float32], expected: bytes
 ) -> None:
     started(reducers, {embedded.node: 2}, pairs)
-    victim = processes()[0]
+    victim = processes("ray::ReducerAct")[0]
     victim.send_signal(signal.SIGSTOP)  # so that it has been given its share and cannot have finished it
     timer = threading.Timer(0.4, victim.send_signal, [signal.SIGKILL])
     timer.start()
@@ -158,13 +159,13 @@ def test_a_reducer_that_stands_still_is_given_up(
 ) -> None:
     monkeypatch.setattr(decisions, "LEAST_PATIENCE", 0.3)
     started(reducers, {embedded.node: 1}, pairs)
-    [process] = processes()
+    [process] = processes("ray::ReducerAct")
     process.send_signal(signal.SIGSTOP)
     begin = time.monotonic()
     assert reducers.sum(*pairs, NUM_PARAMS).tobytes() == expected
     assert time.monotonic() - begin < 10
     assert ["too slow" in notice for notice in reducers.notices] == [True]
-    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: ended(process))
 
 
 def test_a_node_whose_reducers_only_die_gets_no_more(
@@ -263,7 +264,7 @@ def test_a_node_that_dies_while_it_makes_the_table_hangs_nobody(two_nodes: TwoNo
     reducer = two_nodes.pinned(ReducerActor).remote(reference)
     rollout = ray.remote(RolloutActor).options(num_cpus=0).remote(None, reference)  # here, and needs it from there
     waiting = [reducer.ready.remote(), rollout.ready.remote()]
-    wait_for(lambda: any("make_table" in process.name() for process in psutil.Process().children(recursive=True)))
+    wait_for(lambda: processes("make_table"))
     assert not ray.wait([reference], timeout=0, fetch_local=False)[0]
     two_nodes.kill_other()
     for answer in (reference, *waiting):
@@ -283,11 +284,8 @@ def test_a_table_whose_maker_dies_is_made_again(two_nodes: TwoNodes) -> None:
     tables.size = 1 << 24  # long enough to die in the middle of it
     first = tables.on(two_nodes.other)
 
-    def makers() -> list[psutil.Process]:
-        return [one for one in psutil.Process().children(recursive=True) if "make_table" in one.name()]
-
-    wait_for(makers)
-    makers()[0].kill()
+    wait_for(lambda: processes("make_table"))
+    processes("make_table")[0].kill()
     with pytest.raises(RayError):
         ray.get(first, timeout=60)
     again = tables.on(two_nodes.other)
