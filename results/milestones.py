@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,7 +41,8 @@ def main() -> None:
             if report.get("task") != task:
                 continue
             steps = reached(report, score)
-            ours = f"{median(steps):.2e}" if 2 * len(steps) > len(report["seeds"]) else "-"
+            middle = median(steps + [inf] * (len(report["seeds"]) - len(steps)))
+            ours = "-" if middle == inf else f"{middle:.2e}"
             share = f"{score:,.0f} ({row['pct_of_TRPO_final_score']} %)"
             count = f"{len(steps)} of {len(report['seeds'])}"
             print(f"| {task} | {share} | {float(row['ES_timesteps']):.2e} | {ours} | {count} | {path.stem} |")
