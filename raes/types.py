@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
 SETTINGS: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}

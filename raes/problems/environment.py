@@ -1,4 +1,4 @@
-"""Gymnasium environments by id, with every way to fail told in one message."""
+"""Environments by their settings: Gymnasium's by id, with every way to fail told in one message, and Atari games."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 
+from raes.problems.atari import AtariEnvironment, AtariSettings
 from raes.types import SETTINGS, UserError
 
 
@@ -35,13 +36,19 @@ class EnvSettings:
         if not self.id:
             raise ValueError("id is empty; name an environment, e.g. env=HalfCheetah or env=gymnasium env.id=Hopper-v5")
 
+    def reset_options(self, training: bool) -> dict[str, Any] | None:
+        """What the environment must know of an episode beside its seed: nothing."""
+        return None
 
-def make_environment(settings: EnvSettings) -> gymnasium.Env[Any, Any]:
+
+def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any, Any]:
     """The environment.
 
     Raises:
         UserError: it is not registered, its packages are missing or its arguments are wrong.
     """
+    if isinstance(settings, AtariSettings):
+        return AtariEnvironment(settings)
     try:
         _hush_mujoco(settings.id)
         return gymnasium.make(settings.id, disable_env_checker=True, **settings.kwargs)
