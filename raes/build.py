@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from raes.algorithms import ALGORITHMS
 from raes.config import Config
+from raes.policies import ConvSettings
+from raes.problems.atari import AtariSettings
+from raes.problems.environment import make_environment
 from raes.problems.episode import EpisodeSpec
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.problems.problem import ProblemSpec
+from raes.problems.reference import random_play
+from raes.rng import Purpose, generator
 from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
+from raes.storage.checkpoint import Checkpoint
+from raes.types import UInt8
 
 
 def build_algorithm(config: Config) -> Any:
@@ -20,11 +28,30 @@ def build_algorithm(config: Config) -> Any:
     return algorithm(config.algorithm, config.optimizer, config.seed, config.noise.size)
 
 
-def problem_spec(config: Config) -> ProblemSpec:
-    """The recipe of the problem that the configuration names."""
+def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> ProblemSpec:
+    """The recipe of the problem that the configuration names.
+
+    Args:
+        config: see there.
+        checkpoint: of the run, whose arrays are used again; without one they are made, the same ones from the same seed.
+
+    Raises:
+        UserError: the environment that makes them cannot be made.
+    """
     if isinstance(config.env, FunctionSettings):
         return FunctionSpec(config.env)
-    return EpisodeSpec(config.env, config.policy, config.behavior)
+    reference: UInt8 | None = None
+    if isinstance(config.policy, ConvSettings) and config.policy.reference:
+        reference = _played(config) if checkpoint is None else checkpoint.arrays["reference"]
+    return EpisodeSpec(config.env, config.policy, config.behavior, reference)
+
+
+def _played(config: Config) -> UInt8:
+    """The reference batch of virtual batch normalisation."""
+    assert isinstance(config.env, AtariSettings)
+    assert isinstance(config.policy, ConvSettings)
+    with closing(make_environment(config.env)) as env:
+        return random_play(env, config.policy.reference, generator(config.seed, Purpose.REFERENCE))
 
 
 def make_executor(config: Config, spec: WorkerSpec, embedded: bool = True) -> Executor:

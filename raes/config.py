@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from raes.algorithms import ALGORITHMS, AlgorithmSettings
-from raes.policies import PolicySettings, TorchSettings
+from raes.policies import ConvSettings, PolicySettings, TorchSettings
+from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings
 from raes.problems.function import FunctionSettings
 from raes.runtime.decisions import Size
@@ -141,15 +142,15 @@ class FaultSettings:
 
 
 def _kind_of_env(value: Any) -> str:
-    """Which of the two kinds of settings, for pydantic."""
-    name = value.get("name") if isinstance(value, Mapping) else value.name
-    return "function" if name == "function" else "environment"
+    """Which of the three kinds of settings, for pydantic."""
+    fields = value if isinstance(value, Mapping) else vars(value)
+    return "function" if fields.get("name") == "function" else "atari" if "game" in fields else "environment"
 
 
 def _kind_of_policy(value: Any) -> str:
     """The same for policies."""
     name = value.get("name") if isinstance(value, Mapping) else value.name
-    return "torch" if name == "torch" else "network"
+    return {"torch": "torch", "conv": "convolutional"}.get(str(name), "network")
 
 
 @dataclass(frozen=True)
@@ -159,11 +160,15 @@ class Config:
     __pydantic_config__ = SETTINGS
 
     env: Annotated[
-        Annotated[EnvSettings, Tag("environment")] | Annotated[FunctionSettings, Tag("function")],
+        Annotated[EnvSettings, Tag("environment")]
+        | Annotated[AtariSettings, Tag("atari")]
+        | Annotated[FunctionSettings, Tag("function")],
         Discriminator(_kind_of_env),
     ]
     policy: Annotated[
-        Annotated[PolicySettings, Tag("network")] | Annotated[TorchSettings, Tag("torch")],
+        Annotated[PolicySettings, Tag("network")]
+        | Annotated[ConvSettings, Tag("convolutional")]
+        | Annotated[TorchSettings, Tag("torch")],
         Discriminator(_kind_of_policy),
     ]
     algorithm: Annotated[AlgorithmSettings, Field(discriminator="name")]
@@ -194,6 +199,8 @@ class Config:
             if limit is not None and limit <= 0:
                 raise ValueError(f"{key} must be positive, got {limit}; null means no limit")
         Size.of(self.workers)
+        if isinstance(self.policy, ConvSettings) and not isinstance(self.env, AtariSettings):
+            raise ValueError("policy: a3c and nature need stacked frames of pixels; use env=atari, or another policy")
         if self.run_dir == "":
             raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
 
@@ -210,8 +217,8 @@ FREE_TO_CHANGE = (
 """What a resume may change: where, how long and what is shown; never what is computed."""
 
 
-BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("env", "environment")}
-BRANCHES |= {("policy", "network"), ("policy", "torch")}
+BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("env", "environment"), ("env", "atari")}
+BRANCHES |= {("policy", "network"), ("policy", "convolutional"), ("policy", "torch")}
 """What pydantic inserts into the path of a key where there are several kinds of settings."""
 
 

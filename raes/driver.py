@@ -14,7 +14,7 @@ import numpy as np
 
 from raes.build import build_algorithm, make_executor, problem_spec
 from raes.config import Config, save
-from raes.figures import FAULT_COUNTS, Clock, evaluation_figures, training_figures
+from raes.figures import FAULT_COUNTS, Clock, evaluation_figures, progress_figures, training_figures
 from raes.journal import Events, Journal
 from raes.keeper import Keeper
 from raes.point import Point, Verdict
@@ -84,7 +84,7 @@ class Driver:
         self._config, self._stop, self._run_dir = config, stop, Path(config.run_dir)
         self._lock = RunLock(self._run_dir)
         checkpoint, passed_over = starting_point(config)
-        spec = problem_spec(config)
+        spec = problem_spec(config, checkpoint)
         self._algorithm = build_algorithm(config)
         with closing(spec.build()) as problem:
             first = self._algorithm.init(*first_theta(config, problem, fresh=checkpoint is None))
@@ -109,7 +109,7 @@ class Driver:
         self._running: deque[_Running] = deque()
         self._record: Record = {}
         self._clock = Clock(self._executor.counters)
-        self._keeper = Keeper(self._store, config.checkpoint.every, self._common)
+        self._keeper = Keeper(self._store, config.checkpoint.every, self._common, spec.kept)
         if checkpoint is not None:
             self._save()  # a branch has none of its own yet; elsewhere only the pointer is written
 
@@ -367,7 +367,7 @@ class Driver:
                 self._record
                 | {
                     "progress/episodes": progress.episodes,
-                    "progress/timesteps": progress.timesteps,
+                    **progress_figures(self._config, progress.timesteps),
                     "progress/seconds": self._seconds(),
                     **{f"faults/{name}": count for name, count in self._fault_counts().items()},
                     "faults/episodes_quarantined": progress.quarantined,

@@ -82,7 +82,7 @@ def evaluate(arguments: Arguments) -> dict[str, Any]:
         ray=arguments.ray,
         workers=arguments.workers,
     )
-    records = _run(config, arguments, policy_snapshot(config, checkpoint))
+    records = _run(config, arguments, checkpoint)
     good = records[~records["fault"]]
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
@@ -114,8 +114,8 @@ def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
     return snapshot
 
 
-def _run(config: Config, arguments: Arguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
-    spec = WorkerSpec(problem_spec(config), arguments.seed)
+def _run(config: Config, arguments: Arguments, checkpoint: Checkpoint) -> np.ndarray[Any, Any]:
+    snapshot, spec = policy_snapshot(config, checkpoint), WorkerSpec(problem_spec(config, checkpoint), arguments.seed)
     if config.runtime.name == "serial":
         return _gather(make_executor(config, spec), arguments, snapshot)
     import ray

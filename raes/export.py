@@ -18,7 +18,7 @@ import numpy as np
 from raes.build import build_algorithm, problem_spec
 from raes.command import check_out, complain, hear_interrupts, parse
 from raes.config import load
-from raes.policies import MLP, ActionSpec, TorchPolicy
+from raes.policies import MLP, ActionSpec, ConvPolicy, TorchPolicy
 from raes.policies.heads import Binned
 from raes.problems.episode import EpisodeProblem
 from raes.problems.spaces import action_spec
@@ -92,6 +92,8 @@ def export(arguments: Arguments) -> str:
             raise UserError(f"run_dir={run_dir} searched a function, and has no policy to export")
         spec = action_spec(problem.env.action_space, config.env.id)
         torch_wanted = Path(arguments.out).suffix == ".pt"
+        if isinstance(problem.policy, ConvPolicy):
+            raise UserError(f"run_dir={run_dir}: convolutional policies cannot be exported yet; use raes.evaluate")
         if isinstance(problem.policy, TorchPolicy):
             if not torch_wanted:
                 raise UserError(f"out={arguments.out}: this policy is a PyTorch module; name a file that ends in .pt")

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from raes.config import Config
+from raes.problems.atari import AtariSettings
 from raes.runtime.executor import Counters, Executor
 from raes.search.statistics import summarize
 from raes.storage.metrics import Record
@@ -92,6 +94,17 @@ def training_figures(batch: Batch) -> Record:
         "episode/timesteps": int(batch.lengths.sum()),
         "episode/count": batch.returns.size,
     }
+
+
+def progress_figures(config: Config, timesteps: int) -> Record:
+    """Timesteps since the run's beginning; of an Atari game also frames, those that were skipped included.
+
+    The first frames of an episode, without action, are in neither.
+    """
+    record: Record = {"progress/timesteps": timesteps}
+    if isinstance(config.env, AtariSettings):
+        record["progress/frames"] = timesteps * config.env.frame_skip
+    return record
 
 
 def evaluation_figures(records: np.ndarray[Any, Any]) -> Record:

@@ -9,6 +9,7 @@ from typing import Any
 
 from raes.point import Point
 from raes.storage.checkpoint import CheckpointStore
+from raes.storage.tree import Arrays
 
 CHECKPOINT_SHARE = 0.02
 """checkpoint.every=auto: writing costs at most this share of the time."""
@@ -17,15 +18,18 @@ CHECKPOINT_SHARE = 0.02
 class Keeper:
     """Writes points: when they are due, at the end, when a policy is the best, and when the pool gave something up."""
 
-    def __init__(self, store: CheckpointStore, every: int | str, common: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, store: CheckpointStore, every: int | str, common: Callable[[], dict[str, Any]], kept: Arrays
+    ) -> None:
         """Nothing is written yet.
 
         Args:
             store: where to.
             every: the key `checkpoint.every`: generations, or `auto`.
             common: what a checkpoint holds beside its point; called when one is about to be written.
+            kept: arrays that every checkpoint of the run holds.
         """
-        self._store, self._every, self._common = store, every, common
+        self._store, self._every, self._common, self._kept = store, every, common, kept
         self._generation, self._cost, self._at = -1, 0.0, time.perf_counter()
 
     def if_due(self, point: Point) -> None:
@@ -68,4 +72,4 @@ class Keeper:
 
     def _write(self, point: Point, pointer: str) -> None:
         arrays, plain = point.store()
-        self._store.save(plain | self._common(), arrays, pointer)
+        self._store.save(plain | self._common(), arrays | self._kept, pointer)

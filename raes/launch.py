@@ -10,6 +10,7 @@ from typing import Any
 
 from raes.command import shown
 from raes.config import Config
+from raes.problems.atari import AtariSettings
 from raes.driver import Outcome, drive
 from raes.journal import Event, Events
 from raes.runtime.decisions import Size
@@ -144,6 +145,8 @@ def advise(config: Config, workers: int) -> str | None:
     if 4 * workers <= episodes:
         return None
     experiment = "humanoid_paper" if config.env.id.startswith("Humanoid-") else "large"
+    if isinstance(config.env, AtariSettings):
+        experiment = "atari_paper"
     return (
         f"{workers} workers are more than a quarter of a generation's {episodes} episodes, so some will wait for the "
         f"last ones; experiment={experiment} fills a larger pool, or raise algorithm.{config.algorithm.size_key}"

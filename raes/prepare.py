@@ -10,7 +10,7 @@ from pathlib import Path
 from raes.algorithms import ALGORITHMS
 from raes.build import problem_spec
 from raes.config import Config
-from raes.problems.environment import EnvSettings
+from raes.problems.function import FunctionSettings
 from raes.problems.problem import Problem
 from raes.resume import first_theta, locate, starting_point
 from raes.runtime.memory import check_memory, check_sizes, check_state
@@ -73,7 +73,7 @@ def _check_algorithm(config: Config, problem: Problem) -> None:
             f"runtime.pipeline=1: algorithm={settings.name} needs each generation's results before the next one; set "
             f"runtime.pipeline=0, or use one of {able}"
         )
-    if algorithm.needs_behavior and config.behavior is None and isinstance(config.env, EnvSettings):
+    if algorithm.needs_behavior and config.behavior is None and not isinstance(config.env, FunctionSettings):
         raise UserError(
             f"algorithm={settings.name} needs a behaviour descriptor; give behavior=last_observation, another name, or "
             "module:function"
@@ -92,7 +92,7 @@ def _run_dir(config: Config, overrides: str) -> str:
         if checkpoints.name != "checkpoints":
             raise UserError(f"resume={config.resume} lies in no run directory; add run_dir=... for what follows")
         return str(checkpoints.parent)
-    name = re.sub(r"[^\w.-]", "_", config.env.id if config.env.name == "gymnasium" else config.env.name)
+    name = re.sub(r"[^\w.-]", "_", config.env.id if config.env.name in ("gymnasium", "atari") else config.env.name)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     base = Path("runs") / f"{name}-{config.algorithm.name}-seed{config.seed}-{stamp}"
     path, number = base, 1

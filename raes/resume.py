@@ -10,7 +10,7 @@ import numpy as np
 from raes.build import build_algorithm
 from raes.config import Config, differences, from_tree, load
 from raes.point import Point
-from raes.policies import MLP, TorchSettings, build_head
+from raes.policies import MLP, PolicySettings, build_head
 from raes.policies.mlp import grow
 from raes.problems.episode import EpisodeProblem
 from raes.problems.problem import Problem
@@ -121,9 +121,9 @@ def earlier_policy(
             f"{str(not normalized).lower()} and acts otherwise without; give the same"
         )
     settings, statistics = earlier.policy, state.conditions.observations
-    if isinstance(settings, TorchSettings) or isinstance(problem.spec.policy, TorchSettings):
+    if not (isinstance(settings, PolicySettings) and isinstance(problem.spec.policy, PolicySettings)):
         if settings != problem.spec.policy or state.theta.size != theta.size:
-            raise UserError(f"start_from={path}: its policy is {settings}; only the same PyTorch module fits")
+            raise UserError(f"start_from={path}: its policy is {settings}; only the same one fits")
         return state.theta, statistics
     actions = action_spec(problem.env.action_space, earlier.env.id)
     old = MLP(statistics.mean.size, build_head(actions, settings.bins), settings)

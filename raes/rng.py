@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     PROBE = 7
     SELECTION = 8
     SAMPLE = 9
+    REFERENCE = 10
 
 
 def _key(seed: int, purpose: int, generation: int, index: int) -> int:

@@ -1,6 +1,7 @@
 """Policies: a flat float32 vector of parameters in, actions out. numpy, and PyTorch where a user asks for it."""
 
-from raes.policies.build import Policy, build_policy
+from raes.policies.build import AnyPolicySettings, Policy, build_policy
+from raes.policies.conv import ConvPolicy, ConvSettings
 from raes.policies.heads import ActionSpec, Head, build_head
 from raes.policies.mlp import MLP, PolicySettings
 from raes.policies.torch_policy import TorchPolicy, TorchSettings
@@ -8,6 +9,9 @@ from raes.policies.torch_policy import TorchPolicy, TorchSettings
 __all__ = [
     "MLP",
     "ActionSpec",
+    "AnyPolicySettings",
+    "ConvPolicy",
+    "ConvSettings",
     "Head",
     "Policy",
     "PolicySettings",

@@ -35,6 +35,9 @@ class Finished:
 
 Descriptor = Callable[[Finished], Any]
 
+MEMORIES = 8
+"""Timesteps at which `memory` looks."""
+
 
 def last_observation(episode: Finished) -> Float64:
     """The last observation."""
@@ -63,12 +66,23 @@ def velocity_x(episode: Finished) -> Float64:
     return velocity(episode) * final_x(episode)
 
 
+def memory(episode: Finished) -> Float64:
+    """An Atari game's memory at 8 timesteps spread evenly over the episode, the first and the last among them.
+
+    Conti et al. 2018 concatenate it over all timesteps; behaviours of one length can be compared whatever the episodes'.
+    """
+    rows = episode.env.unwrapped.memory  # type: ignore[attr-defined]
+    chosen: Float64 = rows[np.linspace(0, len(rows) - 1, MEMORIES).round().astype(int)].ravel().astype(np.float64)
+    return chosen
+
+
 DESCRIPTORS: dict[str, Descriptor] = {
     "last_observation": last_observation,
     "final_x": final_x,
     "final_xy": final_xy,
     "velocity": velocity,
     "velocity_x": velocity_x,
+    "memory": memory,
 }
 POSITIONAL = {"final_x", "final_xy", "velocity", "velocity_x"}
 """Descriptors that read MuJoCo's joint positions."""
@@ -82,6 +96,8 @@ def descriptor(name: str, env: gymnasium.Env[Any, Any]) -> Descriptor:
     """
     if name in POSITIONAL and not hasattr(env.unwrapped, "data"):
         raise UserError(f"behavior={name} needs a MuJoCo environment; use behavior=last_observation or module:function")
+    if name == "memory" and not hasattr(env.unwrapped, "memory"):
+        raise UserError("behavior=memory needs an Atari game; use behavior=last_observation or module:function")
     if name in DESCRIPTORS:
         return DESCRIPTORS[name]
     module, colon, function = name.partition(":")

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from raes.policies import PolicySettings, TorchSettings, build_policy
+from raes.policies import AnyPolicySettings, ConvPolicy, build_policy
+from raes.problems.atari import AtariSettings
 from raes.problems.behaviors import Finished, described, descriptor
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.problem import Episode, EpisodeError, Outcome
 from raes.problems.spaces import action_spec, observation_reader
 from raes.search.running_stats import EpisodeMoments
-from raes.types import Float32, Snapshot, UserError
+from raes.types import Float32, Snapshot, UInt8, UserError
 
 NOISE_ROWS = 128
 """Timesteps of action noise drawn at a time."""
@@ -28,11 +29,24 @@ Rollout = Generator[np.ndarray[Any, Any], Float32, Outcome]
 
 @dataclass(frozen=True)
 class EpisodeSpec:
-    """The recipe of an `EpisodeProblem`; `behavior` names a descriptor, None for none."""
+    """The recipe of an `EpisodeProblem`.
 
-    env: EnvSettings
-    policy: PolicySettings | TorchSettings
+    Attributes:
+        env: of the environment.
+        policy: of the network.
+        behavior: names a descriptor, None for none.
+        reference: uint8 (n, *observation), the batch of virtual batch normalisation, where the policy has it.
+    """
+
+    env: EnvSettings | AtariSettings
+    policy: AnyPolicySettings
     behavior: str | None = None
+    reference: UInt8 | None = None
+
+    @property
+    def kept(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The reference batch."""
+        return {} if self.reference is None else {"reference": self.reference}
 
     def build(self) -> EpisodeProblem:
         """Make environment and policy."""
@@ -56,9 +70,13 @@ class EpisodeProblem:
         self.spec, self._settings = spec, spec.env
         self.env = make_environment(spec.env)
         shape, self._flatten = observation_reader(self.env.observation_space, spec.env.id)
-        self.observation_size = math.prod(shape)
         actions = action_spec(self.env.action_space, spec.env.id)
         self.policy = build_policy(shape, actions, spec.policy)
+        self.observation_size = math.prod(shape)
+        if isinstance(self.policy, ConvPolicy):
+            self.observation_size = 0  # pixels are taken as they are
+            if spec.reference is not None:
+                self.policy.set_reference(spec.reference)
         self.num_params, self.continuous = self.policy.num_params, self.policy.head.continuous
         self.layers = self.policy.layer_sizes
         self._describe = None if spec.behavior is None else descriptor(spec.behavior, self.env)
@@ -117,12 +135,13 @@ class EpisodeProblem:
         noise = None
         if episode.training and self._action_noise and episode.noise_rng is not None:
             noise = _ActionNoise(episode.noise_rng, head.outputs, self._action_noise)
-        moments = self._moments if episode.observe else None
+        moments = self._moments if episode.observe and self.observation_size else None
         if moments is not None:
             moments.clear()
         total, sign_total, length, ended = 0.0, 0, 0, False
         finite = 0.0  # becomes and stays NaN after an observation that is
-        observation, _ = self.env.reset(seed=episode.reset_seed)
+        options = self._settings.reset_options(episode.training)
+        observation, _ = self.env.reset(seed=episode.reset_seed, options=options)
         while not ended and length < limit:
             if flatten is not None:
                 observation = flatten(observation)

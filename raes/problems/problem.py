@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class Problem(Protocol):
 
     Attributes:
         num_params: d.
-        observation_size: numbers in an observation, 0 where there are none.
+        observation_size: numbers in an observation that statistics are kept of, 0 where there are none.
         continuous: whether Gaussian noise can be added to its actions.
         layers: what theta is made of, see `LowRank`; empty where it is not made of layers.
     """
@@ -86,7 +86,11 @@ class Problem(Protocol):
 
 
 class ProblemSpec(Protocol):
-    """The recipe of a problem: small, picklable, the same on every machine."""
+    """The recipe of a problem: picklable, the same on every machine; it travels to each worker once."""
+
+    @property
+    def kept(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The arrays among it, which a checkpoint keeps."""
 
     def build(self) -> Problem:
         """Make the problem.
