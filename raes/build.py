@@ -19,6 +19,7 @@ from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
 from raes.storage.checkpoint import Checkpoint
+from raes.storage.tree import Arrays
 from raes.types import UInt8
 
 
@@ -33,7 +34,7 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
 
     Args:
         config: see there.
-        checkpoint: of the run, whose arrays are used again; without one they are made, the same ones from the same seed.
+        checkpoint: of the run, whose arrays are used again; without one they are made, the same from the same seed.
 
     Raises:
         UserError: the environment that makes them cannot be made.
@@ -44,6 +45,11 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
     if isinstance(config.policy, ConvSettings) and config.policy.reference:
         reference = _played(config) if checkpoint is None else checkpoint.arrays["reference"]
     return EpisodeSpec(config.env, config.policy, config.behavior, reference)
+
+
+def kept_arrays(spec: ProblemSpec) -> Arrays:
+    """The arrays in a recipe, which every checkpoint of a run holds."""
+    return {} if not isinstance(spec, EpisodeSpec) or spec.reference is None else {"reference": spec.reference}
 
 
 def _played(config: Config) -> UInt8:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from raes.build import build_algorithm, make_executor, problem_spec
+from raes.build import build_algorithm, kept_arrays, make_executor, problem_spec
 from raes.config import Config, save
 from raes.figures import FAULT_COUNTS, Clock, evaluation_figures, progress_figures, training_figures
 from raes.journal import Events, Journal
@@ -109,7 +109,7 @@ class Driver:
         self._running: deque[_Running] = deque()
         self._record: Record = {}
         self._clock = Clock(self._executor.counters)
-        self._keeper = Keeper(self._store, config.checkpoint.every, self._common, spec.kept)
+        self._keeper = Keeper(self._store, config.checkpoint.every, self._common, kept_arrays(spec))
         if checkpoint is not None:
             self._save()  # a branch has none of its own yet; elsewhere only the pointer is written
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from raes.command import shown
 from raes.config import Config
-from raes.problems.atari import AtariSettings
 from raes.driver import Outcome, drive
 from raes.journal import Event, Events
+from raes.problems.atari import AtariSettings
 from raes.runtime.decisions import Size
 from raes.types import RunFailedError
 

@@ -11,6 +11,7 @@ from raes.types import RunFailedError, UserError
 
 BENCHES = {
     "rollout": "one worker's timesteps a second, and its share inside env.step",
+    "atari": "one worker on an Atari game, against the bare emulator, and where its time goes",
     "low_rank": "a large network with low-rank perturbations, against full ones",
     "update": "the weighted noise sum against the machine's memory speed, and by two processes",
     "pool": "results a second, and how busy workers and driver are on Ray",

@@ -16,7 +16,7 @@ from typing import Any
 from raes.types import SETTINGS
 
 Row = dict[str, Any]
-PACKAGES = ("numpy", "scipy", "ray", "gymnasium", "mujoco", "raes")
+PACKAGES = ("numpy", "scipy", "ray", "gymnasium", "mujoco", "ale-py", "raes")
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@
 `policy=nature` that of Mnih et al. 2015.
 
 Virtual batch normalisation (Salimans et al. 2016, arXiv 1606.03498, section 3.4): a hidden layer's outputs x become
-gain * (x - mean) / sqrt(variance + 0.001) + shift, with mean and variance of each unit over a fixed reference batch, which
-runs through the network once for every theta. They are then folded into weights and shifts, so that an episode's timesteps
-cost no more than without.
+gain * (x - mean) / sqrt(variance + 0.001) + shift, with mean and variance of each unit over a fixed reference batch,
+which runs through the network once for every theta. They are then folded into weights and shifts, so that an episode's
+timesteps cost no more than without.
 
 theta holds, layer after layer, the weights (units, inputs), the shifts (units,) and, where a layer is normalised, the
 gains (units,).
@@ -98,7 +98,7 @@ class ConvPolicy:
         _check_sizes(shape, settings)
         self._first = FrameConvolution(shape, filters, kernel, stride, kind)  # type: ignore[arg-type]
         self._further: list[MapConvolution | Dense] = []
-        source = self._first.output
+        source: Float32 = self._first.output
         for filters, kernel, stride in settings.convolutions[1:]:
             self._further.append(MapConvolution(source, filters, kernel, stride, kind))
             source = self._further[-1].output

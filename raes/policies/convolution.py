@@ -1,7 +1,7 @@
 """Layers of a convolutional network in plain numpy, for one observation after the other, over kept buffers.
 
-Maps are float32 (rows, columns, channels). A convolution copies its windows into the rows of a matrix, and is one matrix
-product. Every layer reads its predecessor's output buffer, so that running the network passes nothing around.
+Maps are float32 (rows, columns, channels). A convolution copies its windows into the rows of a matrix, and is one
+matrix product. Every layer reads its predecessor's output buffer, so that running the network passes nothing around.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ class FrameConvolution(_Windowed):
     A unit's weights are (kernel, kernel, stack), the oldest frame first, for pixels in [0, 1].
     """
 
-    def __init__(
-        self, shape: tuple[int, int, int], filters: int, kernel: int, stride: int, activation: str
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], filters: int, kernel: int, stride: int, activation: str) -> None:
         """Set up.
 
         Args:

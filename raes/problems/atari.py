@@ -1,8 +1,8 @@
-"""Atari 2600 games as environments of pixels, preprocessed as in Mnih et al. 2015 and 2016, on ale-py's plain interface.
+"""Atari 2600 games from pixels, preprocessed as in Mnih et al. 2015 and 2016, on ale-py's plain interface.
 
-An episode is a function of its seed and its actions alone. The emulator is started once; each episode begins by restoring
-that state, since its own reset lets earlier episodes leak into later ones (BeamRider, Tennis) and starting it anew takes
-a tenth of a second.
+An episode is a function of its seed and its actions alone. The emulator is started once; each episode begins by
+restoring that state, since its own reset lets earlier episodes leak into later ones (BeamRider, Tennis) and starting it
+anew takes a tenth of a second.
 
 Measured against ale-py's vector environment, which preprocesses in C++: see `raes.bench.atari`.
 """
@@ -110,7 +110,7 @@ class AtariEnvironment(gymnasium.Env[UInt8, int]):
         self.observation_space = spaces.Box(0, 255, shape, np.uint8)
         self.action_space = spaces.Discrete(len(self._actions))  # type: ignore[assignment]
         self._before, self._now = np.empty_like(self._first_screen), np.empty_like(self._first_screen)
-        self._resize = AreaResize(self._now.shape, shape[1:])  # type: ignore[arg-type]
+        self._resize = AreaResize(self._now.shape, shape[1:])
         self._screens = np.empty((settings.stack - 1 + SCREENS, *shape[1:]), np.uint8)
         self._memory = np.empty((settings.max_frames // settings.frame_skip + 2, MEMORY), np.uint8)
         self._pooled = settings.frame_skip - 2 if settings.max_pool else -1
@@ -172,9 +172,10 @@ class AtariEnvironment(gymnasium.Env[UInt8, int]):
         truncated = ended and ale.game_truncated()
         return self._observation(), float(reward), ended and not truncated, truncated, {}
 
-    def render(self) -> UInt8:  # type: ignore[override]
+    def render(self) -> UInt8:
         """What a person sees, uint8 (rows, columns, 3)."""
-        return self.ale.getScreenRGB()
+        screen: UInt8 = self.ale.getScreenRGB()
+        return screen
 
     def _observation(self) -> UInt8:
         return self._screens[self._newest - self._settings.stack + 1 : self._newest + 1]
@@ -207,6 +208,8 @@ def _started(settings: AtariSettings) -> Any:
     ale = ALEInterface()
     ale.setFloat("repeat_action_probability", 0.0)
     ale.setInt("max_num_frames_per_episode", settings.max_frames)
-    ale.loadROM(roms.get_rom_path(game))
+    path = roms.get_rom_path(game)
+    assert path is not None
+    ale.loadROM(path)
     ale.reset_game()
     return ale

@@ -69,7 +69,7 @@ def velocity_x(episode: Finished) -> Float64:
 def memory(episode: Finished) -> Float64:
     """An Atari game's memory at 8 timesteps spread evenly over the episode, the first and the last among them.
 
-    Conti et al. 2018 concatenate it over all timesteps; behaviours of one length can be compared whatever the episodes'.
+    Conti et al. 2018 concatenate it over all timesteps; these are of one length whatever the episode's.
     """
     rows = episode.env.unwrapped.memory  # type: ignore[attr-defined]
     chosen: Float64 = rows[np.linspace(0, len(rows) - 1, MEMORIES).round().astype(int)].ravel().astype(np.float64)

@@ -43,11 +43,6 @@ class EpisodeSpec:
     behavior: str | None = None
     reference: UInt8 | None = None
 
-    @property
-    def kept(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The reference batch."""
-        return {} if self.reference is None else {"reference": self.reference}
-
     def build(self) -> EpisodeProblem:
         """Make environment and policy."""
         return EpisodeProblem(self)

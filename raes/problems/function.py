@@ -63,11 +63,6 @@ class FunctionSpec:
     settings: FunctionSettings
     function: Callable[..., Any] | None = None
 
-    @property
-    def kept(self) -> dict[str, np.ndarray[Any, Any]]:
-        """No arrays."""
-        return {}
-
     def build(self) -> FunctionProblem:
         """Import the callable."""
         return FunctionProblem(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -87,10 +87,6 @@ class Problem(Protocol):
 
 class ProblemSpec(Protocol):
     """The recipe of a problem: picklable, the same on every machine; it travels to each worker once."""
-
-    @property
-    def kept(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The arrays among it, which a checkpoint keeps."""
 
     def build(self) -> Problem:
         """Make the problem.

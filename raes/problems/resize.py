@@ -13,8 +13,8 @@ class AreaResize:
     """Shrinks grey frames: each pixel becomes the mean of the area it covers, rounded, halves to the even neighbour.
 
     Rows and columns fall into blocks that are all alike (210 rows to 84: 42 blocks of 5 to 2), so that two thin matrix
-    products do it, in a third of OpenCV's time. Their weights are whole numbers and the sums stay below 2**24, which
-    float32 holds exactly; OpenCV's weights are rounded, so that a mean that lies halfway may go to the other side there.
+    products do it, in half of OpenCV's time. Their weights are whole numbers and the sums stay below 2**24, which
+    float32 holds exactly; OpenCV's weights are rounded, so that a mean that lies halfway may go the other way there.
     """
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int]) -> None:
@@ -55,4 +55,5 @@ def block_weights(source: int, target: int) -> Float32:
     ends_target, ends_source = np.arange(cells + 1) * width, np.arange(width + 1) * cells
     begin = np.maximum(ends_target[:-1, None], ends_source[None, :-1])
     end = np.minimum(ends_target[1:, None], ends_source[None, 1:])
-    return np.maximum(end - begin, 0).astype(np.float32)
+    weights: Float32 = np.maximum(end - begin, 0).astype(np.float32)
+    return weights

@@ -52,9 +52,7 @@ def episode(env: gymnasium.Env[Any, Any], seed: int, timesteps: int = TIMESTEPS,
 
 def same(first: Iterator[Step], second: Iterator[Step]) -> bool:
     """Whether two episodes are equal in all bits."""
-    return all(
-        np.array_equal(a[0], b[0]) and a[1:] == b[1:] for a, b in zip(first, second, strict=True)
-    )
+    return all(np.array_equal(a[0], b[0]) and a[1:] == b[1:] for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize(
