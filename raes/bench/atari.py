@@ -1,4 +1,4 @@
-"""`python -m raes.bench atari [out=FILE.json] [seconds=30] [games=[pong,...]]`: one worker on an Atari game, one thread.
+"""`python -m raes.bench atari [out=FILE.json] [seconds=30] [games=[pong,...]]`: a worker on an Atari game, one thread.
 
 The same episodes run twice, interleaved: by the worker as in training, reference batch included, and as a bare loop of
 `ale.act` with the same actions. "Against bare" is the bare loop's seconds over the worker's. Loops are timed in CPU

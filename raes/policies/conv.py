@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from raes.policies.convolution import ACTIVATIONS, Dense, FrameConvolution, Layer, MapConvolution
 from raes.policies.heads import Head
+from raes.policies.reference import DistinctWindows, distinct_windows
 from raes.types import SETTINGS, Float32, Float64, Layers, UInt8, UserError
 
 VARIANCE_FLOOR = 1e-3
@@ -93,7 +94,7 @@ class ConvPolicy:
         Raises:
             UserError: the layers do not fit the frames.
         """
-        self.head, self.reference, self._init_norm = head, settings.reference, settings.init_norm
+        self.head, self.reference, self._settings = head, settings.reference, settings
         kind, (filters, kernel, stride) = settings.nonlinearity, settings.convolutions[0]
         _check_sizes(shape, settings)
         self._first = FrameConvolution(shape, filters, kernel, stride, kind)  # type: ignore[arg-type]
@@ -111,7 +112,7 @@ class ConvPolicy:
         gains = sum(layer.units for layer in self._layers[:-1]) if self.reference else 0
         self.num_params = sum(layer.units * (layer.inputs + 1) for layer in self._layers) + gains
         self._activation = ACTIVATIONS[kind]
-        self._windows: UInt8 | None = None
+        self._seen: list[DistinctWindows] = []
 
     @property
     def layer_sizes(self) -> Layers:
@@ -123,7 +124,7 @@ class ConvPolicy:
         theta = np.empty(self.num_params, np.float32)
         for layer, weights, shift, gain in self._parts(theta):
             drawn = rng.standard_normal(weights.shape)
-            norm = self._init_norm if layer is self._layers[-1] else 1.0
+            norm = self._settings.init_norm if layer is self._layers[-1] else 1.0
             weights[:] = drawn * (norm / np.sqrt(np.square(drawn).sum(axis=1, keepdims=True)))
             shift[:] = 0
             if gain is not None:
@@ -132,18 +133,18 @@ class ConvPolicy:
 
     def set_reference(self, batch: UInt8) -> None:
         """Normalise with these observations, uint8 (n, stack, rows, columns)."""
-        self._windows = self._first.cut(batch)
+        sizes = [(kernel, stride) for _, kernel, stride in self._settings.convolutions[1:]]
+        self._seen = distinct_windows(self._first.cut(batch), sizes, len(self._settings.hidden))
 
     def set_parameters(self, theta: Float32) -> None:
         """Act with these parameters from now on, in a new episode; theta is not copied."""
-        sources: Any = self._windows
-        for layer, weights, shift, gain in self._parts(theta):
+        values: Float32 | None = None
+        for number, (layer, weights, shift, gain) in enumerate(self._parts(theta)):
             layer.load(weights)
             if gain is None:
                 layer.fold(None, shift)
             else:
-                assert sources is not None, "set_reference comes first"
-                sources = self._normalise(layer, sources, shift, gain)
+                values = self._normalise(layer, self._seen[number], values, shift, gain)
         self._first.restart()
 
     def set_normaliser(self, mean: Float64 | None, scale: Float64 | None, clip: float) -> None:
@@ -167,18 +168,17 @@ class ConvPolicy:
             yield layer, weights, theta[ends[1] : ends[2]], theta[ends[2] : ends[3]] if normalised else None
             start = ends[3] if normalised else ends[2]
 
-    def _normalise(self, layer: Layer, sources: Any, shift: Float32, gain: Float32) -> Float32:
-        """Fold the batch's statistics into a layer; what it makes of the batch, (n, positions, units)."""
-        outputs = layer.raw(sources)
-        rows = outputs.reshape(-1, layer.units)
-        ones, positions = np.ones(len(rows), np.float32), outputs.shape[1:]
-        mean = ones.dot(rows) / np.float32(len(rows))
-        outputs -= np.broadcast_to(mean, positions).copy()  # whole positions at a time: far fewer, longer loops
-        variance = ones.dot(np.square(rows)) / np.float32(len(rows))
-        scale = gain / np.sqrt(variance + np.float32(VARIANCE_FLOOR))
+    def _normalise(
+        self, layer: Layer, seen: DistinctWindows, values: Float32 | None, shift: Float32, gain: Float32
+    ) -> Float32:
+        """Fold the batch's statistics into a layer; what it makes of its distinct windows, float32 (u, units)."""
+        outputs = seen.products(values, layer.matrix)
+        mean = seen.shares.dot(outputs)
+        outputs -= mean
+        scale = gain / np.sqrt(seen.shares.dot(np.square(outputs)) + np.float32(VARIANCE_FLOOR))
         layer.fold(scale, shift - mean * scale)
-        outputs *= np.broadcast_to(scale, positions).copy()
-        outputs += np.broadcast_to(shift, positions).copy()
+        outputs *= scale
+        outputs += shift
         self._activation(outputs)()
         return outputs
 

@@ -6,7 +6,7 @@ matrix product. Every layer reads its predecessor's output buffer, so that runni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,20 +58,19 @@ class Layer(Protocol):
         units: outputs a position: filters of a convolution.
         inputs: weights of a unit.
         output: float32, a buffer that `forward` overwrites.
+        matrix: float32 (inputs, units), the raw weights, in the order of the inputs.
     """
 
     units: int
     inputs: int
     output: Float32
+    matrix: Float32
 
     def load(self, weights: Float32) -> None:
         """Take raw weights, float32 (units, inputs), which must stay as they are until the next call."""
 
     def fold(self, scale: Float32 | None, shift: Float32) -> None:
         """Compute activation(scale * raw + shift) from now on; float32 (units,), None for a scale of 1."""
-
-    def raw(self, sources: Any) -> Float32:
-        """What the raw weights alone give for n sources, float32 (n, positions, units), a new array."""
 
 
 class _Windowed:
@@ -80,25 +79,14 @@ class _Windowed:
     def __init__(self, grid: tuple[int, int], inputs: int, units: int, activation: str) -> None:
         self.units, self.inputs = units, inputs
         self.output = np.zeros((*grid, units), np.float32)
-        self._matrix = np.zeros((grid[0] * grid[1], inputs), np.float32)
+        self._inputs = np.zeros((grid[0] * grid[1], inputs), np.float32)
         self._flat = self.output.reshape(-1, units)
         self._shift = np.zeros_like(self._flat)
         self._activate = ACTIVATIONS[activation](self._flat)
-        self._raw = np.zeros((inputs, units), np.float32)
-
-    def _windows_of(self, sources: Any) -> Iterator[None]:
-        """Fill the matrix with one source after the other."""
-        raise NotImplementedError
-
-    def raw(self, sources: Any) -> Float32:
-        """See `Layer`."""
-        total = np.empty((len(sources), *self._flat.shape), np.float32)
-        for number, _ in enumerate(self._windows_of(sources)):
-            np.dot(self._matrix, self._raw, out=total[number])
-        return total
+        self.matrix = np.zeros((inputs, units), np.float32)
 
     def _finish(self, weights: Float32) -> None:
-        np.dot(self._matrix, weights, out=self._flat)
+        np.dot(self._inputs, weights, out=self._flat)
         np.add(self._flat, self._shift, out=self._flat)
         self._activate()
 
@@ -131,7 +119,7 @@ class FrameConvolution(_Windowed):
         blocks = np.zeros((rows // stride, columns // stride, stride**2), np.uint8)
         self._blocks = blocks.view(self._word)
         self._windows = windows(blocks, kernel // stride, 1)
-        ring = self._matrix.reshape(*grid, self._stack, *self._windows.shape[2:])
+        ring = self._inputs.reshape(*grid, self._stack, *self._windows.shape[2:])
         self._slots = [ring[:, :, slot] for slot in range(self._stack)]
         self._cut = (filters, kernel // stride, stride, kernel // stride, stride, self._stack)
         self._weights: list[Float32] = []
@@ -144,12 +132,12 @@ class FrameConvolution(_Windowed):
     def load(self, weights: Float32) -> None:
         """See `Layer`."""
         ordered = weights.reshape(self._cut).transpose(5, 1, 3, 2, 4, 0).reshape(self.inputs, self.units)
-        self._raw = ordered * np.float32(1 / 255)
+        self.matrix = ordered * np.float32(1 / 255)
 
     def fold(self, scale: Float32 | None, shift: Float32) -> None:
         """See `Layer`."""
-        weights = (self._raw if scale is None else self._raw * scale).reshape(self._stack, -1, self.units)
-        self._weights = [np.roll(weights, slot + 1, axis=0).reshape(self._raw.shape) for slot in range(self._stack)]
+        weights = (self.matrix if scale is None else self.matrix * scale).reshape(self._stack, -1, self.units)
+        self._weights = [np.roll(weights, slot + 1, axis=0).reshape(self.matrix.shape) for slot in range(self._stack)]
         self._shift[:] = shift
 
     def forward(self, observation: UInt8) -> None:
@@ -162,11 +150,11 @@ class FrameConvolution(_Windowed):
         self._finish(self._weights[self._slot])
 
     def cut(self, observations: UInt8) -> UInt8:
-        """The windows of n observations, uint8 (n, positions, inputs): what `raw` takes."""
-        cut = np.empty((len(observations), *self._matrix.shape), np.uint8)
+        """The windows of n observations, uint8 (n, rows, columns, inputs), in the order of `matrix`."""
+        cut = np.empty((len(observations), *self.output.shape[:2], self.inputs), np.uint8)
         for number, observation in enumerate(observations):
             self._take_all(observation.ravel())
-            np.copyto(cut[number], self._matrix, casting="unsafe")
+            np.copyto(cut[number], self._inputs.reshape(cut.shape[1:]), casting="unsafe")
         self.restart()
         return cut
 
@@ -180,42 +168,30 @@ class FrameConvolution(_Windowed):
         np.copyto(self._blocks, frame.view(self._word).reshape(self._rows).swapaxes(1, 2))
         np.copyto(self._slots[slot], self._windows)
 
-    def _windows_of(self, sources: UInt8) -> Iterator[None]:
-        for source in sources:
-            np.copyto(self._matrix, source)
-            yield
-
 
 class MapConvolution(_Windowed):
     """A further layer, on the maps of the one before. A unit's weights are (kernel, kernel, channels)."""
 
     def __init__(self, source: Float32, filters: int, kernel: int, stride: int, activation: str) -> None:
-        self._size = kernel, stride
         self._windows = windows(source, kernel, stride)
         grid = self._windows.shape[:2]
         super().__init__(grid, kernel**2 * source.shape[2], filters, activation)
-        self._source_shape = source.shape
-        self._target = self._matrix.reshape(self._windows.shape)
-        self._weights = self._raw
+        self._target = self._inputs.reshape(self._windows.shape)
+        self._weights = self.matrix
 
     def load(self, weights: Float32) -> None:
         """See `Layer`."""
-        np.copyto(self._raw, weights.T)
+        np.copyto(self.matrix, weights.T)
 
     def fold(self, scale: Float32 | None, shift: Float32) -> None:
         """See `Layer`."""
-        self._weights = self._raw if scale is None else self._raw * scale
+        self._weights = self.matrix if scale is None else self.matrix * scale
         self._shift[:] = shift
 
     def forward(self) -> None:
         """Run on what the layer before has left in its buffer."""
         np.copyto(self._target, self._windows)
         self._finish(self._weights)
-
-    def _windows_of(self, sources: Float32) -> Iterator[None]:
-        for source in windows(sources.reshape(-1, *self._source_shape), *self._size):
-            np.copyto(self._target, source)
-            yield
 
 
 class Dense:
@@ -227,11 +203,12 @@ class Dense:
         self.output = np.zeros(units, np.float32)
         self._activate = None if activation is None else ACTIVATIONS[activation](self.output)
         self._scale: Float32 | None = None
-        self._raw = self._shift = self.output
+        self._rows = self._shift = self.output
+        self.matrix = self.output[None]
 
     def load(self, weights: Float32) -> None:
         """See `Layer`."""
-        self._raw = weights
+        self._rows, self.matrix = weights, weights.T
 
     def fold(self, scale: Float32 | None, shift: Float32) -> None:
         """See `Layer`."""
@@ -240,14 +217,9 @@ class Dense:
     def forward(self) -> None:
         """Run on what the layer before has left in its buffer."""
         output = self.output
-        np.dot(self._raw, self._source, out=output)
+        np.dot(self._rows, self._source, out=output)
         if self._scale is not None:
             np.multiply(output, self._scale, out=output)
         np.add(output, self._shift, out=output)
         if self._activate is not None:
             self._activate()
-
-    def raw(self, sources: Float32) -> Float32:
-        """See `Layer`."""
-        total: Float32 = np.dot(sources.reshape(len(sources), -1), self._raw.T)
-        return total[:, None]
