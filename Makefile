@@ -53,7 +53,7 @@ check: lint type test ## Everything that must pass before a commit
 
 bench: $(READY) ## Run all benchmarks (about two hours)
 	@mkdir -p $(RUN)
-	@for name in rollout low_rank update pool scale chaos; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
+	@for name in rollout atari low_rank update pool scale chaos; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
 
 tensorboard: $(READY) ## Show the curves of all runs
 	$(BIN)/tensorboard --logdir $(RUN)

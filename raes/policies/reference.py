@@ -79,7 +79,8 @@ def _shares(which: Int64) -> Float32:
 def _distinct(rows: Any) -> tuple[Int64, Int64]:
     """Where each distinct row of uint64 (k, words) first occurs, and which of them each row is, int64 (k,)."""
     factors = np.random.default_rng(0).integers(1 << 63, size=rows.shape[1], dtype=np.uint64) * 2 + 1
-    keys = (rows * factors).sum(axis=1, dtype=np.uint64)  # equal rows have equal keys, and the reverse is checked
+    mixed = (rows ^ (rows >> 32)) * np.uint64(0x9E3779B97F4A7C15)  # brings a word's upper bytes into its lower ones
+    keys = ((mixed ^ (mixed >> 29)) * factors).sum(axis=1, dtype=np.uint64)
     _, first, which = np.unique(keys, return_index=True, return_inverse=True)
-    assert np.array_equal(rows[first][which], rows), "two windows share a key"
+    assert np.array_equal(rows[first][which], rows), "two windows share a key"  # about 1 in 10**10 batches
     return first, which

@@ -18,6 +18,7 @@ from raes.bench.timing import cpu_clock, interleave, median_ratio
 
 TINY = {
     "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
+    "atari": ["seconds=0.05"],
     "low_rank": ["seconds=0.05", "tasks=[Hopper]", "ranks=[1]", "pairs=10"],
     "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
     "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
@@ -42,6 +43,18 @@ def run_bench(name: str, folder: Path, timeout: float = 240.0) -> dict[str, Any]
 
 def positive(row: dict[str, Any], *keys: str) -> bool:
     return all(row[key] > 0 for key in keys)
+
+
+def test_atari_compares_the_worker_with_the_bare_emulator_and_says_where_its_time_goes(tmp_path: Path) -> None:
+    content = run_bench("atari", tmp_path)
+    assert [(row["policy"], row["bar"]) for row in content["speed"]] == [("a3c", 0.50), ("nature", 0.33)]
+    for row in content["speed"]:
+        assert positive(row, "worker_frames_per_second", "emulator_frames_per_second", "against_bare", "episode_length")
+    parts = [row["part"] for row in content["parts"]]
+    assert {"emulator", "resize", "first convolution", "dense 3", "head", "reference batch"} <= set(parts)
+    assert all(0 < row["ratio"] < 1.5 for row in content["forward"])
+    assert all(positive(row, "ours", "vector") for row in content["vector"])
+    assert all(20 < row["megabytes"] < 537 for row in content["memory"])
 
 
 def test_rollout_compares_the_worker_with_the_bare_loops(tmp_path: Path) -> None:

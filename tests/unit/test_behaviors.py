@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.policies import PolicySettings
+from raes.policies import ConvSettings, PolicySettings
+from raes.problems.atari import AtariSettings
 from raes.problems.behaviors import DESCRIPTORS, Finished, descriptor
 from raes.problems.environment import EnvSettings
 from raes.problems.episode import EpisodeSpec
@@ -37,7 +38,7 @@ def behavior(name: str, env_id: str) -> tuple[Float64, Finished]:
     return outcome.behavior, Finished(problem.env, np.zeros(1), outcome.length, outcome.total)
 
 
-@pytest.mark.parametrize("name", sorted(DESCRIPTORS))
+@pytest.mark.parametrize("name", sorted(set(DESCRIPTORS) - {"memory"}))
 def test_descriptors_describe_mujoco(name: str) -> None:
     values, episode = behavior(name, "HalfCheetah-v5")
     x = episode.env.unwrapped.data.qpos[0]  # type: ignore[attr-defined]
@@ -53,6 +54,20 @@ def test_descriptors_describe_mujoco(name: str) -> None:
         assert values.shape == (17,)
     else:
         np.testing.assert_allclose(values, expected[name])
+
+
+def test_an_atari_games_memory_is_taken_from_the_first_to_the_last_timestep() -> None:
+    settings = ConvSettings(convolutions=((2, 8, 4),), hidden=(), reference=0)
+    problem = EpisodeSpec(AtariSettings(game="pong"), settings, "memory").build()
+    problem.use(Snapshot(0, np.zeros(0, np.float32), max_steps=50))
+    theta = problem.initial_theta(np.random.default_rng(0))
+    outcome = problem.evaluate(theta, Episode(3, True, False, None))
+    rows = problem.env.memory  # type: ignore[attr-defined]
+    assert rows.shape == (51, 128)
+    assert outcome.behavior is not None
+    np.testing.assert_array_equal(outcome.behavior.reshape(8, 128)[[0, -1]], rows[[0, -1]])
+    with pytest.raises(UserError, match="behavior=memory needs an Atari game"):
+        behavior("memory", "MountainCarContinuous-v0")
 
 
 def test_the_last_observation_is_one_of_any_environment() -> None:

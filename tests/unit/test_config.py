@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from raes.algorithms import ALGORITHMS
+from raes.bench.atari import NETWORKS
 from raes.config import Config, conf_dir, differences, explain_hydra, from_tree, known_keys, load, save
-from raes.policies import PolicySettings
+from raes.policies import ConvSettings, PolicySettings
+from raes.problems.atari import AtariSettings
 from raes.storage.metrics import flatten_config
 from raes.types import UserError
 
@@ -58,9 +60,10 @@ def changed(*words: str) -> Config:
 
 
 def words_for(group: str, option: str) -> list[str]:
-    """An option alone; `env=gymnasium`, `env=function` and `policy=torch` are nothing without a name."""
+    """An option alone; some are nothing without a name, or for games only."""
     more = {"gymnasium": ["env.id=Pendulum-v1"], "function": ["env.call=math:fsum", "env.dim=3"]}
-    more["torch"] = ["policy.module=my_module:Net"]
+    more |= {"torch": ["policy.module=my_module:Net"], "a3c": ["env=Pong"], "nature": ["env=Pong"]}
+    more |= {"atari": ["env.game=pong"], "atari_paper": ["env.game=pong"]}
     return [f"{group}={option}", *more.get(option, [])]
 
 
@@ -85,7 +88,7 @@ def test_every_preset_names_an_environment_and_an_algorithm_and_takes_effect(pre
     env, _, algorithm = preset.partition("_")
     assert (CONF / "env" / f"{env}.yaml").exists()
     assert algorithm in ALGORITHMS
-    config = composed(f"env={env}", f"algorithm={algorithm}").as_dict()
+    config = composed(*words_for("env", env), f"algorithm={algorithm}").as_dict()
     written = OmegaConf.to_container(OmegaConf.load(CONF / "preset" / f"{preset}.yaml"))
     assert isinstance(written, dict)
     written.pop("defaults", None)
@@ -99,7 +102,28 @@ def test_a_word_on_the_command_line_wins_over_a_preset() -> None:
 @pytest.mark.parametrize("env", ["Acrobot", "Humanoid", "Swimmer"])
 @pytest.mark.parametrize("experiment", [option for group, option in OPTIONS if group == "experiment"])
 def test_an_experiment_composes_with_any_environment(experiment: str, env: str) -> None:
+    if experiment == "atari_paper":
+        env = {"Acrobot": "Freeway", "Humanoid": "MontezumaRevenge", "Swimmer": "Seaquest"}[env]
     composed(f"env={env}", f"experiment={experiment}")
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+def test_every_algorithm_composes_with_every_game(algorithm: str) -> None:
+    config = composed("env=Frostbite", f"algorithm={algorithm}")
+    assert isinstance(config.env, AtariSettings)
+    assert config.env.game == "frostbite"
+    assert composed("env=atari", "env.game=frostbite", f"algorithm={algorithm}").env.id == "frostbite"
+
+
+def test_the_networks_of_the_games_are_those_of_the_papers() -> None:
+    for name, settings in NETWORKS.items():
+        assert composed("env=Pong", f"policy={name}").policy == settings
+    assert composed("env=Pong", "algorithm=canonical_es").policy == ConvSettings()
+
+
+def test_a_convolutional_policy_needs_a_game() -> None:
+    with pytest.raises(UserError, match="policy: a3c and nature need stacked frames of pixels; use env=atari"):
+        composed("env=CartPole", "policy=a3c")
 
 
 @pytest.mark.parametrize("experiment", [option for group, option in OPTIONS if group == "experiment"])
@@ -126,7 +150,7 @@ def fields_of(settings: Any, prefix: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "word", ["seed=0", *(f"optimizer={name}" for name in ("adam", "sgd", "clipup")), "policy=linear"]
+    "word", ["seed=0", *(f"optimizer={name}" for name in ("adam", "sgd", "clipup")), "policy=linear", "env=Pong"]
 )
 def test_the_yaml_keys_are_the_fields_of_the_dataclasses(word: str) -> None:
     """A field without a key in YAML would be hidden from the user and from --cfg job."""

@@ -1,0 +1,86 @@
+"""Atari games on the engine: the same bits everywhere, after a kill too, with virtual batch normalisation on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from raes.storage.checkpoint import read
+
+from .helpers import Commands, arrays_of, latest, latest_generation, records_of, theta_of, wait_for
+
+GAME = ("env=atari", "env.game=breakout", "env.max_frames=600", "policy.convolutions=[[8,8,4],[8,4,2]]",
+        "policy.hidden=[32]", "policy.reference=16", "console=plain", "evaluation.every=0",
+        "evaluation.episodes=1")  # fmt: skip
+ES = ("algorithm.pairs=4", "checkpoint.every=1")
+SERIAL, RAY = ("runtime=serial",), ("ray.address=local",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("algorithm=es", "algorithm.pairs=4"),
+        ("algorithm=ga", "algorithm.population=8", "algorithm.parents=4", "algorithm.candidates=2"),
+        ("algorithm=ns_es", "algorithm.pairs=3", "algorithm.agents=2"),
+        ("algorithm=nsr_es", "algorithm.pairs=3", "algorithm.agents=2"),
+        ("algorithm=nsra_es", "algorithm.pairs=3", "algorithm.agents=2"),
+        ("algorithm=canonical_es", "algorithm.population=6"),
+        ("algorithm=random_search", "algorithm.population=6"),
+    ],
+    ids=lambda words: words[0].partition("=")[2],
+)
+def test_every_search_of_games_goes_on_to_the_same_bits(commands: Commands, words: tuple[str, ...]) -> None:
+    commands.run(*GAME, *words, *SERIAL, "generations=3", "run_dir=whole")
+    commands.run(*GAME, *words, *SERIAL, "generations=1", "run_dir=parts")
+    commands.run(*GAME, *words, *SERIAL, "generations=3", "run_dir=parts", "resume=auto")
+    whole, parts = (read(commands.cwd / name / "checkpoints" / "gen_000003") for name in ("whole", "parts"))
+    assert whole.arrays.keys() == parts.arrays.keys()
+    for name, array in whole.arrays.items():
+        assert array.tobytes() == parts.arrays[name].tobytes(), name
+    assert whole.arrays["reference"].shape == (16, 4, 84, 84)
+
+
+def test_one_worker_two_workers_and_a_killed_run_give_the_bits_of_one_process(commands: Commands) -> None:
+    commands.run(*GAME, *ES, *SERIAL, "generations=6", "run_dir=alone")
+    theta = theta_of(commands.cwd / "alone")
+    for workers in (1, 2):
+        commands.run(*GAME, *ES, *RAY, f"workers={workers}", "generations=6", f"run_dir=ray{workers}")
+        assert theta_of(commands.cwd / f"ray{workers}").tobytes() == theta.tobytes()
+    run_dir = commands.cwd / "killed"
+    killed = commands.start(*GAME, *ES, *SERIAL, "generations=6", "run_dir=killed")
+    wait_for(lambda: latest_generation(run_dir) >= 2, 120, lambda: str(killed))
+    killed.kill()
+    assert latest_generation(run_dir) < 6, "killed too late to say anything"
+    commands.run(*GAME, *ES, *RAY, "workers=2", "generations=6", "run_dir=killed", "resume=auto")
+    assert theta_of(run_dir).tobytes() == theta.tobytes()
+
+
+def test_frames_are_counted_and_the_batch_of_the_run_is_used_again(commands: Commands) -> None:
+    commands.run(*GAME, *ES, *SERIAL, "generations=2", "run_dir=mine")
+    run_dir = commands.cwd / "mine"
+    last = records_of(run_dir)[-1]
+    assert last["progress/frames"] == 4 * last["progress/timesteps"] > 0
+    reference = arrays_of(latest(run_dir))["reference"]
+    assert reference.dtype == np.uint8
+    assert reference.std() > 0
+    commands.run("run_dir=mine", "episodes=2", "runtime=serial", "checkpoint=latest", module="raes.evaluate")
+    commands.run(*GAME, *ES, *SERIAL, "generations=1", "seed=1", "run_dir=other")
+    assert not np.array_equal(arrays_of(latest(commands.cwd / "other"))["reference"], reference)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["env=atari"], ["env.game", "pong"]),
+        (["env=atari", "env.game=Pong"], ["env.game=Pong", "did you mean pong"]),
+        (["env=atari", "env.game=warlords"], ["env.game=warlords", "two players"]),
+        (["env=Pong", "env.sticky=2"], ["env.sticky", "2"]),
+        (["env=Pong", "env.size=82"], ["policy.convolutions", "env.size"]),
+        (["env=Hopper", "policy=nature"], ["policy", "env=atari"]),
+        (["env=Hopper", "behavior=memory", "algorithm=ns_es"], ["behavior=memory", "Atari"]),
+    ],
+)
+def test_what_cannot_be_played_is_one_message(commands: Commands, words: list[str], parts: list[str]) -> None:
+    message = commands.refuse(*words, "runtime=serial")
+    for part in parts:
+        assert part in message
