@@ -1,8 +1,9 @@
 """`python -m raes.bench atari [out=FILE.json] [seconds=30] [games=[pong,...]]`: a worker on an Atari game, one thread.
 
 The same episodes run twice, interleaved: by the worker as in training, reference batch included, and as a bare loop of
-`ale.act` with the same actions. "Against bare" is the bare loop's seconds over the worker's. Loops are timed in CPU
-seconds, so that other work on the machine counts little.
+`ale.act` with the same actions, 50 timesteps of one and then of the other. "Against bare" is the median of the bare
+loop's seconds over the worker's, in which each round has its share of what an episode costs once. Loops are timed in
+CPU seconds, so that other work on the machine counts little.
 
 The second table says where a worker's timestep goes: medians of the wall time of each part, taken inside the episodes.
 The third compares the network's forward with its matrix products alone, of the same shapes, on inputs that are ready.
@@ -14,26 +15,20 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 
-import gymnasium
 import numpy as np
 import psutil
 from threadpoolctl import threadpool_limits
 
+from raes.bench.atari_contest import EPISODES, ROUND, Contest
 from raes.bench.report import BAR_COLUMNS, Column, Report, Row, Section, TimedArguments, against_bar
 from raes.bench.timing import cpu_clock, interleave, median_ratio
 from raes.policies import ConvPolicy, ConvSettings
-from raes.policies.convolution import Dense
 from raes.problems.atari import AtariEnvironment, AtariSettings
-from raes.problems.episode import EpisodeProblem, EpisodeSpec
-from raes.problems.problem import Episode
 from raes.problems.reference import random_play
-from raes.rng import Purpose, generator
-from raes.types import Float32, RunFailedError, Snapshot, UInt8
+from raes.types import Float32
 
 NETWORKS = {
     "a3c": ConvSettings(),
@@ -48,9 +43,6 @@ MEMORY_BAR = 8 * 2**30 / 16 / 1e6
 MIN_ROUNDS = 3
 FORWARDS = 200
 """Timesteps a round, where the network runs alone."""
-EPISODES = (1, 2)
-"""Reset seeds."""
-
 SPEED = (
     Column("game", "game"),
     Column("policy", "policy"),
@@ -94,164 +86,36 @@ class Arguments(TimedArguments):
     games: list[str] = field(default_factory=lambda: ["pong"])
 
 
-class Recorder(gymnasium.Wrapper[UInt8, int, UInt8, int]):
-    """Takes down the actions of each episode, which its seed begins."""
-
-    def __init__(self, env: AtariEnvironment) -> None:
-        super().__init__(env)
-        self.episodes: list[tuple[int, list[int]]] = []
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[UInt8, dict[str, Any]]:
-        """Begin another episode."""
-        assert seed is not None
-        self.episodes.append((seed, []))
-        return self.env.reset(seed=seed, options=options)
-
-    def step(self, action: int) -> tuple[UInt8, Any, bool, bool, dict[str, Any]]:
-        """Note the action."""
-        self.episodes[-1][1].append(action)
-        return self.env.step(action)
-
-
-class Contest:
-    """One game with one network: the worker's episodes, and the bare emulator's.
-
-    Attributes:
-        timesteps: of the episodes.
-    """
-
-    def __init__(self, game: str, settings: ConvSettings) -> None:
-        self.env_settings = AtariSettings(game=game)
-        with closing(AtariEnvironment(self.env_settings)) as env:
-            reference = random_play(env, settings.reference, np.random.default_rng(0))
-        self.problem = EpisodeProblem(EpisodeSpec(self.env_settings, settings, reference=reference))
-        self._bare = AtariEnvironment(self.env_settings)
-        self._theta = self.problem.initial_theta(generator(0, Purpose.INITIAL_THETA))
-        self.problem.use(Snapshot(0, self._theta))
-        game_env = self.problem.env
-        assert isinstance(game_env, AtariEnvironment)
-        self.problem.env = recorder = Recorder(game_env)
-        self.worker_loop()
-        self.problem.env = game_env
-        self._episodes, self._memory = recorder.episodes, game_env.memory.copy()
-        self.timesteps = sum(len(actions) for _, actions in self._episodes)
-        self.bare_loop()
-        if not np.array_equal(self._bare.ale.getRAM(), self._memory[-1]):
-            raise RunFailedError(f"{game}: a replayed episode does not end where the worker's did")
-
-    def worker_loop(self) -> None:
-        """The episodes as in training."""
-        for seed in EPISODES:
-            self.problem.evaluate(self._theta, Episode(seed, training=True, observe=False, noise_rng=None))
-
-    def bare_loop(self) -> None:
-        """The episodes as bare calls of the emulator."""
-        env, act, skip = self._bare, self._bare.ale.act, range(self.env_settings.frame_skip)
-        meanings = env.ale.getMinimalActionSet()
-        for seed, actions in self._episodes:
-            env.reset(seed=seed)
-            for action in actions:
-                held = meanings[action]
-                for _ in skip:
-                    act(held)
-
-    def parts(self, act: float) -> dict[str, float]:
-        """Microseconds of a timestep, part by part; `act` of them are the bare emulator's."""
-        policy, env = self.problem.policy, self.problem.env
-        assert isinstance(policy, ConvPolicy)
-        assert isinstance(env, AtariEnvironment)
-        timers = {
-            "resize": Timer(env, "_resize"),
-            "env.step": Timer(env, "step"),
-            "first convolution": Timer(policy._first, "forward"),
-        }
-        kept = policy._forwards
-        policy._forwards = list(kept)
-        for number, layer in enumerate(policy._further):
-            kind = "output" if number == len(kept) - 1 else "dense" if isinstance(layer, Dense) else "convolution"
-            timers[f"{kind} {number + 2}"] = Timer(policy._forwards, number)
-        head, batch = Timer(policy, "head"), Timer(policy, "set_parameters")
-        started = time.perf_counter()
-        self.worker_loop()
-        whole = 1e6 * (time.perf_counter() - started) / self.timesteps
-        for timer in (*timers.values(), head, batch):
-            timer.remove()
-        policy._forwards = kept
-        found = {name: timer.median for name, timer in timers.items()}
-        step, resize = found.pop("env.step"), found.pop("resize")
-        inside = {"emulator": act, "screens, stack, memory": step - act - resize, "resize": resize, **found}
-        inside |= {"head": head.median, "reference batch": batch.median * len(EPISODES) / self.timesteps}
-        return inside | {"the loop between them": max(0.0, whole - sum(inside.values()))}
-
-    def close(self) -> None:
-        """Close both emulators."""
-        self.problem.close()
-        self._bare.close()
-
-
-class Timer:
-    """Stands in the place of a callable and notes the wall time of each call, until it is removed."""
-
-    def __init__(self, owner: Any, key: str | int) -> None:
-        self._owner, self._key, self._seconds = owner, key, [0.0][:0]
-        self._own = not isinstance(key, int) and key in vars(owner)
-        self._call: Callable[..., Any] = owner[key] if isinstance(key, int) else getattr(owner, key)
-        self._put(self)
-
-    def __call__(self, *arguments: Any) -> Any:
-        start = time.perf_counter()
-        answer = self._call(*arguments)
-        self._seconds.append(time.perf_counter() - start)
-        return answer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._call, name)
-
-    @property
-    def median(self) -> float:
-        """Microseconds of a call."""
-        return 1e6 * float(np.median(self._seconds))
-
-    def remove(self) -> None:
-        """Put the callable back."""
-        if isinstance(self._key, int) or self._own:
-            self._put(self._call)
-        else:
-            delattr(self._owner, self._key)
-
-    def _put(self, what: Any) -> None:
-        if isinstance(self._key, int):
-            self._owner[self._key] = what
-        else:
-            setattr(self._owner, self._key, what)
-
-
 def measure_game(game: str, seconds: float) -> tuple[list[Row], list[Row]]:
     """Rows of the first two tables."""
     speeds: list[Row] = []
     parts: dict[str, Row] = {}
     for name, settings in NETWORKS.items():
         contest = Contest(game, settings)
-        loops = {"worker": contest.worker_loop, "bare": contest.bare_loop}
-        taken = interleave(loops, seconds, MIN_ROUNDS, cpu_clock)
-        frames = contest.timesteps * contest.env_settings.frame_skip
-        ratio, act = median_ratio(taken["bare"], taken["worker"]), float(np.median(taken["bare"]))
+        passes = [contest.rounds()]
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            passes.append(contest.rounds())
+        worker, bare = (np.concatenate(column) for column in zip(*passes, strict=True))
+        frames = ROUND * contest.env_settings.frame_skip
+        ratio, act = median_ratio(bare, worker), float(np.median(bare))
         speeds.append(
             {
                 "game": game,
                 "policy": name,
-                "worker_frames_per_second": frames / float(np.median(taken["worker"])),
+                "worker_frames_per_second": frames / float(np.median(worker)),
                 "emulator_frames_per_second": frames / act,
                 "against_bare": ratio,
                 **against_bar(ratio, BARS[name] if game == "pong" else None),
                 "episode_length": contest.timesteps / len(EPISODES),
-                "rounds": len(taken["bare"]),
+                "rounds": len(bare),
             }
         )
-        for part, spent in contest.parts(1e6 * act / contest.timesteps).items():
+        for part, spent in contest.parts(1e6 * act / ROUND).items():
             parts.setdefault(part, {"game": game, "part": part})[name] = spent
         contest.close()
-    return speeds, list(parts.values())
+    whole = {name: sum(row.get(name, 0.0) for row in parts.values()) for name in NETWORKS}
+    return speeds, [*parts.values(), {"game": game, "part": "all of these"} | whole]
 
 
 def measure_forward(name: str, seconds: float) -> Row:
