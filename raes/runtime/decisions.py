@@ -39,11 +39,11 @@ RELAY_CALLS = 16.0
 """Reports a second, from all relays together, that come without a reason; a call costs the driver 1 to 2 ms."""
 TAIL_CALLS = 100.0
 """The same while nothing is left to hand out: then the driver must know who is behind."""
-LEAST_DELIVERY = 64
-"""Relays get at least an episode for every 64 workers, so that the end of the queue does not go out in crumbs; larger
+LEAST_DELIVERY = 256
+"""Relays get at least an episode for every 256 workers, so that the end of the queue does not go out in crumbs; larger
 pieces wait in one relay while workers of another are idle."""
-LOW_SECONDS = 0.005
-"""A relay whose workers have less than this left asks for more: about what an answer takes."""
+LOW_SECONDS = 0.0025
+"""A relay whose workers have less than this left asks for more: what the messages of an answer take."""
 LEAST_REPORT_SECONDS = 0.02
 REPORT_PATIENCE = 120.0
 """A relay that has not reported for so long hangs: they report twice a second, also where there is nothing to say."""
