@@ -39,11 +39,10 @@ RELAY_CALLS = 16.0
 """Reports a second, from all relays together, that come without a reason; a call costs the driver 1 to 2 ms."""
 TAIL_CALLS = 100.0
 """The same while nothing is left to hand out: then the driver must know who is behind."""
-LEAST_DELIVERY = 256
-"""Relays get at least an episode for every 256 workers, so that the end of the queue does not go out in crumbs; larger
-pieces wait in one relay while workers of another are idle."""
 LOW_SECONDS = 0.0025
 """A relay whose workers have less than this left asks for more: what the messages of an answer take."""
+SHARE_SECONDS = 0.02
+"""Episodes that a relay would not begin within this time are shared with an idle one."""
 LEAST_REPORT_SECONDS = 0.02
 REPORT_PATIENCE = 120.0
 """A relay that has not reported for so long hangs: they report twice a second, also where there is nothing to say."""
@@ -188,7 +187,7 @@ def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pa
     if not workers or not queued:
         return 0
     reserve = workers if mean <= 0 else math.ceil(workers * min(MAX_BLOCK, 2 * pause / mean))
-    fair = max(workers // LEAST_DELIVERY, math.ceil(queued * workers * 3 / max(workers, all_workers) / 4))
+    fair = math.ceil(queued * workers * 3 / max(workers, all_workers) / 4)
     wanted = max(workers - outstanding, min(workers + reserve - outstanding, fair))
     return max(0, min(queued, wanted))
 
@@ -196,8 +195,7 @@ def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pa
 def spare(outstanding: int, workers: int, age: float, mean: float) -> int:
     """Episodes that a relay should share with an idle one: half of those that it has not begun, as far as one can know.
 
-    Nothing where they are fewer than half its workers and its queue is low: it would begin them as soon, and copies
-    would run for nothing.
+    Nothing where they are fewer than half its workers and few enough to be begun soon: copies would run for nothing.
 
     Args:
         outstanding: without an answer, by its last report.
@@ -207,7 +205,7 @@ def spare(outstanding: int, workers: int, age: float, mean: float) -> int:
     """
     done = workers * age / mean if mean > 0 else 0.0
     waiting = math.floor(outstanding - workers - done)
-    worth_it = 2 * waiting >= workers or (waiting > 0 and not is_low(waiting, workers, mean))
+    worth_it = 2 * waiting >= workers or waiting * mean > workers * SHARE_SECONDS
     return math.ceil(waiting / 2) if worth_it else 0
 
 

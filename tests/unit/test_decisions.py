@@ -12,7 +12,6 @@ from raes.runtime.decisions import (
     BLOCK_SECONDS,
     FIRST_DEADLINE,
     LEAST_DEADLINE,
-    LEAST_DELIVERY,
     LEAST_PATIENCE,
     LEAST_REPORT_SECONDS,
     LOW_SECONDS,
@@ -147,7 +146,7 @@ def test_a_relay_gets_work_for_all_its_workers_and_a_reserve_that_lasts_until_it
     assert relay_room(3, 0, 10, 20, pause=0.1, mean=10.0) == 3
     assert relay_room(1000, 0, 0, 20, pause=0.1, mean=1.0) == relay_room(0, 0, 10, 20, pause=0.1, mean=1.0) == 0
     assert relay_room(1000, 500, 10, 20, pause=0.1, mean=10.0) == 0
-    assert relay_room(9, 100, 100, 2000, pause=0.1, mean=0.02) == 100 // LEAST_DELIVERY, "no crumbs"
+    assert relay_room(9, 100, 100, 2000, pause=0.1, mean=0.02) == 1, "the last ones go where workers are free first"
 
 
 @pytest.mark.parametrize(
