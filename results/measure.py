@@ -4,14 +4,17 @@
     python results/measure.py table
 
 The first writes results/NAME.json, or results/NAME_WORD.json: commands, date, machine, versions, the evaluations' curve
-of each seed, and what `raes.evaluate checkpoint=best episodes=100` says of it. With `folder` the runs stay there, as
-seed0, seed1, ..., and those that it holds are gone on with. NAME is the environment, unless a key env=...
-names another. The second prints all of them as the README's table.
+of each seed, the minutes and core-minutes of its training, and what `raes.evaluate checkpoint=best episodes=100` says
+of it. Core-minutes are CPU time, which other work on the machine hardly changes; they are known with runtime=serial,
+where one process does everything. With `folder` the runs stay there, as seed0, seed1, ..., and those that it holds are
+gone on with. NAME is the environment, unless a key env=... names another. The second prints all of them as the README's
+table.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -32,9 +35,28 @@ def run(words: list[str]) -> None:
     subprocess.run([sys.executable, *words], check=True)
 
 
+def train(words: list[str], spent: Path) -> float:
+    """Train, or go on, as a command, and return the CPU seconds of the run so far, which `spent` remembers."""
+    before = _seconds_of_children()
+    try:
+        run(words)
+    finally:
+        seconds = _seconds_of_children() - before + (float(spent.read_text()) if spent.exists() else 0.0)
+        if spent.parent.exists():
+            spent.write_text(f"{seconds}\n")
+    return seconds
+
+
+def _seconds_of_children() -> float:
+    """User and system seconds of the processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def measure_seed(keys: list[str], seed: int, run_dir: Path) -> dict[str, object]:
     """Train and evaluate one seed."""
-    run(["-m", "raes.train", *keys, f"seed={seed}", f"run_dir={run_dir}", "resume=auto", "console=plain"])
+    words = ["-m", "raes.train", *keys, f"seed={seed}", f"run_dir={run_dir}", "resume=auto", "console=plain"]
+    seconds = train(words, run_dir / "cpu_seconds.txt")
     out = run_dir / "evaluation.json"
     run(["-m", "raes.evaluate", f"run_dir={run_dir}", "checkpoint=best", "episodes=100", f"out={out}"])
     evaluation = json.loads(out.read_text())
@@ -49,6 +71,7 @@ def measure_seed(keys: list[str], seed: int, run_dir: Path) -> dict[str, object]
         "seed": seed,
         "timesteps": records[-1]["progress/timesteps"],
         "minutes": round(records[-1]["progress/seconds"] / 60, 2),
+        **({"cpu_minutes": round(seconds / 60, 2)} if "runtime=serial" in keys else {}),
         "evaluation": {key: evaluation[key] for key in kept},
         "curve_timesteps_seconds_eval_mean": curve[:: max(1, len(curve) // 60)] + curve[-1:],
     }
@@ -81,7 +104,7 @@ def measure(name: str, words: dict[str, str], keys: list[str]) -> None:
 
 def table() -> None:
     """The README's table of results."""
-    print("| task | bar | seed: evaluation mean [95 % interval], timesteps, minutes | command (seeds 0, 1, 2) |")
+    print("| task | bar | seed: evaluation mean [95 % interval], timesteps, minutes (core-minutes) | command |")
     print("| --- | --- | --- | --- |")
     for path in sorted(HERE.glob("*.json")):
         report = json.loads(path.read_text())
@@ -90,9 +113,10 @@ def table() -> None:
         cells = []
         for one in report["seeds"]:
             figures = one["evaluation"]
+            cpu = f" ({one['cpu_minutes']:.1f})" if "cpu_minutes" in one else ""
             cells.append(
                 f"{one['seed']}: **{figures['return_mean']:,.1f}** [{figures['return_ci_low']:,.1f}, "
-                f"{figures['return_ci_high']:,.1f}], {one['timesteps'] / 1e6:.2f}e6, {one['minutes']:.1f}"
+                f"{figures['return_ci_high']:,.1f}], {one['timesteps'] / 1e6:.2f}e6, {one['minutes']:.1f}{cpu}"
             )
         print(f"| {report['task']} | {report['bar']:,g} | {'<br>'.join(cells)} | `{report['command']}` |")
 
