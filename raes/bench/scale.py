@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 from raes.bench import scale_model, scale_picture
 from raes.bench.report import Column, Report, Row, Section, TimedArguments, against_bar
-from raes.bench.schedule import SECONDS_PER_STEP, Lengths, lengths, list_schedule, recorded
+from raes.bench.schedule import SECONDS_PER_STEP, Lengths, lengths, recorded
 from raes.command import check_out
+from raes.runtime.forecast import list_schedule
 from raes.types import UserError
 
 if TYPE_CHECKING:

@@ -1,26 +1,25 @@
-"""A model of driver, relays and lost time, fitted to what `raes.bench scale` measured; it predicts larger clusters.
+"""The model of `raes.runtime.forecast`, fitted to what `raes.bench scale` measured; it predicts larger clusters.
 
 All terms are non-negative least squares of relative errors:
     driver CPU seconds a generation = constant + per result + per call to a relay
     relay CPU seconds a generation  = per result + per call
     calls a generation              = nodes * (per node + per pause, of those in which relays gather)
     lost seconds a generation       = share of the pause + share of a mean episode
-A generation at full speed takes the ideal schedule and what is lost, or as long as the driver or a relay computes,
-whichever is more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 from scipy.optimize import nnls
 
 from raes.bench.report import Column, Row, Section
-from raes.bench.schedule import lengths, list_schedule
+from raes.bench.schedule import lengths
 from raes.runtime.decisions import report_seconds
+from raes.runtime.forecast import Model, forecast
 from raes.types import Float64
 
 PREDICTED = (64, 1440, 4096, 8192, 65536)
@@ -28,46 +27,6 @@ NODE_CORES = 64
 EPISODES_PER_WORKER = 7
 """Of a predicted generation: 10,000 episodes on 1,440 workers, and as many for each of more."""
 LEAST_EPISODES = 10_000
-
-
-@dataclass(frozen=True)
-class Model:
-    """The terms, in seconds where nothing else is said; without relays only the first two count.
-
-    Attributes:
-        constant, per_result, per_call: the driver's CPU.
-        relay_per_result, relay_per_call: the relays' CPU.
-        calls_per_node, calls_per_pause: numbers of calls.
-        lost_pauses, lost_episodes: lost time, in pauses and in mean episodes.
-        worst: the largest relative error of the driver's CPU seconds among the rows fitted.
-    """
-
-    constant: float
-    per_result: float
-    per_call: float = 0.0
-    relay_per_result: float = 0.0
-    relay_per_call: float = 0.0
-    calls_per_node: float = 0.0
-    calls_per_pause: float = 0.0
-    lost_pauses: float = 0.0
-    lost_episodes: float = 0.0
-    worst: float = 0.0
-
-    def calls(self, nodes: int, taken: float) -> float:
-        """Calls to relays in a generation of so many seconds, where no call has to wait for CPU."""
-        return nodes * (self.calls_per_node + self.calls_per_pause * taken / report_seconds(nodes))
-
-    def driver(self, episodes: int, calls: float) -> float:
-        """The driver's CPU seconds a generation."""
-        return self.constant + self.per_result * episodes + self.per_call * calls
-
-    def relay(self, episodes: int, nodes: int, calls: float) -> float:
-        """One relay's CPU seconds a generation."""
-        return (self.relay_per_result * episodes + self.relay_per_call * calls) / nodes
-
-    def lost(self, nodes: int, mean_seconds: float) -> float:
-        """Seconds a generation beyond the ideal schedule, where nothing but waiting costs time."""
-        return self.lost_pauses * report_seconds(nodes) + self.lost_episodes * mean_seconds
 
 
 def fit_terms(terms: Sequence[Sequence[float]], values: Sequence[float]) -> tuple[Float64, float]:
@@ -109,18 +68,8 @@ def predict(model: Model, policy: str, workers: int, relays: bool) -> Row:
     """A generation at full speed, on nodes of 64 cores with a relay each, or without relays."""
     nodes = math.ceil(workers / NODE_CORES)
     episodes = max(LEAST_EPISODES, EPISODES_PER_WORKER * workers)
-    drawn = lengths(policy)
-    seconds = drawn.seconds(1, episodes)
-    ideal = list_schedule(seconds, workers)
-    waited = ideal + model.lost(nodes, drawn.mean_seconds)
-    # Where the driver or a relay is the limit, calls come later, not more often: each waits for the one before it.
-    calls = model.calls(nodes, waited)
-    spent = {
-        "episodes": waited,
-        "driver": model.driver(episodes, calls),
-        "relays": model.relay(episodes, nodes, calls),
-    }
-    taken = max(spent.values())
+    seconds = lengths(policy).seconds(1, episodes)
+    expected = forecast(model, seconds, workers, nodes)
     return {
         "policy": policy,
         "workers": workers,
@@ -128,13 +77,13 @@ def predict(model: Model, policy: str, workers: int, relays: bool) -> Row:
         "relays": relays,
         "with_relays": "yes" if relays else "no",
         "episodes": episodes,
-        "ideal_seconds": ideal,
-        "generation_seconds": taken,
-        "of_ideal": ideal / taken,
-        "efficiency": float(seconds.sum()) / (workers * taken),
-        "driver_busy": spent["driver"] / taken,
-        "relay_busy": spent["relays"] / taken if relays else None,
-        "limit": max(spent, key=lambda name: spent[name]),
+        "ideal_seconds": expected.ideal,
+        "generation_seconds": expected.seconds,
+        "of_ideal": expected.ideal / expected.seconds,
+        "efficiency": float(seconds.sum()) / (workers * expected.seconds),
+        "driver_busy": expected.driver_busy,
+        "relay_busy": expected.relay_busy if relays else None,
+        "limit": expected.limit,
     }
 
 

@@ -1,8 +1,7 @@
-"""What `raes.bench scale` measures against: recorded episode lengths, and the ideal schedule of them. Pure; no Ray."""
+"""What `raes.bench scale` measures against: recorded episode lengths. Pure; no Ray."""
 
 from __future__ import annotations
 
-import heapq
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +56,3 @@ def recorded() -> dict[str, Any]:
 def lengths(policy: str) -> Lengths:
     """The recorded lengths of `falling` or `walking`."""
     return Lengths(np.array(recorded()[policy]["lengths"], dtype=np.int64))
-
-
-def list_schedule(seconds: Float64, workers: int) -> float:
-    """Seconds until all are done, where each worker that is free takes the next in order, at once (Graham 1966)."""
-    ends = [0.0] * workers
-    for one in seconds.tolist():
-        heapq.heapreplace(ends, ends[0] + one)
-    return max(ends)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from raes.bench import scale_model
 from raes.bench.scale import Arguments, cases
-from raes.bench.scale_model import Model, fit, fit_terms, predict
-from raes.bench.schedule import SECONDS_PER_STEP, Lengths, lengths, list_schedule, recorded
+from raes.bench.scale_model import fit, fit_terms, predict
+from raes.bench.schedule import SECONDS_PER_STEP, Lengths, lengths, recorded
 from raes.runtime.decisions import report_seconds
+from raes.runtime.forecast import ALONE, RELAYS, Model, forecast, list_schedule
 from raes.runtime.pace import Pace
 
 
@@ -95,7 +100,7 @@ def test_the_model_is_found_again_in_rows_that_follow_it() -> None:
 def test_a_prediction_names_what_limits() -> None:
     nothing = Model(0.0, 0.0)
     row = predict(nothing, "walking", 1440, relays=True)
-    assert (row["limit"], row["of_ideal"], row["nodes"], row["episodes"]) == ("episodes", 1.0, 23, 10_080)
+    assert (row["limit"], row["of_ideal"], row["nodes"], row["episodes"]) == ("workers", 1.0, 23, 10_080)
     assert predict(Model(0.0, 1e-3), "walking", 1440, relays=False)["limit"] == "driver"
     assert predict(Model(0.0, 1e-3), "walking", 1440, relays=False)["generation_seconds"] == pytest.approx(10.08)
     row = predict(Model(0.0, 0.0, relay_per_result=0.1), "walking", 1440, relays=True)
@@ -103,6 +108,27 @@ def test_a_prediction_names_what_limits() -> None:
     assert row["relay_busy"] == pytest.approx(1.0)
     lost = predict(Model(0.0, 0.0, lost_pauses=2.0), "walking", 65_536, relays=True)
     assert lost["generation_seconds"] == pytest.approx(lost["ideal_seconds"] + 2 * report_seconds(1024))
+
+
+@pytest.mark.parametrize(
+    ("episodes", "workers", "update", "limit"),
+    [(80, 2, 0.0, "workers"), (80, 100, 0.0, "episodes"), (4, 4, 0.0, "episodes"), (80, 2, 100.0, "driver")],
+)
+def test_a_forecast_says_what_would_make_a_generation_shorter(
+    episodes: int, workers: int, update: float, limit: str
+) -> None:
+    expected = forecast(Model(0.0, 0.0), np.ones(episodes), workers, 1, update)
+    assert expected.limit == limit
+    assert expected.seconds == -(-episodes // workers) + update
+
+
+def test_the_shipped_terms_are_those_of_the_committed_measurement() -> None:
+    """Within a factor of two for a busy generation: the measurement is repeated from time to time."""
+    measured = json.loads((Path(__file__).parents[2] / "results/bench_scale.json").read_text())["model"]
+    for row, ours in ((row, RELAYS if row["relays"] else ALONE) for row in measured):
+        theirs = Model(**{field.name: row[field.name] for field in fields(Model)})
+        one, other = (model.driver(10_000, model.calls(23, 2.0)) for model in (ours, theirs))
+        assert one / 2 < other < one * 2
 
 
 def test_every_row_is_asked_for_once_and_the_model_has_what_it_needs() -> None:

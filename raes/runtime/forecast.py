@@ -1,0 +1,120 @@
+"""How long a generation takes: the ideal schedule of its episodes, and what driver and relays add. Pure; no Ray.
+
+The model of driver, relays and lost time is fitted to what `python -m raes.bench scale` measures, see
+`raes.bench.scale_model`. A generation at full speed takes the ideal schedule and what is lost, or as long as the driver
+or a relay computes, whichever is more.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from raes.runtime.decisions import report_seconds
+from raes.types import Float64
+
+
+@dataclass(frozen=True)
+class Model:
+    """The terms, in seconds where nothing else is said; without relays only the first two count.
+
+    Attributes:
+        constant, per_result, per_call: the driver's CPU.
+        relay_per_result, relay_per_call: the relays' CPU.
+        calls_per_node, calls_per_pause: numbers of calls.
+        lost_pauses, lost_episodes: lost time, in pauses and in mean episodes.
+        worst: the largest relative error of the driver's CPU seconds among the rows fitted.
+    """
+
+    constant: float
+    per_result: float
+    per_call: float = 0.0
+    relay_per_result: float = 0.0
+    relay_per_call: float = 0.0
+    calls_per_node: float = 0.0
+    calls_per_pause: float = 0.0
+    lost_pauses: float = 0.0
+    lost_episodes: float = 0.0
+    worst: float = 0.0
+
+    def calls(self, nodes: int, taken: float) -> float:
+        """Calls to relays in a generation of so many seconds, where no call has to wait for CPU."""
+        return nodes * (self.calls_per_node + self.calls_per_pause * taken / report_seconds(nodes))
+
+    def driver(self, episodes: int, calls: float) -> float:
+        """The driver's CPU seconds a generation."""
+        return self.constant + self.per_result * episodes + self.per_call * calls
+
+    def relay(self, episodes: int, nodes: int, calls: float) -> float:
+        """One relay's CPU seconds a generation."""
+        return (self.relay_per_result * episodes + self.relay_per_call * calls) / nodes
+
+    def lost(self, nodes: int, mean_seconds: float) -> float:
+        """Seconds a generation beyond the ideal schedule, where nothing but waiting costs time."""
+        return self.lost_pauses * report_seconds(nodes) + self.lost_episodes * mean_seconds
+
+
+RELAYS = Model(
+    constant=0.0,
+    per_result=0.0,
+    per_call=1.17e-3,
+    relay_per_result=1.05e-3,
+    calls_per_node=7.2,
+    calls_per_pause=1.0,
+    lost_episodes=0.38,
+    worst=0.72,
+)
+ALONE = Model(constant=0.0, per_result=4.5e-4, worst=0.85)
+"""The two fits of results/bench_scale.json: with a relay a node, and with a driver that holds all workers itself."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What to expect of a generation.
+
+    Attributes:
+        seconds: of the generation.
+        ideal: the same where neither messages nor updates took any time.
+        driver_busy, relay_busy: the share of it in which the driver, or a relay, computes.
+        limit: what would have to change to make it shorter: more `workers`; `episodes`, which are too few or too uneven
+            for twice the workers to save a quarter; the `driver` or the `relays`.
+    """
+
+    seconds: float
+    ideal: float
+    driver_busy: float
+    relay_busy: float
+    limit: str
+
+
+def forecast(model: Model, seconds: Float64, workers: int, nodes: int, update: float = 0.0) -> Forecast:
+    """A generation at full speed.
+
+    Args:
+        model: of messages.
+        seconds: float64 (episodes,), what each episode takes one worker.
+        workers: of all nodes together.
+        nodes: that they are on.
+        update: seconds the driver computes while the workers wait.
+    """
+    ideal = list_schedule(seconds, workers)
+    waited = ideal + model.lost(nodes, float(seconds.mean()))
+    # Where the driver or a relay is the limit, calls come later, not more often: each waits for the one before it.
+    calls = model.calls(nodes, waited)
+    driver, relay = model.driver(seconds.size, calls), model.relay(seconds.size, nodes, calls)
+    spent = {"workers": waited, "driver": driver, "relays": relay}
+    limit = max(spent, key=lambda name: spent[name])
+    taken = spent[limit] + update
+    if limit == "workers" and update > waited:
+        limit = "driver"
+    elif limit == "workers" and list_schedule(seconds, 2 * workers) > 0.75 * ideal:
+        limit = "episodes"
+    return Forecast(taken, ideal, (driver + update) / taken, relay / taken, limit)
+
+
+def list_schedule(seconds: Float64, workers: int) -> float:
+    """Seconds until all are done, where each worker that is free takes the next in order, at once (Graham 1966)."""
+    ends = [0.0] * workers
+    for one in seconds.tolist():
+        heapq.heapreplace(ends, ends[0] + one)
+    return max(ends)
