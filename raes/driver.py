@@ -15,7 +15,7 @@ import numpy as np
 from raes.build import build_algorithm, kept_arrays, make_executor, problem_spec
 from raes.config import Config, save
 from raes.figures import FAULT_COUNTS, Clock, evaluation_figures, progress_figures, training_figures
-from raes.journal import Events, Journal
+from raes.journal import Events, Journal, Live
 from raes.keeper import Keeper
 from raes.point import Point, Verdict
 from raes.progress import Progress
@@ -237,6 +237,7 @@ class Driver:
         while not running.collector.complete:
             if self._stop.is_set():
                 return False
+            self._journal.live(lambda: self._standing(running))
             with clock.phase("wait"):
                 finished = self._executor.collect(COLLECT_SECONDS)
             for results in finished:
@@ -380,6 +381,23 @@ class Driver:
         """System faults since the run's beginning, resumes included."""
         counters, before = self._executor.counters, self._faults_before
         return {name: before.get(name, 0) + int(getattr(counters, name)) for name in FAULT_COUNTS}
+
+    def _standing(self, running: _Running) -> Live:
+        progress, faults = self._point.progress, self._fault_counts()
+        answered, asked, timesteps = running.collector.standing
+        return Live(
+            generation=self._point.generation,
+            answered=answered,
+            asked=asked,
+            timesteps=progress.timesteps + timesteps,
+            seconds=self._seconds(),
+            workers=self._executor.workers,
+            starting=self._executor.starting,
+            best=progress.best_return,
+            actors_lost=faults["actors_lost"],
+            quarantined=progress.quarantined,
+            evaluating=running.snapshot.generation > self._point.generation,
+        )
 
     def _seconds(self) -> float:
         return float(self._seconds_before + time.perf_counter() - self._started)

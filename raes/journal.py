@@ -5,13 +5,47 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raes.storage.metrics import MetricsWriter, Record
 
 Event = tuple[str, Any]
-"""("record", Record) or ("notice", text)."""
+"""("record", Record), ("notice", text) or ("live", Live)."""
+LIVE_SECONDS = 0.25
+"""How often it is told where a generation stands."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """Where a run stands within a generation.
+
+    Attributes:
+        generation: the one whose episodes are out.
+        answered: its episodes that have a result, those of its evaluation included.
+        asked: its episodes in all, as far as is known.
+        timesteps: of the run, those of the answered episodes included.
+        seconds: of the run.
+        workers: how many there are ...
+        starting: ... and how many of them have not begun yet.
+        best: the highest evaluation mean so far.
+        actors_lost: workers that died, since the run's beginning.
+        quarantined: episodes left out, since the run's beginning.
+        evaluating: whether only the evaluation at the end is out.
+    """
+
+    generation: int
+    answered: int
+    asked: int
+    timesteps: int
+    seconds: float
+    workers: int
+    starting: int
+    best: float | None
+    actors_lost: int
+    quarantined: int
+    evaluating: bool
 
 
 class Events:
@@ -26,6 +60,7 @@ class Events:
         self._events: deque[tuple[int, Event]] = deque(maxlen=10_000)
         self._count = 0
         self._report = report
+        self._live: Live | None = None
 
     def emit(self, event: Event) -> None:
         """Add one event, and hand it on at once where someone in this process asked for it."""
@@ -34,9 +69,16 @@ class Events:
         if self._report is not None:
             self._report(event)
 
+    def tell(self, live: Live) -> None:
+        """Where the run stands: only the newest is kept."""
+        self._live = live
+        if self._report is not None:
+            self._report(("live", live))
+
     def after(self, number: int) -> list[tuple[int, Event]]:
-        """The events after a number."""
-        return [event for event in list(self._events) if event[0] > number]
+        """The events after a number, and where the run stands, which has no number of its own."""
+        live, events = self._live, [event for event in list(self._events) if event[0] > number]
+        return events if live is None else [*events, (events[-1][0] if events else number, ("live", live))]
 
 
 class Journal:
@@ -46,6 +88,7 @@ class Journal:
         self._log = (run_dir / "log.txt").open("a", buffering=1)
         self._metrics = MetricsWriter(run_dir, config, generation)
         self._events = events
+        self._told = -LIVE_SECONDS
 
     def record(self, record: Record) -> None:
         """One generation's figures."""
@@ -56,6 +99,13 @@ class Journal:
         """A line for the user and for log.txt."""
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} generation {generation}: {text}\n")
         self._events.emit(("notice", text))
+
+    def live(self, look: Callable[[], Live]) -> None:
+        """Tell where the run stands, if it is time to."""
+        now = time.monotonic()
+        if now - self._told >= LIVE_SECONDS:
+            self._told = now
+            self._events.tell(look())
 
     def flush(self) -> None:
         """Before a checkpoint relies on what was written."""

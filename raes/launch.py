@@ -158,10 +158,13 @@ def _follow(actor: Any, running: Any, show: Show, stop: _Stop) -> Outcome:
     import ray
     from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-    incarnation, seen = 0, 0
+    incarnation, seen, stopping = 0, 0, False
     while True:
         finished, _ = ray.wait([running], timeout=POLL_SECONDS)
         if stop.asked and not finished:
+            if not stopping:
+                show(("notice", "stopping: the run is being saved; Ctrl-C again ends it at once"))
+            stopping = True
             actor.stop.remote()
         with suppress(GetTimeoutError, RayActorError):
             now, events = ray.get(actor.poll.remote(seen), timeout=5)

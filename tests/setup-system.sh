@@ -8,6 +8,7 @@ packages=(
   libegl1 libegl-mesa0      # MuJoCo's pictures without a display
   libosmesa6                # the same without EGL
   xvfb                      # a display, for the window of raes.play
+  tmux                      # a terminal that breaks long lines anew when it becomes narrower
 )
 
 command -v apt-get >/dev/null || { echo "no apt-get here: install ${packages[*]} yourself"; exit 0; }

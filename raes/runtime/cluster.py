@@ -11,12 +11,13 @@ from threadpoolctl import threadpool_limits
 from raes.runtime.actor import RayRollout, Rollout
 from raes.runtime.decisions import Size
 from raes.runtime.executor import Counters, Pool
-from raes.runtime.nodes import ClusterWatch
+from raes.runtime.nodes import ClusterWatch, free_cpus
 from raes.runtime.pool import ActorPool
 from raes.runtime.reduce import Reducers
 from raes.runtime.relay import RayRelay
 from raes.runtime.relays import RelayPool
 from raes.runtime.tables import NodeTables
+from raes.runtime.waiting import StartWatch
 from raes.runtime.worker import WorkerSpec
 from raes.search import low_rank
 from raes.types import Float32, Int64, Results, Snapshot, Tasks
@@ -66,6 +67,7 @@ class RayExecutor:
         else:
             self._pool = ActorPool(lambda node: self._rollouts(node)(node), self._watch, deadline)
         self._reducers = Reducers(self._tables)
+        self._start_watch = StartWatch(free_cpus)
 
     @property
     def counters(self) -> Counters:
@@ -84,6 +86,11 @@ class RayExecutor:
     def workers(self) -> int:
         """Workers at this moment."""
         return self._pool.workers
+
+    @property
+    def starting(self) -> int:
+        """Workers that have not begun to work yet."""
+        return self._pool.starting
 
     @property
     def queued(self) -> int:
@@ -109,6 +116,8 @@ class RayExecutor:
         if self._held:
             self._release_when_enough()
         self._tables.keep(self._watch().keys())
+        if (waiting := self._start_watch(self.workers, self.starting)) is not None:
+            self.notices.append(waiting)
         return self._pool.collect(timeout)
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:

@@ -92,6 +92,13 @@ class Collector:
         return self._extend(min(further, self._max_groups - self._groups))
 
     @property
+    def standing(self) -> tuple[int, int, int]:
+        """Episodes answered, episodes asked for (evaluations are in both), timesteps of the training among them."""
+        asked = len(self._records) + len(self.evaluation)
+        answered = int(self._answered.sum()) + len(self.evaluation) - self._evaluation_open
+        return answered, asked, int(self._records["length"].sum())
+
+    @property
     def complete(self) -> bool:
         """Whether all episodes that count are answered."""
         if self._evaluation_open or not self._answered.all():

@@ -75,6 +75,10 @@ class Pool(Protocol):
         """How many workers there are at this moment."""
 
     @property
+    def starting(self) -> int:
+        """How many of them have not begun to work yet."""
+
+    @property
     def queued(self) -> int:
         """Episodes that wait for a worker."""
 
@@ -114,6 +118,10 @@ class Executor(Protocol):
     @property
     def workers(self) -> int:
         """How many workers there are at this moment."""
+
+    @property
+    def starting(self) -> int:
+        """How many of them have not begun to work yet."""
 
     @property
     def queued(self) -> int:

@@ -80,6 +80,11 @@ def release() -> None:
     request_resources(num_cpus=0)
 
 
+def free_cpus() -> float:
+    """CPUs of all nodes that nothing has taken at this moment."""
+    return float(ray.available_resources().get("CPU", 0.0))
+
+
 def _all_nodes() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()
     return nodes

@@ -89,6 +89,11 @@ class ActorPool:
         return len(self._slots)
 
     @property
+    def starting(self) -> int:
+        """Actors that have not said yet that they can work."""
+        return sum(not slot.ready for slot in self._slots.values())
+
+    @property
     def queued(self) -> int:
         """Episodes that wait for an actor."""
         return self._pending.queued + self._pending.suspects

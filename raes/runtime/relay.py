@@ -35,6 +35,7 @@ class Report:
         results: since its last report, merged.
         counters: counts since its last report.
         workers: actors on its node.
+        starting: of those, how many have not begun to work yet.
         notices: for the user.
         digests: of all kinds that its workers had.
         failure: why no actor of the node can work; empty where they can.
@@ -43,6 +44,7 @@ class Report:
     results: list[Results]
     counters: Counters
     workers: int
+    starting: int
     notices: tuple[str, ...]
     digests: tuple[str, ...]
     failure: str = ""
@@ -77,7 +79,7 @@ class RelayActor:
         try:
             return self._take(workers, pause)
         except RunFailedError as error:
-            return Report([], Counters(), 0, (), (), str(error))
+            return Report([], Counters(), 0, 0, (), (), str(error))
 
     def _take(self, workers: int, pause: float) -> Report:
         if self._placed.get(self._node_id) != workers:
@@ -95,7 +97,8 @@ class RelayActor:
         self._reported = counters
         notices = tuple(pool.notices)
         pool.notices.clear()
-        return Report(Results.merge(done), counters.since(before), pool.workers, notices, pool.digests.seen)
+        changes, seen = counters.since(before), pool.digests.seen
+        return Report(Results.merge(done), changes, pool.workers, pool.starting, notices, seen)
 
     def _is_urgent(self, pool: ActorPool, done: list[Results]) -> bool:
         """Whether a generation has all its answers, or the queue runs low, or workers are idle.

@@ -44,7 +44,8 @@ class _Member:
 
     Attributes:
         wanted: workers that its node should have; 0 where it is about to leave.
-        workers: workers that it has, by its last report.
+        workers: workers that it has, by its last report ...
+        starting: ... and how many of them have not begun to work yet.
         reported: whether there was one.
         called: when it was asked for the report that is under way, if one is.
         heard: when its last report came.
@@ -56,6 +57,7 @@ class _Member:
     relay: RayRelay
     wanted: int
     workers: int = 0
+    starting: int = 0
     reported: bool = False
     called: float | None = None
     heard: float = 0.0
@@ -100,6 +102,11 @@ class RelayPool:
     def workers(self) -> int:
         """Workers of all nodes, by their last reports."""
         return sum(member.workers for member in self._members.values())
+
+    @property
+    def starting(self) -> int:
+        """Of those, how many have not begun to work yet."""
+        return sum(member.starting for member in self._members.values())
 
     @property
     def queued(self) -> int:
@@ -246,7 +253,8 @@ class RelayPool:
         if report.failure:
             self._bar(node, report.failure)
             return []
-        member.called, member.workers, member.reported = None, report.workers, True
+        member.called, member.reported = None, True
+        member.workers, member.starting = report.workers, report.starting
         member.heard = self._pace.now()
         self.counters.absorb(report.counters)
         self.notices += report.notices

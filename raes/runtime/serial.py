@@ -18,6 +18,7 @@ class SerialExecutor:
     """See `Executor`; one episode a `collect`, or as many as run side by side, so that a stop is heard in between."""
 
     workers = 1
+    starting = 0
 
     def __init__(self, spec: WorkerSpec, table_size: int) -> None:
         threadpool_limits(1)

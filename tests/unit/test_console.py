@@ -1,21 +1,32 @@
-"""The console on a terminal and in a pipe, and what launch says of a pool that is too large."""
+"""The console on a terminal, in a pipe and in a notebook, and what launch says of a pool that is too large."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
+import pyte
 import pytest
 
 from raes.config import Config, from_tree
-from raes.console import Console, describe, duration
+from raes.console import Console, describe, done, duration
+from raes.journal import Live
 from raes.launch import advise
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that says it is a terminal; `COLUMNS` sets its width."""
+
+    encoding = "utf-8"
 
     def isatty(self) -> bool:
         return True
+
+    def rows(self, columns: int) -> list[str]:
+        """What a terminal of this width shows, without the empty rows."""
+        screen = pyte.Screen(columns, 24)
+        pyte.Stream(screen).feed(self.getvalue().replace("\n", "\r\n"))
+        return [row.rstrip() for row in screen.display if row.strip()]
 
 
 @pytest.fixture
@@ -48,10 +59,18 @@ def record(generation: int, evaluation: float | None = None) -> dict[str, float]
     return figures
 
 
+def live(generation: int, answered: int = 0, **changes: object) -> Live:
+    """After 30 seconds and 120,000 timesteps a generation of 40 episodes."""
+    part = generation + answered / 40
+    start = Live(generation, answered, 40, int(120_000 * part), 30.0 * part, 2, 0, 50.0, 0, 0, False)
+    return replace(start, **changes)  # type: ignore[arg-type]
+
+
 def test_a_pipe_gets_one_plain_line_a_generation(config: Config) -> None:
     stream = io.StringIO()
     console = Console(config, stream)
     for generation in range(3):
+        console(("live", live(generation, 20)))
         console(("record", record(generation)))
     console.close()
     lines = stream.getvalue().splitlines()
@@ -61,38 +80,132 @@ def test_a_pipe_gets_one_plain_line_a_generation(config: Config) -> None:
     assert lines[2].split()[:2] == ["gen", "2"]
 
 
-def test_a_terminal_gets_the_share_done_the_time_left_and_the_best(config: Config) -> None:
+def test_a_terminal_gets_all_that_moves_within_a_generation(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     stream = Terminal()
     console = Console(config, stream)
-    console(("record", record(3, evaluation=50.0)))
-    console(("record", record(4, evaluation=40.0)))
-    status = stream.getvalue().rsplit("\n", 1)[1]
-    assert "50 %" in status
-    assert "2m30s left" in status  # 5 of 10 generations took 150 s
-    assert "best 50.0" in status
+    console(("live", live(3)))
+    console(("record", record(3)))
+    console(("live", live(4, 10)))
+    console(("live", live(4, 20, actors_lost=1, quarantined=3)))
+    line, status = stream.rows(200)
+    assert line.startswith("gen     3")
+    assert [piece.strip("█░ ") for piece in status.split("  ")][1:] == [
+        "45 %", "2m45s left", "gen 4 20/40", "best 50.0", "4,000 steps/s", "2 workers", "lost 1", "left out 3",
+        "Ctrl-C stops and keeps everything",
+    ]  # fmt: skip
+    assert status.startswith("█" * 14 + "░" * 16 + " ")
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80, 200])
-def test_the_status_line_never_wraps(config: Config, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("limits", "now", "share"),
+    [
+        ({"generations": 10}, live(4, 20), 0.45),
+        ({"generations": 10}, live(10, 20, evaluating=True), 1.0),
+        ({"generations": None, "max_timesteps": 1_000_000}, live(4, 20), 0.54),
+        ({"max_minutes": 3.0}, live(4, 20), 0.75),
+        ({"generations": None}, live(4, 20), None),
+    ],
+)
+def test_the_share_is_that_of_the_limit_that_comes_first(
+    config: Config, limits: dict[str, object], now: Live, share: float | None
+) -> None:
+    assert done(replace(config, **limits), now) == (None if share is None else pytest.approx(share))  # type: ignore[arg-type]
+
+
+def test_the_time_left_of_a_resumed_run_is_taken_at_the_pace_of_today(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = Terminal()
+    console = Console(config, stream)
+    console(("live", live(5, seconds=1000.0)))  # 1,000 slow seconds for the first five generations
+    console(("live", live(6, seconds=1010.0)))
+    assert "40s left" in stream.rows(200)[-1]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 200])
+def test_the_status_never_wraps_and_drops_whole_pieces(
+    config: Config, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     stream = Terminal()
-    Console(config, stream)(("record", record(3, evaluation=50.0)))
-    assert len(stream.getvalue().rsplit("\n", 1)[1]) < columns
+    console = Console(config, stream)
+    for generation in range(3):
+        console(("live", live(generation, 20)))
+        console(("record", record(generation, evaluation=50.0)))
+    console(("live", live(4, 20)))
+    rows = stream.rows(columns)
+    assert len(rows) == 4
+    assert all(len(row) <= columns - 3 for row in rows)
+    pieces = {"45 %", "2m45s left", "gen 4 20/40", "best 50.0", "4,000 steps/s", "2 workers"}
+    shown = {piece.strip("█░ ") for piece in rows[-1].split("  ")} - {""}
+    assert shown <= pieces | {"Ctrl-C stops and keeps everything"}
+    assert {"45 %"} <= shown
+    assert (pieces <= shown) == (columns >= 80)
+    assert "2m45s left" in shown
+    assert ("best 50.0" in shown) == (columns >= 40)
+
+
+def test_what_a_narrower_terminal_broke_into_rows_is_taken_away(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = Terminal()
+    console = Console(config, stream)
+    console(("live", live(3)))
+    monkeypatch.setenv("COLUMNS", "60")
+    before = len(stream.getvalue())
+    assert before > 100
+    console(("live", live(4)))
+    assert stream.getvalue()[before:].startswith(f"\r\x1b[{(before - 1) // 60}A\x1b[J")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_encoding_will_do(config: Config, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding)
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    console = Console(config, stream)
+    console(("notice", "run_dir=läufe/走"))
+    console(("live", live(5)))
+    written = raw.getvalue().decode(encoding)
+    assert "run_dir=l" in written
+    assert ("█" in written) == (encoding == "utf-8")
+    assert ("#" in written) == (encoding != "utf-8")
 
 
 def test_a_terminal_is_left_clean(config: Config) -> None:
     stream = Terminal()
     console = Console(config, stream)
     console(("record", record(3)))
+    console(("live", live(4)))
     console.close()
-    assert stream.getvalue().endswith("\r\x1b[2K")
+    assert len(stream.rows(80)) == 1
+    assert "\x1b[?25l" not in stream.getvalue()  # the cursor is never hidden
+    assert stream.getvalue().endswith("\r\x1b[J")
+
+
+@pytest.mark.parametrize("kind", ["plain", "dumb"])
+def test_plain_and_a_dumb_terminal_get_no_status(config: Config, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    if kind == "dumb":
+        monkeypatch.setenv("TERM", "dumb")
+    else:
+        config = replace(config, console="plain")
+    console = Console(config, stream)
+    console(("live", live(0, 3)))
+    console(("record", record(0)))
+    console(("live", live(1, 3)))
+    console.close()
+    assert stream.getvalue() == describe(record(0)) + "\n"
 
 
 def test_quiet_shows_notices_only(config: Config) -> None:
-    from dataclasses import replace
-
-    stream = io.StringIO()
+    stream = Terminal()
     console = Console(replace(config, console="quiet"), stream)
+    console(("live", live(0, 3)))
     console(("record", record(0)))
     console(("notice", "a rollout actor was lost"))
     assert stream.getvalue() == "a rollout actor was lost\n"

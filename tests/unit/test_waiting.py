@@ -1,0 +1,35 @@
+"""Workers that wait for CPUs."""
+
+from __future__ import annotations
+
+from raes.runtime.waiting import WAIT_SECONDS, StartWatch
+
+
+def test_workers_that_wait_for_cpus_are_told_of_once_and_again_when_all_work() -> None:
+    now, free = [0.0], [0.0]
+    watch = StartWatch(lambda: free[0], lambda: now[0])
+    assert watch(4, 4) is None
+    now[0] = WAIT_SECONDS - 0.1
+    assert watch(4, 3) is None
+    now[0] = WAIT_SECONDS
+    said = watch(4, 3)
+    assert said is not None
+    assert "3 of 4 workers wait for CPUs" in said
+    assert "workers=N" in said
+    now[0] = 10 * WAIT_SECONDS
+    assert watch(4, 3) is None
+    assert watch(4, 0) == "all 4 workers have a CPU now"
+    assert watch(4, 0) is None
+
+
+def test_workers_that_are_only_slow_to_start_are_not_said_to_wait() -> None:
+    now, free = [0.0], [1.0]
+    watch = StartWatch(lambda: free[0], lambda: now[0])
+    assert watch(2, 1) is None
+    now[0] = WAIT_SECONDS
+    assert watch(2, 1) is None
+    free[0] = 0.5
+    assert watch(2, 1) is None  # asked again only a while later
+    now[0] = 2 * WAIT_SECONDS
+    assert watch(2, 1) is not None
+    assert watch(2, 0) is not None
