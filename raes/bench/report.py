@@ -123,7 +123,7 @@ def write_report(report: Report, arguments: BenchArguments) -> None:
 def table(section: Section) -> str:
     """A section as aligned text, numbers to the right."""
     lines = [[column.heading for column in section.columns]]
-    lines += [[_cell(row.get(column.key), column.form) for column in section.columns] for row in section.rows]
+    lines += [[cell(row.get(column.key), column.form) for column in section.columns] for row in section.rows]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     left = [not column.form for column in section.columns]
     return "\n".join(
@@ -135,7 +135,8 @@ def table(section: Section) -> str:
     )
 
 
-def _cell(value: Any, form: str) -> str:
+def cell(value: Any, form: str) -> str:
+    """A value as a table shows it; None is a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool):

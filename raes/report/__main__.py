@@ -1,0 +1,139 @@
+"""`python -m raes.report RUNS... [out=report] [thresholds={Hopper:2000}] [unfinished=true]`: what was learnt.
+
+RUNS are run directories, folders of them at any depth (a sweep's), globs in quotes, results/NAME.json, or, for Atari,
+results/actions_GAME.json, which says what random play scores. The folder `out` gets report.html, one page that needs
+nothing else, its pictures as PNG, and report.json with all figures.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from raes.bench.report import Section, table
+from raes.command import complain, hear_interrupts, parse, shown
+from raes.report import figures, page, tables
+from raes.report.groups import Group, group
+from raes.report.runs import AXES, RandomPlay, Run, Unreadable, find, read
+from raes.types import SETTINGS, UserError
+
+ON_TERMINAL = ("final", "across_tasks", "atari", "time_to_threshold", "speed", "left_out")
+"""Tables that are printed too."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The keys of the command.
+
+    Attributes:
+        out: the folder for the page, the pictures and the figures.
+        title: the page's heading.
+        thresholds: task -> return, for the time that runs take to it; else published scores, goals, or shares of the
+            best run.
+        unfinished: whether runs that have not ended by themselves count too; the curves end where the shortest does.
+        resamples: bootstrap samples.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    out: str = "report"
+    title: str = "RAES report"
+    thresholds: dict[str, float] = field(default_factory=dict)
+    unfinished: bool = False
+    resamples: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.resamples < 100:
+            raise ValueError(f"resamples must be at least 100, got {self.resamples}")
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Runs, and `key=value` words; the folders of a sweep hold `=` too."""
+    keys = tuple(f"{one.name}=" for one in fields(Arguments))
+    ours = [word for word in words if word.startswith(keys) or word in ("-h", "--help")]
+    return [word for word in words if word not in ours], ours
+
+
+def report(words: Sequence[str], arguments: Arguments) -> list[Section]:
+    """Read the runs and write the report; its tables.
+
+    Raises:
+        UserError: nothing can be reported on.
+    """
+    figures.new_figure(1, 1)  # says at once where matplotlib is missing
+    found = [one for path in find(words) for one in read(path)]
+    used = [run for run in found if isinstance(run, Run) and _counts(run, arguments)]
+    others = [run for run in found if not isinstance(run, RandomPlay) and run not in used]
+    random_play = {one.game: one.score for one in found if isinstance(one, RandomPlay)}
+    groups, repeated = group(used)
+    others += repeated
+    if not used:
+        reasons = "\n".join(f"  {run.path}: {run.reason}" for run in others)
+        cure = "" if arguments.unfinished else "\nunfinished=true counts runs that have not ended too"
+        raise UserError(f"none of {len(others)} runs has ended by itself:\n{reasons}{cure}")
+    sections = _tables(groups, others, random_play, arguments)
+    pictures = _pictures(groups, arguments.resamples)
+    out = Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, image in pictures.items():
+        (out / f"{name}.png").write_bytes(image)
+    contents = {section.key: {"title": section.title, "rows": list(section.rows)} for section in sections}
+    (out / "report.json").write_text(json.dumps(contents, indent=1) + "\n")
+    text = page.render(arguments.title, sections, pictures, page.how(arguments.resamples))
+    (out / "report.html").write_text(text)
+    return sections
+
+
+def _counts(run: Run, arguments: Arguments) -> bool:
+    return run.status == "finished" or (run.status == "unfinished" and arguments.unfinished)
+
+
+def _tables(
+    groups: Sequence[Group],
+    others: Sequence[Run | Unreadable],
+    random_play: Mapping[str, float],
+    arguments: Arguments,
+) -> list[Section]:
+    found = [
+        tables.final(groups, arguments.resamples),
+        tables.across(groups, arguments.resamples),
+        tables.atari(groups, random_play, arguments.resamples),
+        tables.thresholds(groups, arguments.thresholds),
+        tables.published_figures(groups),
+        tables.speed(groups),
+        tables.listed(groups),
+        tables.left_out(others),
+    ]
+    return [section for section in found if section is not None]
+
+
+def _pictures(groups: Sequence[Group], resamples: int) -> dict[str, bytes]:
+    found = {f"curves_{axis}": figures.curves(groups, axis, resamples) for axis in AXES}
+    found["final"] = figures.final(groups, resamples)
+    return {name: image for name, image in found.items() if image is not None}
+
+
+def main() -> None:
+    """The command; exits with 0, or 2 for a user's error."""
+    hear_interrupts()
+    words, keys = split(sys.argv[1:])
+    try:
+        arguments = parse(Arguments, keys, "raes.report", __doc__)
+        if not words:
+            raise UserError("name runs: python -m raes.report runs/sweep [out=report]")
+        sections = report(words, arguments)
+    except (UserError, OSError) as error:
+        sys.exit(complain(str(error)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    for section in sections:
+        if section.key in ON_TERMINAL:
+            print(f"{section.title}\n{table(section)}\n")
+    print(f"the page: {shown(str(Path(arguments.out).absolute() / 'report.html'))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Runs that differ in their seed alone form a group; groups of one task are told apart by what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raes.config import FREE_TO_CHANGE
+from raes.report.runs import Run, Unreadable
+
+NOT_A_METHOD = (*FREE_TO_CHANGE, "seed", "noise.size", "env.", "evaluation.")
+"""Keys that tell no method from another: where and how long, the task itself, and how it is watched."""
+ENV_METHOD = ("env.frame_skip", "env.sticky", "env.stack", "env.size", "env.full_actions", "env.life_loss", "env.noops")
+"""Keys of the environment that are part of the method."""
+MOST_WORDS = 3
+"""Keys that a label names; more are counted."""
+ABSENT = "(absent)"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one method on one task.
+
+    Attributes:
+        task: the environment with its version.
+        method: the algorithm, and the keys in which it differs from others of the same algorithm on this task.
+        runs: one a seed, ordered by it.
+    """
+
+    task: str
+    method: str
+    runs: Sequence[Run]
+
+
+def group(runs: Sequence[Run]) -> tuple[list[Group], list[Unreadable]]:
+    """All groups, by task and method in the order of their first runs, and the runs that say the same as others."""
+    groups: list[Group] = []
+    for task in dict.fromkeys(run.task for run in runs):
+        here = [run for run in runs if run.task == task]
+        for algorithm in dict.fromkeys(run.config["algorithm.name"] for run in here):
+            alike = [run for run in here if run.config["algorithm.name"] == algorithm]
+            groups += _split(task, str(algorithm), alike)
+    parts = [_without_repeats(one) for one in groups]
+    return [part for part, _ in parts], [run for _, repeated in parts for run in repeated]
+
+
+def _without_repeats(group: Group) -> tuple[Group, list[Unreadable]]:
+    """One run a seed, the longest: the same seed and settings give the same bits, and would count twice."""
+    kept: dict[int, Run] = {}
+    for run in group.runs:
+        if run.seed not in kept or run.totals["timesteps"] > kept[run.seed].totals["timesteps"]:
+            kept[run.seed] = run
+    repeated = [
+        Unreadable(run.path, f"the same seed and settings as {kept[run.seed].path}, which is no shorter", "repeated")
+        for run in group.runs
+        if run is not kept[run.seed]
+    ]
+    return Group(group.task, group.method, list(kept.values())), repeated
+
+
+def _split(task: str, algorithm: str, runs: Sequence[Run]) -> list[Group]:
+    """The groups of one algorithm on one task."""
+    settings = [_settings(run.config) for run in runs]
+    keys = sorted(set().union(*settings))
+    differing = [key for key in keys if len({repr(one.get(key, ABSENT)) for one in settings}) > 1]
+    parts: dict[tuple[str, ...], list[Run]] = {}
+    for run, one in zip(runs, settings, strict=True):
+        words = tuple(f"{_short(key)}={one[key]}" if key in one else "" for key in differing)
+        parts.setdefault(words, []).append(run)
+    labels = [_label(algorithm, [word for word in words if word]) for words in parts]
+    if len(set(labels)) < len(labels):  # what tells them apart lies in the keys that were left out
+        labels = [f"{label} #{number}" for number, label in enumerate(labels, 1)]
+    ordered = [sorted(part, key=lambda run: run.seed) for part in parts.values()]
+    return [Group(task, label, part) for label, part in zip(labels, ordered, strict=True)]
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a method is made of."""
+    return {
+        key: value for key, value in config.items() if key.startswith(ENV_METHOD) or not key.startswith(NOT_A_METHOD)
+    }
+
+
+def _short(key: str) -> str:
+    return key if key in ("policy.name", "optimizer.name") else key.rpartition(".")[2]
+
+
+def _label(algorithm: str, words: Sequence[str]) -> str:
+    more = [f"and {len(words) - MOST_WORDS} more"] if len(words) > MOST_WORDS else []
+    return " ".join([algorithm, *words[:MOST_WORDS], *more])
