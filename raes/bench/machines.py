@@ -43,14 +43,20 @@ class Machines:
         self.address = str(self._cluster.address)
         self.nodes: list[Any] = []
 
-    def add(self, cpus: int = 1, wait: bool = True) -> Any:
+    def add(
+        self, cpus: int = 1, wait: bool = True, store_bytes: int = STORE_BYTES, variables: dict[str, str] | None = None
+    ) -> Any:
         """A new node.
 
         Args:
             cpus: that it offers.
             wait: until it has joined; else only until its processes have begun.
+            store_bytes: of its object store.
+            variables: environment variables of its processes.
         """
-        node = self._cluster.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES, wait=wait)
+        node = self._cluster.add_node(
+            num_cpus=cpus, object_store_memory=store_bytes, wait=wait, env_vars=variables or {}
+        )
         self.nodes.append(node)
         return node
 

@@ -16,11 +16,19 @@ class RolloutActor:
 
     def __init__(self, spec: WorkerSpec, table: Float32) -> None:
         threadpool_limits(1)
-        self._failure = ""
+        self._failure = self._refusal(spec) or self._build(spec, table) or self._refusal(spec)  # now more is loaded
+
+    @staticmethod
+    def _refusal(spec: WorkerSpec) -> str:
+        return "" if spec.origin is None else spec.origin.refusal()
+
+    def _build(self, spec: WorkerSpec, table: Float32) -> str:
+        """Make the worker; why that cannot be done."""
         try:
             self._worker = Worker(spec, table)
         except UserError as error:
-            self._failure = str(error)
+            return str(error)
+        return ""
 
     def ready(self) -> tuple[str, str]:
         """The digest of this worker's arithmetic, and why it cannot work (empty where it can)."""

@@ -54,6 +54,9 @@ def cause_of_death(error: RayError) -> tuple[str, bool]:
     if "Out of memory" in text or "OutOfMemory" in text or "memory pressure" in text:
         return "Ray killed it, since the node ran out of memory", True
     if isinstance(error, ActorDiedError):
+        if "creation task" in text:  # its own code failed, as where its RAES is another one
+            *_, last = text.strip().splitlines()
+            return f"it could not be made: {last}; `python -m raes.doctor` tells hosts with other packages", True
         return "its process died", True
     lines = text.strip().splitlines()
     return (lines[0] if lines else type(error).__name__), True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -12,6 +12,7 @@ from raes.runtime.actor import RayRollout, Rollout
 from raes.runtime.decisions import Size
 from raes.runtime.executor import Counters, Pool
 from raes.runtime.nodes import ClusterWatch, free_cpus
+from raes.runtime.packages import Origin
 from raes.runtime.pool import ActorPool
 from raes.runtime.reduce import Reducers
 from raes.runtime.relay import RayRelay
@@ -56,7 +57,7 @@ class RayExecutor:
         threadpool_limits(1)
         self._tables = NodeTables(table_size)
         self.table_fingerprint = self._tables.fingerprint
-        self._spec = ray.put(spec)
+        self._spec = ray.put(replace(spec, origin=Origin.here()))
         self._size, self._held, self._told = size, True, False
         self._waiting: list[Tasks] = []
         self._newest: Snapshot | None = None

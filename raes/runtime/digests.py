@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from raes.runtime.packages import CURE
+
 
 class Digests:
     """What the workers said of their arithmetic at their start; see `Worker.digest`."""
@@ -16,13 +18,19 @@ class Digests:
 
     def add(self, digest: str) -> str | None:
         """Take note of a worker's digest; a warning where it is of a new kind and not the first."""
-        kind = digest.split()[0]
+        bits, _, rest = digest.partition(" ")
+        kind = f"{bits} {rest.partition('(')[2]}"  # arithmetic and libraries, not the machine's name
         if kind in self._known:
             return None
-        others = ", ".join(self._known.values())
+        others, same_bits = ", ".join(self._known.values()), any(bits == known.split()[0] for known in self._known)
         self._known[kind] = digest
         if not others:
             return None
+        if same_bits:
+            return (
+                "warning: the workers have different libraries. They agreed on a short episode, but other results may "
+                f"depend on which worker runs them: {digest} against {others}; {CURE}"
+            )
         return (
             "warning: the workers compute different bits, so the result depends on which worker runs an episode: "
             f"{digest} against {others}; use nodes of one CPU type with the same packages"

@@ -74,6 +74,7 @@ class ActorPool:
         self._copied: set[Any] = set()
         self._next_slot = 0
         self._starts_lost: dict[str, int] = {}
+        self._cannot_start: dict[str, str] = {}
         self._retry_at: dict[str, float] = {}
         self._lost: list[str] = []
         self._longest = 0.0
@@ -286,10 +287,11 @@ class ActorPool:
         """An actor has started: it may work if it can."""
         slot = self._slots[number]
         if failure:
-            self._start_lost(self._remove(number).node, failure)
+            self._start_lost(self._remove(number).node, failure, certain=True)
             return
         slot.ready = True
         self._starts_lost.pop(slot.node, None)
+        self._cannot_start.pop(slot.node, None)
         self._file(number)
         if (warning := self.digests.add(digest)) is not None:
             self.notices.append(warning)
@@ -321,24 +323,32 @@ class ActorPool:
                 condemned.append(self._pending.accept(Results.failed(culprits, reason, imposed=True))[0])
         return condemned
 
-    def _start_lost(self, node: str, cause: str) -> None:
+    def _start_lost(self, node: str, cause: str, certain: bool = False) -> None:
         """An actor ended before it was ready.
+
+        Args:
+            node: its node.
+            cause: why, in words.
+            certain: whether another one would not fare better.
 
         Raises:
             RunFailedError: the node's actors never start, and there is no other.
         """
         self._placed = {}
         self._starts_lost[node] = lost = self._starts_lost.get(node, 0) + 1
-        if not decisions.start_is_hopeless(lost):
+        if not (certain or decisions.start_is_hopeless(lost)):
             self.notices.append(f"a rollout actor could not start ({cause}); it is tried again")
             return
         if not self._slots:
-            raise RunFailedError(f"no rollout actor can start; {lost} in a row were lost, the last: {cause}")
+            tries = "" if certain else f"; {lost} in a row were lost, the last"
+            raise RunFailedError(f"no rollout actor can start{tries}: {cause}")
         self._retry_at[node] = self._pace.now() + decisions.RETRY_SECONDS
-        self.notices.append(
-            f"node {node[:8]}: {lost} rollout actors in a row could not start; "
-            f"it is left alone for {decisions.RETRY_SECONDS:.0f} s: {cause}"
-        )
+        if self._cannot_start.get(node) != cause:  # once, not for each actor and each time it is tried again
+            self._cannot_start[node] = cause
+            self.notices.append(
+                f"no rollout actor can start on node {node[:8]}; it is left alone, and tried again every "
+                f"{decisions.RETRY_SECONDS:.0f} s: {cause}"
+            )
 
     def _forgive(self, now: float) -> None:
         """Try nodes again on which no actor could start a while ago: what ailed them may have passed."""

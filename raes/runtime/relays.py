@@ -88,6 +88,7 @@ class RelayPool:
         self._start, self._placement, self._pace = start, placement, pace
         self._members: dict[str, _Member] = {}
         self._barred: dict[str, float] = {}
+        self._cannot_work: dict[str, str] = {}
         self._calls: dict[Any, str] = {}
         self._pending = PendingTable()
         self._snapshots: dict[int, Any] = {}
@@ -255,6 +256,8 @@ class RelayPool:
             return []
         member.called, member.reported = None, True
         member.workers, member.starting = report.workers, report.starting
+        if report.results:
+            self._cannot_work.pop(node, None)
         member.heard = self._pace.now()
         self.counters.absorb(report.counters)
         self.notices += report.notices
@@ -303,4 +306,8 @@ class RelayPool:
         self._return(member)
         if not self._members:
             raise RunFailedError(reason)
-        self.notices.append(f"node {node[:8]} is left alone for {decisions.RETRY_SECONDS:.0f} s: {reason}")
+        if self._cannot_work.get(node) != reason:  # once, not each time it is tried again
+            self._cannot_work[node] = reason
+            self.notices.append(
+                f"node {node[:8]} is left alone, and tried again every {decisions.RETRY_SECONDS:.0f} s: {reason}"
+            )

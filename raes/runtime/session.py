@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import ray
 from ray._private.utils import read_ray_address
 
 from raes.runtime.memory import check_shared_memory, check_workers, store_bytes
+from raes.runtime.packages import CURE
 from raes.types import UserError
 
 CONNECT_SECONDS = 3.0
@@ -65,6 +68,8 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
     try:
         return _join(given, workers, table_bytes)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(
             f"{key}={given}: no Ray cluster answers there ({str(error).splitlines()[0]}); {cure}"
         ) from error
@@ -106,10 +111,20 @@ def _answers(address: str) -> bool:
 
 
 def _join(address: str, workers: int | None, table_bytes: int) -> Session:
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except RuntimeError as error:
+        if (versions := re.findall(r"(?:Ray|Python): (\S+)", str(error))) and "Version mismatch" in str(error):
+            ray_there, python_there, ray_here, python_here = versions
+            raise UserError(
+                f"the Ray cluster at {address} has Ray {ray_there} and Python {python_there}, and "
+                f"{platform.node()} has Ray {ray_here} and Python {python_here}; {CURE}"
+            ) from error
+        raise
+    nodes = len([node for node in ray.nodes() if node["Alive"]])
     resources = ray.cluster_resources()
     store = resources.get("object_store_memory", 0.0)
-    if table_bytes > 0.9 * store / max(1, len(ray.nodes())):
+    if table_bytes > 0.9 * store / max(1, nodes):
         ray.shutdown()
         raise UserError(
             f"the noise table needs {table_bytes / 2**30:.1f} GiB and the cluster's object stores hold "
@@ -122,7 +137,6 @@ def _join(address: str, workers: int | None, table_bytes: int) -> Session:
             f"the Ray cluster at {address} has no CPUs to run episodes on; add a node that has, or let workers=1..N "
             "ask the autoscaler for some"
         )
-    nodes = len([node for node in ray.nodes() if node["Alive"]])
     return Session(f"Ray cluster at {address}: {nodes} nodes, {cpus} CPUs", cpus, embedded=False)
 
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from raes.problems.episode import EpisodeProblem
 from raes.problems.lockstep import Lockstep
 from raes.problems.problem import Episode, EpisodeError, Outcome, Problem, ProblemSpec
 from raes.rng import Purpose, generator, reset_seed, seed_generation
+from raes.runtime.packages import Origin
 from raes.search.noise import fingerprint
 from raes.search.perturbation import Decoder
 from raes.types import RESULT_DTYPE, Behaviors, Fault, Float32, Moments, Results, Snapshot, Tasks
@@ -26,10 +28,12 @@ class WorkerSpec:
     Attributes:
         problem: the recipe of the problem.
         seed: the run's seed.
+        origin: of its episodes, where they come from another process.
     """
 
     problem: ProblemSpec
     seed: int
+    origin: Origin | None = None
 
 
 class Worker:
@@ -70,7 +74,8 @@ class Worker:
             digest.update(repr((outcome.total, outcome.length)).encode())
         except EpisodeError as error:
             digest.update(str(error).encode())
-        return f"{digest.hexdigest()} on {platform.node()} ({platform.machine()}, numpy {np.__version__})"
+        libraries = f"numpy {np.__version__}, scipy {scipy.__version__}"
+        return f"{digest.hexdigest()} on {platform.node()} ({platform.machine()}, {libraries})"
 
     def close(self) -> None:
         """Let go of the problem."""
