@@ -110,15 +110,15 @@ class CountingRelay(RayRelay):
 
     calls: Counter[str]
 
-    def give(self, parcels: list[Parcel]) -> None:
+    def give(self, parcels: list[Parcel], more: bool) -> None:
         """See `RayRelay`."""
         self.calls["give"] += 1
-        super().give(parcels)
+        super().give(parcels, more)
 
-    def take(self, workers: int, pause: float, parcels: list[Parcel]) -> Any:
+    def take(self, workers: int, pause: float, parcels: list[Parcel], more: bool) -> Any:
         """See `RayRelay`."""
         self.calls["take"] += 1
-        return super().take(workers, pause, parcels)
+        return super().take(workers, pause, parcels, more)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,10 @@ TAIL_CALLS = 100.0
 """The same while nothing is left to hand out: then the driver must know who is behind."""
 LOW_SECONDS = 0.0025
 """A relay whose workers have less than this left asks for more: what the messages of an answer take."""
+CALL_SECONDS = 0.0012
+"""What a call to a relay and its answer take of the driver."""
+ROUND_SHARE = 0.1
+"""A queue is handed out piece by piece where a call to each relay takes less than this share of its time."""
 SHARE_SECONDS = 0.02
 """Episodes that a relay would not begin within this time are shared with an idle one."""
 LEAST_REPORT_SECONDS = 0.02
@@ -173,7 +177,21 @@ def report_is_overdue(age: float, first: bool) -> bool:
     return age > (FIRST_DEADLINE if first else REPORT_PATIENCE)
 
 
-def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pause: float, mean: float) -> int:
+def is_short(queued: int, workers: int, relays: int, mean: float) -> bool:
+    """Whether the queue is done before handing it out piece by piece would be worth the driver's calls.
+
+    Args:
+        queued: episodes that wait at the driver.
+        workers: of all relays.
+        relays: how many there are.
+        mean: seconds an episode takes; 0 before the first result.
+    """
+    return 0 < queued * mean < workers * relays * CALL_SECONDS / ROUND_SHARE
+
+
+def relay_room(
+    queued: int, outstanding: int, workers: int, all_workers: int, pause: float, mean: float, short: bool = False
+) -> int:
     """How many more episodes a relay should get: enough to keep its workers busy until its next report is answered.
 
     Args:
@@ -183,11 +201,13 @@ def relay_room(queued: int, outstanding: int, workers: int, all_workers: int, pa
         all_workers: of all relays.
         pause: seconds between two reports of a relay.
         mean: seconds an episode takes; 0 before the first result.
+        short: whether the queue goes out whole (`is_short`); else a quarter stays, for those who are ready first.
     """
     if not workers or not queued:
         return 0
     reserve = workers if mean <= 0 else math.ceil(workers * min(MAX_BLOCK, 2 * pause / mean))
-    fair = math.ceil(queued * workers * 3 / max(workers, all_workers) / 4)
+    even = queued * workers / max(workers, all_workers)
+    fair = math.ceil(even if short else 0.75 * even)
     wanted = max(workers - outstanding, min(workers + reserve - outstanding, fair))
     return max(0, min(queued, wanted))
 

@@ -20,9 +20,9 @@ from raes.types import Results, RunFailedError, Tasks
 
 IDLE_SECONDS = 0.5
 """A relay with nothing to tell reports after this time."""
-Parcel = tuple[Tasks, Any, int, bool]
-"""Tasks of one generation; the reference to its snapshot; generations before the number are given up; whether the tasks
-are copies of another relay's. (A reference inside a tuple stays one: Ray only resolves arguments themselves.)"""
+Parcel = tuple[Tasks, Any, int]
+"""Tasks of one generation; the reference to its snapshot; generations before the number are given up. (A reference
+inside a tuple stays one: Ray only resolves arguments themselves.)"""
 COLLECT_SECONDS = 0.02
 """How long new tasks may wait for the relay to look into its inbox."""
 
@@ -59,23 +59,30 @@ class RelayActor:
         self._placed: Mapping[str, int] = {}
         self._inbox: queue.SimpleQueue[Parcel] = queue.SimpleQueue()
         self._oldest = 0
-        self._low_is_news = self._hunger_is_news = False
+        self._more = self._low_is_news = self._hunger_is_news = False
         self._reported = Counters()
 
-    def give(self, parcels: list[Parcel]) -> None:
-        """Take over episodes."""
+    def give(self, parcels: list[Parcel], more: bool) -> None:
+        """Take over episodes.
+
+        Args:
+            parcels: the episodes.
+            more: whether the driver has others, so that it is worth its time to hear that the queue runs low.
+        """
         for parcel in parcels:
             self._inbox.put(parcel)
+        self._more = more
 
-    def take(self, workers: int, pause: float, parcels: list[Parcel]) -> Report:
+    def take(self, workers: int, pause: float, parcels: list[Parcel], more: bool) -> Report:
         """Work on for `pause` seconds, or until there is something to tell at once.
 
         Args:
             workers: how many actors the node should have from now on.
             pause: how long results are gathered.
             parcels: as to `give`, to save a call.
+            more: likewise.
         """
-        self.give(parcels)
+        self.give(parcels, more)
         try:
             return self._take(workers, pause)
         except RunFailedError as error:
@@ -103,10 +110,11 @@ class RelayActor:
     def _is_urgent(self, pool: ActorPool, done: list[Results]) -> bool:
         """Whether a generation has all its answers, or the queue runs low, or workers are idle.
 
-        The latter two are said once after each delivery; that the queue is low, not after one of copies: there are no
-        others then.
+        The latter two are said once after each delivery; that the queue is low, only where the driver has more.
         """
-        low = self._low_is_news and decisions.is_low(pool.queued, pool.workers, pool.counters.mean_seconds)
+        low = (
+            self._more and self._low_is_news and decisions.is_low(pool.queued, pool.workers, pool.counters.mean_seconds)
+        )
         hungry = self._hunger_is_news and decisions.is_hungry(pool.idle, pool.workers)
         self._low_is_news = self._low_is_news and not low
         self._hunger_is_news = self._hunger_is_news and not hungry
@@ -117,14 +125,14 @@ class RelayActor:
         while True:
             try:
                 wait = 0.0 if pool.open_episodes else self._pace.real(COLLECT_SECONDS)
-                tasks, snapshot, oldest, copies = self._inbox.get(timeout=wait)
+                tasks, snapshot, oldest = self._inbox.get(timeout=wait)
             except queue.Empty:
                 return
             self._oldest = max(self._oldest, oldest)
             if tasks.generation >= self._oldest:
                 pool.publish(tasks.generation, snapshot, self._oldest)
                 pool.submit(tasks)
-                self._low_is_news, self._hunger_is_news = self._low_is_news or not copies, True
+                self._low_is_news = self._hunger_is_news = True
 
 
 class RayRelay:
@@ -139,13 +147,13 @@ class RayRelay:
         options = {"max_concurrency": 2, "scheduling_strategy": there}
         self._handle = actor_class.options(**options).remote(node_id, start, deadline, pace)
 
-    def give(self, parcels: list[Parcel]) -> None:
+    def give(self, parcels: list[Parcel], more: bool) -> None:
         """See `RelayActor.give`; nothing is waited for."""
-        self._handle.give.remote(parcels)
+        self._handle.give.remote(parcels, more)
 
-    def take(self, workers: int, pause: float, parcels: list[Parcel]) -> Any:
+    def take(self, workers: int, pause: float, parcels: list[Parcel], more: bool) -> Any:
         """A reference to the next report."""
-        return self._handle.take.remote(workers, pause, parcels)
+        return self._handle.take.remote(workers, pause, parcels, more)
 
     def kill(self) -> None:
         """End it with all its actors."""

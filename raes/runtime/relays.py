@@ -94,6 +94,7 @@ class RelayPool:
         self._snapshots: dict[int, Any] = {}
         self._oldest = 0
         self._copied: dict[Group, set[int]] = {}
+        self._short = False
         self._digests = Digests()
         self.counters = Counters()
         self.notices: list[str] = []
@@ -127,6 +128,8 @@ class RelayPool:
     def submit(self, tasks: Tasks) -> None:
         """Queue the episodes and give the relays their shares."""
         self._pending.add(tasks)
+        everyone = sum(member.wanted for member in self._members.values())
+        self._short = decisions.is_short(self._pending.queued, everyone, len(self._members), self.counters.mean_seconds)
         self._dispatch()
         self._send()
 
@@ -176,13 +179,14 @@ class RelayPool:
     def _send(self) -> None:
         """Ask for the reports that are not under way, and send what there is, in the same call where possible."""
         pause = decisions.report_seconds(len(self._members), tail=not self._pending.queued and len(self._pending) > 0)
+        more = self._pending.queued > 0
         for node, member in self._members.items():
             if member.called is None:
                 workers = member.wanted or member.workers  # those of a leaving node end what they have
-                self._calls[member.relay.take(workers, pause, member.parcels)] = node
+                self._calls[member.relay.take(workers, pause, member.parcels, more)] = node
                 member.called = self._pace.now()
             elif member.parcels:
-                member.relay.give(member.parcels)
+                member.relay.give(member.parcels, more)
             member.parcels = []
 
     def _dispatch(self) -> None:
@@ -194,13 +198,13 @@ class RelayPool:
         for member in sorted(self._members.values(), key=lambda one: one.outstanding / max(1, one.wanted)):
             if member.called is not None and member.outstanding >= member.wanted:
                 continue
-            room = decisions.relay_room(queued, member.outstanding, member.wanted, everyone, pause, mean)
+            room = decisions.relay_room(queued, member.outstanding, member.wanted, everyone, pause, mean, self._short)
             while room > 0 and (tasks := self._pending.take(room)) is not None:
                 room -= len(tasks)
                 self._give(member, tasks)
 
-    def _give(self, member: _Member, tasks: Tasks, copies: bool = False) -> None:
-        member.parcels.append((tasks, self._snapshots[tasks.generation], self._oldest, copies))
+    def _give(self, member: _Member, tasks: Tasks) -> None:
+        member.parcels.append((tasks, self._snapshots[tasks.generation], self._oldest))
         member.owes.setdefault((tasks.generation, tasks.purpose), set()).update(tasks.index.tolist())
         depth = 1 + member.outstanding // max(1, member.wanted)
         member.given.append(_Delivery(self._pace.now(), depth, tasks))
@@ -226,7 +230,7 @@ class RelayPool:
                         break
                     spare -= len(copies)
                     self.counters.tasks_copied += len(copies)
-                    self._give(helper, copies, copies=True)
+                    self._give(helper, copies)
 
     def _uncopied(self, donor: _Member, tasks: Tasks, count: int) -> Tasks | None:
         """Up to `count` episodes of a block that the donor owes and that were not copied before, the last first."""

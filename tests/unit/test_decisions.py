@@ -29,6 +29,7 @@ from raes.runtime.decisions import (
     is_hungry,
     is_late,
     is_low,
+    is_short,
     patience,
     place,
     placement,
@@ -147,6 +148,16 @@ def test_a_relay_gets_work_for_all_its_workers_and_a_reserve_that_lasts_until_it
     assert relay_room(1000, 0, 0, 20, pause=0.1, mean=1.0) == relay_room(0, 0, 10, 20, pause=0.1, mean=1.0) == 0
     assert relay_room(1000, 500, 10, 20, pause=0.1, mean=10.0) == 0
     assert relay_room(9, 100, 100, 2000, pause=0.1, mean=0.02) == 1, "the last ones go where workers are free first"
+
+
+def test_a_short_queue_goes_out_whole() -> None:
+    assert is_short(10_000, 1_440, relays=16, mean=0.024), "0.17 s, and a call to each of 16 relays takes 0.02 s"
+    assert not is_short(10_000, 1_440, relays=4, mean=0.024)
+    assert not is_short(10_000, 1_440, relays=16, mean=0.28)
+    assert not is_short(10_000, 1_440, relays=16, mean=0.0), "nothing measured"
+    assert not is_short(0, 1_440, relays=16, mean=0.024)
+    assert relay_room(1_000, 0, 10, 40, pause=1.0, mean=0.001, short=True) == 250
+    assert relay_room(1_000, 0, 10, 40, pause=1.0, mean=0.001) == 188, "a quarter stays"
 
 
 @pytest.mark.parametrize(
