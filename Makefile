@@ -8,7 +8,7 @@ READY_DEV := $(VENV)/.ready-dev
 RUN ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-cluster test-slow lint type fmt bench tensorboard clean check
+.PHONY: help setup train test test-cluster test-slow lint type fmt bench tensorboard clean check wheels
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -32,11 +32,16 @@ train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
 test: $(READY_DEV) ## Run the tests (about 10 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
-test-cluster: $(READY_DEV) ## Run the tests on clusters of virtual nodes (about 10 minutes)
+test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real launches on hosts of namespaces
+	tests/setup-system.sh
 	$(BIN)/python -m pytest -m cluster
 
 test-slow: $(READY_DEV) ## Run the learning and installation tests too (about an hour)
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+wheels: $(READY_DEV) ## Make dist/: RAES as a wheel and its tested versions, which the machines of a cluster install
+	rm -rf dist && mkdir dist && cp constraints.txt dist/
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 lint: $(READY_DEV) ## Check format and style
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that some tests need, where they are missing. Run as root; the tests that find no browser,
-# no renderer or no display are skipped, with a word.
+# no renderer, no display or no tools for a lab are skipped, with a word.
 set -euo pipefail
 
 packages=(
@@ -9,6 +9,8 @@ packages=(
   libosmesa6                # the same without EGL
   xvfb                      # a display, for the window of raes.play
   tmux                      # a terminal that breaks long lines anew when it becomes narrower
+  # Hosts of network namespaces, for tests/cluster.
+  iproute2 nftables openssh-client openssh-server rsync util-linux
 )
 
 command -v apt-get >/dev/null || { echo "no apt-get here: install ${packages[*]} yourself"; exit 0; }

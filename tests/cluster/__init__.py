@@ -1,0 +1,1 @@
+"""Tests of real cluster launches, on hosts made of network namespaces."""
