@@ -8,7 +8,7 @@ READY_DEV := $(VENV)/.ready-dev
 RUN ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-cluster test-slow lint type fmt bench tensorboard clean check wheels
+.PHONY: help setup train test docs test-cluster test-slow lint type fmt bench tensorboard clean check wheels
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -31,6 +31,9 @@ train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
 
 test: $(READY_DEV) ## Run the tests (about 10 minutes on 2 cores)
 	$(BIN)/python -m pytest
+
+docs: $(READY_DEV) ## Build the documentation into site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real launches on hosts of namespaces
 	tests/setup-system.sh

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from raes.algorithms import ALGORITHMS
-from raes.build import problem_spec
+from raes.build import build_algorithm, problem_spec
 from raes.config import Config
 from raes.problems.function import FunctionSettings
 from raes.problems.problem import Problem
@@ -38,7 +38,6 @@ def prepare(config: Config, overrides: str = "") -> Config:
     problem = problem_spec(config).check()
     try:
         config = replace(config, algorithm=config.algorithm.sized(problem.num_params, problem.layers))
-        _check_algorithm(config, problem)
         size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
         if size < 2 * problem.num_params:
             raise UserError(
@@ -46,6 +45,7 @@ def prepare(config: Config, overrides: str = "") -> Config:
                 f"give at least {2 * problem.num_params}, or null"
             )
         config = replace(config, noise=replace(config.noise, size=size))
+        _check_algorithm(config, problem)
         checkpoint, _ = starting_point(config)
         if checkpoint is None:
             first_theta(replace(config, start_from=start_from), problem)  # messages give the path as the user does
@@ -58,17 +58,18 @@ def prepare(config: Config, overrides: str = "") -> Config:
 
 def _check_algorithm(config: Config, problem: Problem) -> None:
     """Refuse what this algorithm cannot do with this problem."""
-    algorithm, settings = ALGORITHMS[config.algorithm.name][0], config.algorithm
+    settings = config.algorithm
     check_sizes(f"algorithm.{settings.size_key}", getattr(settings, settings.size_key), settings.episodes)
     check_sizes("evaluation.episodes", config.evaluation.episodes, config.evaluation.episodes)
-    check_state(config.algorithm.name, algorithm.memory(problem.num_params), problem.num_params)
+    algorithm = build_algorithm(config)
+    check_state(settings.name, algorithm.memory(problem.num_params), problem.num_params)
     if settings.action_noise and not problem.continuous:
         raise UserError(
             f"algorithm.action_noise={settings.action_noise} needs continuous actions and env.id={config.env.id} with "
             f"policy.bins={config.policy.bins} has none; set algorithm.action_noise=0"
         )
     if config.runtime.pipeline and not algorithm.pipelines:
-        able = ", ".join(name for name, (one, _) in ALGORITHMS.items() if one.pipelines)
+        able = ", ".join(name for name, (one, _) in ALGORITHMS.items() if getattr(one, "pipelines", False))
         raise UserError(
             f"runtime.pipeline=1: algorithm={settings.name} needs each generation's results before the next one; set "
             f"runtime.pipeline=0, or use one of {able}"

@@ -12,7 +12,14 @@ from raes.types import RunFailedError, UserError
 
 STOPPED = 130
 """The exit code after Ctrl-C or SIGTERM."""
-OPEN_NODES = ("env.kwargs=", "env.kwargs.", "policy.kwargs=", "policy.kwargs.")
+OPEN_NODES = (
+    "env.kwargs=",
+    "env.kwargs.",
+    "policy.kwargs=",
+    "policy.kwargs.",
+    "algorithm.kwargs=",
+    "algorithm.kwargs.",
+)
 """Words whose keys are the user's own: Hydra must take them as they come."""
 
 

@@ -1,5 +1,6 @@
 """Algorithms: pure functions from state and batch to the next state, one file an algorithm, registered here once."""
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 from raes.algorithms.algorithm import Algorithm, SearchState, WeightedSum
@@ -7,6 +8,7 @@ from raes.algorithms.ars import ARS, ARSSettings
 from raes.algorithms.canonical_es import CanonicalES, CanonicalESSettings
 from raes.algorithms.cem import CEM, CEMSettings
 from raes.algorithms.cma_es import CMAES, CMAESSettings
+from raes.algorithms.custom import CustomSettings, custom
 from raes.algorithms.es import ES, ESSettings
 from raes.algorithms.ga import GA, GASettings
 from raes.algorithms.gaussian_es import GaussianES, GaussianESSettings
@@ -31,10 +33,11 @@ AlgorithmSettings = (
     | GaussianESSettings
     | CanonicalESSettings
     | RandomSearchSettings
+    | CustomSettings
 )
 """The configuration group `algorithm`; `name` tells which."""
 
-_OF_SETTINGS: dict[type[Any], type[Any]] = {
+_OF_SETTINGS: dict[type[Any], Callable[..., Any]] = {
     ESSettings: ES,
     ARSSettings: ARS,
     NSESSettings: NoveltySearch,
@@ -49,11 +52,12 @@ _OF_SETTINGS: dict[type[Any], type[Any]] = {
     GaussianESSettings: GaussianES,
     CanonicalESSettings: CanonicalES,
     RandomSearchSettings: RandomSearch,
+    CustomSettings: custom,
 }
-ALGORITHMS: dict[str, tuple[type[Any], type[Any]]] = {
+ALGORITHMS: dict[str, tuple[Callable[..., Any], type[Any]]] = {
     settings.name: (_OF_SETTINGS[settings], settings) for settings in get_args(AlgorithmSettings)
 }
-"""Name -> (algorithm, its settings)."""
+"""Name -> (what makes the algorithm, its settings)."""
 
 __all__ = [
     "ALGORITHMS",
@@ -72,6 +76,7 @@ __all__ = [
     "CMAESSettings",
     "CanonicalES",
     "CanonicalESSettings",
+    "CustomSettings",
     "ESSettings",
     "GASettings",
     "GaussianES",

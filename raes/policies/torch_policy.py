@@ -7,13 +7,13 @@ before each episode.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from raes.named import named
 from raes.policies.clip import clip
 from raes.policies.heads import Head
 from raes.types import SETTINGS, Float32, Float64, Layers, UserError
@@ -183,14 +183,9 @@ def _built(settings: TorchSettings) -> torch.nn.Module:
     Raises:
         UserError: it cannot be imported or made.
     """
-    path, _, name = settings.module.partition(":")
+    build = named("policy.module", settings.module)
     try:
-        module: Any = getattr(importlib.import_module(path), name)(**settings.kwargs)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"policy.module={settings.module} cannot be imported ({error}); run the command where it lies, or "
-            "install it"
-        ) from error
+        module: Any = build(**settings.kwargs)
     except Exception as error:
         raise UserError(
             f"policy.module={settings.module} cannot be made with policy.kwargs={dict(settings.kwargs)}: "

@@ -5,7 +5,6 @@ Names, and `module:function` for the user's own: a function of a `Finished` epis
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from raes.named import named
 from raes.types import Float64, UserError
 
 
@@ -100,15 +100,9 @@ def descriptor(name: str, env: gymnasium.Env[Any, Any]) -> Descriptor:
         raise UserError("behavior=memory needs an Atari game; use behavior=last_observation or module:function")
     if name in DESCRIPTORS:
         return DESCRIPTORS[name]
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise UserError(f"behavior={name}: choose one of {', '.join(DESCRIPTORS)}, or module:function of your own")
-    try:
-        found: Descriptor = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"behavior={name} cannot be imported ({error}); run the command where the module lies, or install it"
-        ) from error
+    found: Descriptor = named("behavior", name)
     return found
 
 

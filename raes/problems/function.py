@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from raes.named import named
 from raes.problems.problem import Episode, EpisodeError, Outcome
 from raes.types import SETTINGS, Float32, Layers, Snapshot, UserError
 
@@ -127,13 +127,7 @@ def _imported(path: str) -> Callable[..., Any]:
     Raises:
         UserError: there is none.
     """
-    module, _, name = path.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"env.call={path} cannot be imported ({error}); run the command where the module lies, or install it"
-        ) from error
+    function = named("env.call", path)
     if not callable(function):
         raise UserError(f"env.call={path} is a {type(function).__name__}, not a function; name a callable")
     return function  # type: ignore[no-any-return]

@@ -22,6 +22,7 @@ from .helpers import WORLDS, Commands
 TABLE_BYTES = 4 << 24
 SMALL = {"population": 24, "parents": 8, "candidates": 4}
 EVERY = sorted(ALGORITHMS)
+ONE_FIFTH = Path(__file__).parents[2] / "examples" / "one_fifth.py"
 TORCH_MODULES = Path(__file__).parents[1] / "unit" / "torch_modules.py"
 
 
@@ -49,6 +50,8 @@ def test_two_workers_give_the_bits_of_one_process(two_cpus: None, algorithm: str
     settings = {key: value for key, value in SMALL.items() if key in known} or {"pairs": 12}
     if algorithm == "canonical_es":
         settings = {"population": 24}
+    if algorithm == "custom":
+        settings["module"] = "examples.one_fifth:OneFifth"
     alone, together = (
         raes.minimize(bumpy, np.zeros(6), algorithm=algorithm, budget=150, seed=2, workers=workers, **settings)
         for workers in (1, 2)
@@ -66,6 +69,12 @@ def test_two_workers_give_the_bits_of_one_process(two_cpus: None, algorithm: str
         ("algorithm=ga", "algorithm.population=12", "algorithm.parents=4", "algorithm.candidates=3"),
         ("algorithm=pgpe", "algorithm.pairs=4", "algorithm.min_timesteps=3000"),
         ("algorithm=xnes", "policy=linear"),
+        (
+            "algorithm=custom",
+            "algorithm.module=one_fifth:OneFifth",
+            "algorithm.population=10",
+            "algorithm.kwargs={rate:1}",
+        ),
         ("algorithm.perturbation=low_rank", "algorithm.rank=2", "policy.hidden=[24,24]", "algorithm.pairs=10"),
         ("policy=torch", "policy.module=torch_modules:Recurrent", "policy.kwargs={outputs:1}", "algorithm.pairs=4"),
     ],
@@ -73,7 +82,8 @@ def test_two_workers_give_the_bits_of_one_process(two_cpus: None, algorithm: str
 )
 def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(commands: Commands, words: tuple[str, ...]) -> None:
     """Archive, chains, a growing population and a covariance are in the checkpoint."""
-    shutil.copy(TORCH_MODULES, commands.cwd)
+    for module in (TORCH_MODULES, ONE_FIFTH):
+        shutil.copy(module, commands.cwd)
     common = ("env=Pendulum", *words, "console=plain", "evaluation.every=0", "evaluation.episodes=1")
     commands.run(*common, "runtime=serial", "generations=4", "run_dir=whole")
     commands.run(*common, "runtime=serial", "generations=2", "run_dir=parts")

@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gaussian_es": {"population": 30, "sigma": 0.3},
     "canonical_es": {"population": 20, "sigma": 0.1},
     "random_search": {"population": 20, "sigma": 0.3},
+    "custom": {"module": "examples.one_fifth:OneFifth", "population": 20, "sigma": 0.3},
 }
 OPTIMIZERS = {
     "pgpe": OptimizerSettings("clipup", stepsize=0.02, weight_decay=0.0, max_speed=0.04),

@@ -64,6 +64,7 @@ def words_for(group: str, option: str) -> list[str]:
     more = {"gymnasium": ["env.id=Pendulum-v1"], "function": ["env.call=math:fsum", "env.dim=3"]}
     more |= {"torch": ["policy.module=my_module:Net"], "a3c": ["env=Pong"], "nature": ["env=Pong"]}
     more |= {"atari": ["env.game=pong"], "atari_paper": ["env.game=pong"]}
+    more |= {"custom": ["algorithm.module=my_module:Search"]}
     return [f"{group}={option}", *more.get(option, [])]
 
 
@@ -109,10 +110,11 @@ def test_an_experiment_composes_with_any_environment(experiment: str, env: str) 
 
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 def test_every_algorithm_composes_with_every_game(algorithm: str) -> None:
-    config = composed("env=Frostbite", f"algorithm={algorithm}")
+    words = words_for("algorithm", algorithm)
+    config = composed("env=Frostbite", *words)
     assert isinstance(config.env, AtariSettings)
     assert config.env.game == "frostbite"
-    assert composed("env=atari", "env.game=frostbite", f"algorithm={algorithm}").env.id == "frostbite"
+    assert composed("env=atari", "env.game=frostbite", *words).env.id == "frostbite"
 
 
 def test_the_networks_of_the_games_are_those_of_the_papers() -> None:

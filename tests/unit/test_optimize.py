@@ -56,6 +56,8 @@ def test_maximize_is_minimize_of_the_negative() -> None:
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 def test_ask_and_tell_go_the_way_of_minimize(algorithm: str) -> None:
     sizes = {"population": 24} if "population" in ALGORITHMS[algorithm][1].__dataclass_fields__ else {"pairs": 6}
+    if algorithm == "custom":
+        sizes |= {"module": "examples.one_fifth:OneFifth"}
     found = raes.minimize(sphere, np.ones(3), algorithm=algorithm, budget=200, seed=5, **sizes)
     search = raes.Optimizer(algorithm, np.ones(3), seed=5, **sizes)
     while search.evaluations < 200:

@@ -1,0 +1,48 @@
+"""An algorithm of the user's own: `algorithm=custom algorithm.module=module:Class algorithm.kwargs={...}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from raes.named import named
+from raes.search.optimizers import OptimizerSettings
+from raes.types import UserError
+
+from .population import PopulationSettings
+
+
+@dataclass(frozen=True)
+class CustomSettings(PopulationSettings):
+    """Configuration group `algorithm`, option `custom`; the keys of `PopulationSettings`, and:
+
+    Attributes:
+        module: `package.module:Class`, a class with the methods of `Algorithm`.
+        kwargs: keyword arguments of its constructor, after the four that all algorithms have.
+    """
+
+    name: Literal["custom"] = "custom"
+    module: str = ""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.module.count(":") != 1:
+            raise ValueError(f"module must be package.module:Class, got {self.module!r}")
+
+
+def custom(settings: CustomSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> Any:
+    """The user's algorithm.
+
+    Raises:
+        UserError: it cannot be imported or made.
+    """
+    build = named("algorithm.module", settings.module)
+    try:
+        return build(settings, optimizer, seed, table_size, **settings.kwargs)
+    except Exception as error:
+        raise UserError(
+            f"algorithm.module={settings.module} cannot be made with algorithm.kwargs={dict(settings.kwargs)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error

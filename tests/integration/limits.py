@@ -1,0 +1,111 @@
+"""`python`, `pip`, `make` and `tensorboard` as documented commands get them in tests: themselves, with short runs.
+
+    python limits.py NAME WORDS...
+
+Training gets keys behind its words, which win: 2 generations (3 with resume=...) of a few short episodes, in one
+process where the words ask for no workers. Benchmarks and installations are not run: benchmarks have their own tests,
+and `test_every_command_is_understood` parses their words; of an installation the extras are looked up. Of make, `make
+-n` is run. TensorBoard is asked for its page once, and ended.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAIRS = ("es", "ars", "ns_es", "nsr_es", "nsra_es", "pgpe")
+AS_IT_IS = ("--help", "--cfg", "--hydra-help", "--info")
+
+
+def training(words: list[str]) -> list[str]:
+    """A training with its limits."""
+    if any(word in AS_IT_IS for word in words):
+        return words
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    more = {"generations": "3" if given.get("resume", "never") != "never" else "2"}
+    more |= {"evaluation.every": "0", "evaluation.episodes": "1", "console": "plain", "noise.size": "null"}
+    more |= {"ray.address": "local", "algorithm.min_timesteps": "0"}
+    more |= {"algorithm.episode_cap.kind": "fixed", "algorithm.episode_cap.steps": "40"}
+    if "runtime" not in given and "workers" not in given:
+        more["runtime"] = "serial"
+    algorithm = given.get("algorithm", "es")
+    if algorithm.split(",")[0] in PAIRS:
+        more["algorithm.pairs"] = "2"
+    else:
+        more["algorithm.population"] = "8"
+    if algorithm == "ars":
+        more["algorithm.best"] = "null"
+    if algorithm == "ga":
+        more |= {"algorithm.parents": "3", "algorithm.candidates": "2", "algorithm.elite_episodes": "1"}
+    if "env.game" in given or given.get("env") == "Pong" or "atari_paper" in given.get("experiment", ""):
+        more |= {"env.max_frames": "400", "policy.reference": "16"}
+    return [*words, *(f"{key}={value}" for key, value in more.items() if key != "runtime" or "runtime" not in given)]
+
+
+def python(words: list[str]) -> int:
+    """Python with a module, a file or a text."""
+    if words[:1] == ["-m"] and words[1:]:
+        module, rest = words[1], words[2:]
+        if module == "raes.train":
+            rest = training(rest)
+        elif module == "raes.evaluate":
+            rest = [*rest, "episodes=2", "runtime=serial"]
+        elif module == "raes.bench":
+            return 0
+        words = ["-m", module, *rest]
+    return subprocess.run([sys.executable, *words], check=False).returncode
+
+
+def pip(words: list[str]) -> int:
+    """The extras must exist."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    asked = {extra for word in words for found in re.findall(r"\[([\w,-]+)\]", word) for extra in found.split(",")}
+    unknown = asked - project["optional-dependencies"].keys()
+    if unknown or words[:1] != ["install"]:
+        print(f"pip {' '.join(words)}: unknown {unknown or words[:1]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def tensorboard(words: list[str]) -> int:
+    """Until its page answers."""
+    folder = words[words.index("--logdir") + 1]
+    if not any(Path(folder).rglob("events.out.tfevents.*")):
+        print(f"tensorboard: {folder} holds no curves", file=sys.stderr)
+        return 2
+    log = Path("tensorboard.log")
+    with log.open("w") as out:
+        server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words, "--port", "0"], stderr=out)
+    try:
+        for _ in range(600):
+            found = re.search(r"http://\S+", log.read_text())
+            if found:
+                page = urllib.request.urlopen(found[0].replace("localhost", "127.0.0.1"), timeout=30)
+                return 0 if page.status == 200 else 1
+            if server.poll() is not None:
+                break
+            time.sleep(0.1)
+        print(log.read_text(), file=sys.stderr)
+        return 1
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def make(words: list[str]) -> int:
+    """What make would do."""
+    return subprocess.run(["/usr/bin/env", "make", "-n", *words], cwd=REPOSITORY, stdout=subprocess.DEVNULL).returncode
+
+
+if __name__ == "__main__":
+    name, *rest = sys.argv[1:]
+    if name == "make":  # the real one lies behind ours on the path
+        os.environ["PATH"] = os.environ["PATH"].partition(os.pathsep)[2]
+    sys.exit({"python": python, "pip": pip, "tensorboard": tensorboard, "make": make}[name](rest))
