@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from raes.algorithms import ALGORITHMS
+from raes.policies import PolicySettings
+from raes.problems.episode import EpisodeSpec
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.collector import Collector
 from raes.runtime.serial import SerialExecutor
@@ -17,6 +19,8 @@ from raes.search import running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.storage import tree
 from raes.types import Batch, Results, Tasks
+
+from .worlds import episode, toy
 
 DIM = 5
 TABLE = 100_000
@@ -78,16 +82,20 @@ def spotted(x: np.ndarray) -> float:
 
 
 class Run:
-    """A search of a function in this process, generation by generation."""
+    """A search of a function, or of an environment's policy, in this process, generation by generation."""
 
-    def __init__(self, name: str, function: Any = sphere, seed: int = 0, **changes: Any) -> None:
+    def __init__(self, name: str, problem: Any = sphere, seed: int = 0, **changes: Any) -> None:
         cls, settings = ALGORITHMS[name]
-        self.settings = settings(**(SMALL[name] | changes)).sized(DIM, ())
+        spec = problem
+        if not isinstance(problem, EpisodeSpec):
+            spec = FunctionSpec(FunctionSettings(call="test:function", dim=DIM, minimize=True), problem)
+        built = spec.build()
+        self.settings = settings(**(SMALL[name] | changes)).sized(built.num_params, ())
         optimizer = OPTIMIZERS.get(name, OptimizerSettings(stepsize=0.05, weight_decay=0.0))
         self.algorithm = cls(self.settings, optimizer, seed, TABLE)
-        spec = FunctionSpec(FunctionSettings(call="test:function", dim=DIM, minimize=True), function)
         self.executor = SerialExecutor(WorkerSpec(spec, seed), TABLE)
-        self.state = self.algorithm.init(np.zeros(DIM, np.float32), running_stats.init(0))
+        theta = np.zeros(built.num_params, np.float32)
+        self.state = self.algorithm.init(theta, running_stats.init(built.observation_size))
         self.batches: list[Batch] = []
 
     def gather(self, collector: Collector) -> Batch | None:
@@ -233,6 +241,24 @@ def test_settings_refuse_nonsense_with_the_key(name: str) -> None:
     spread = "radius" if name == "pgpe" else "sigma"
     with pytest.raises(ValueError, match=f"{spread}.* must be positive"):
         settings(**{spread: 0.0})
+
+
+@pytest.mark.parametrize(("bins", "noise"), [(3, 0.0), (None, 0.2)], ids=["bins", "action noise"])
+@pytest.mark.parametrize("name", EVERY)
+def test_every_search_trains_policies_of_binned_actions_and_with_noise_on_actions(
+    name: str, bins: int | None, noise: float
+) -> None:
+    """The Toy pays the sum of its actions, and what it shows has nothing to do with it."""
+    spec = replace(toy(PolicySettings("linear", (), bins=bins)), behavior="last_observation")
+    run = Run(name, spec, action_noise=noise).generations(12)
+    assert np.isfinite(run.state.theta).all()
+    problem = spec.build()
+    returns = []
+    for theta in (np.zeros(problem.num_params, np.float32), run.state.theta):
+        problem.use(replace(run.algorithm.snapshot(run.state), theta=theta))
+        returns.append(sum(problem.evaluate(theta, episode(seed, training=False)).total for seed in range(20)))
+    if name not in PURE_NOVELTY:  # what it shows is not for the policy to decide
+        assert returns[1] > returns[0]
 
 
 def test_a_growing_population_stops_at_its_bound_and_at_its_timesteps() -> None:
