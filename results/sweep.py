@@ -1,0 +1,80 @@
+"""The runs of a multirun, one row each: the keys in which they differ, and how far they came.
+
+    python results/sweep.py NAME RUN_DIR [RUN_DIR ...] [command="python -m raes.train -m ..."]
+    python results/sweep.py table NAME
+
+The first writes results/NAME.json from the run directories, the second prints it as a table.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from raes.bench.report import machine, versions
+from raes.config import load
+from raes.storage.metrics import flatten_config, read_records
+
+HERE = Path(__file__).parent
+OWN = ("run_dir",)
+"""Keys that always differ."""
+
+
+def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration of a run, and its figures."""
+    config = flatten_config(load(run_dir / "config.yaml").as_dict())
+    records = read_records(run_dir / "metrics.jsonl")
+    evaluations = [record for record in records if "eval/return_mean" in record]
+    best = max(evaluations, key=lambda record: float(record["eval/return_mean"]))
+    figures = {
+        "timesteps": records[-1]["progress/timesteps"],
+        "frames": records[-1].get("progress/frames"),
+        "generations": len(records),
+        "first evaluation": evaluations[0]["eval/return_mean"],
+        "last evaluation": evaluations[-1]["eval/return_mean"],
+        "best evaluation": best["eval/return_mean"],
+        "best's 95 % interval": [best["eval/return_ci_low"], best["eval/return_ci_high"]],
+        "curve_timesteps_eval_mean": [[one["progress/timesteps"], one["eval/return_mean"]] for one in evaluations],
+    }
+    return config, figures
+
+
+def gather(name: str, run_dirs: list[str], command: str) -> None:
+    """Write the figures of all runs."""
+    configs, figures = zip(*(row(Path(run_dir)) for run_dir in run_dirs), strict=True)
+    keys = sorted({key for config in configs for key in config if key not in OWN})
+    differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    rows = [{key: config.get(key) for key in differ} | one for config, one in zip(configs, figures, strict=True)]
+    report = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(), "versions": versions()}
+    (HERE / f"{name}.json").write_text(json.dumps(report | {"keys": differ, "rows": rows}, indent=1) + "\n")
+
+
+def table(name: str) -> None:
+    """What was gathered, in Markdown."""
+    report = json.loads((HERE / f"{name}.json").read_text())
+    columns = [*report["keys"], "timesteps", "frames", "first evaluation", "last evaluation", "best evaluation"]
+    columns = [column for column in columns if any(one[column] is not None for one in report["rows"])]
+    print(f"`{report['command']}`, {report['date']}:\n")
+    print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
+    for one in report["rows"]:
+        cells = [one[column] for column in columns]
+        shown = [f"{cell:,.1f}" if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else str(cell)
+                 for cell in cells]  # fmt: skip
+        print("| " + " | ".join(shown) + " |")
+
+
+def main() -> None:
+    """The command."""
+    name, *words = sys.argv[1:]
+    if name == "table":
+        table(words[0])
+        return
+    command = next((word.partition("=")[2] for word in words if word.startswith("command=")), "")
+    gather(name, [word for word in words if not word.startswith("command=")], command)
+
+
+if __name__ == "__main__":
+    main()
