@@ -143,13 +143,16 @@ def results(*names: str) -> str:
         for one in report["seeds"]:
             figures = one["evaluation"]
             interval = f"[{figures['return_ci_low']:,.1f}, {figures['return_ci_high']:,.1f}]"
-            effort = f"{one['timesteps'] / 1e6:.2f}e6, {one['minutes']:.1f}"
+            cpu = f" ({one['cpu_minutes']:.1f})" if "cpu_minutes" in one else ""
+            effort = f"{one['timesteps'] / 1e6:.2f}e6, {one['minutes']:.1f}{cpu}"
             cells.append(f"{one['seed']}: **{figures['return_mean']:,.1f}** {interval}, {effort}")
         rows.append(
             (report["task"], f"{report['bar']:,g}", "<br>".join(cells), f"`{report['command']}`", report["date"])
         )
     return _table(
-        ("task", "bar", "seed: evaluation mean [95 % interval], timesteps, minutes", "command", "date"), rows, ()
+        ("task", "bar", "seed: evaluation mean [95 % interval], timesteps, minutes (core-minutes)", "command", "date"),
+        rows,
+        (),
     )
 
 
