@@ -1,6 +1,7 @@
 """RAES: Evolution Strategies on a Ray cluster (Salimans et al. 2017, arXiv 1703.03864), and their relatives.
 
-From Python: `raes.minimize`, `raes.maximize`, `raes.Optimizer`; see `raes.optimize`. For PyTorch: `raes.train_module`.
+From Python: `raes.fit` and `raes.load` for policies, see `raes.run`; `raes.minimize`, `raes.maximize` and
+`raes.Optimizer` for functions, see `raes.optimize`; `raes.train_module` for PyTorch modules.
 """
 
 from __future__ import annotations
@@ -9,8 +10,13 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Optimizer", "Optimum", "maximize", "minimize", "train_module"]
-_HOMES = {"raes.modules": ("train_module",), "raes.optimize": ("Optimizer", "Optimum", "maximize", "minimize")}
+__all__ = ["Callback", "Optimizer", "Optimum", "Run", "fit", "load", "maximize", "minimize", "train_module"]
+_HOMES = {
+    "raes.callbacks": ("Callback",),
+    "raes.modules": ("train_module",),
+    "raes.optimize": ("Optimizer", "Optimum", "maximize", "minimize"),
+    "raes.run": ("Run", "fit", "load"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from raes.problems.episode import EpisodeSpec
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.problems.problem import ProblemSpec
 from raes.problems.reference import random_play
+from raes.problems.registration import registered
 from raes.rng import Purpose, generator
 from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
@@ -44,7 +45,7 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
     reference: UInt8 | None = None
     if isinstance(config.policy, ConvSettings) and config.policy.reference:
         reference = _played(config) if checkpoint is None else checkpoint.arrays["reference"]
-    return EpisodeSpec(config.env, config.policy, config.behavior, reference)
+    return EpisodeSpec(config.env, config.policy, config.behavior, reference, registered(config.env))
 
 
 def kept_arrays(spec: ProblemSpec) -> Arrays:

@@ -183,6 +183,7 @@ class Config:
     start_from: str | None = None
     behavior: str | None = None
     console: Literal["auto", "plain", "quiet"] = "auto"
+    callbacks: tuple[str, ...] = ()
     ray: RaySettings = RaySettings()
     runtime: RuntimeSettings = RuntimeSettings()
     noise: NoiseSettings = NoiseSettings()
@@ -211,7 +212,7 @@ class Config:
 
 
 FREE_TO_CHANGE = (
-    "workers", "run_dir", "resume", "console", "generations", "max_timesteps", "max_minutes",
+    "workers", "run_dir", "resume", "console", "callbacks", "generations", "max_timesteps", "max_minutes",
     "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "faults.",
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
@@ -261,7 +262,7 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
         del loc[1]
     key = ".".join(loc)
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{key}: there is no such key{_similar(key, known)}; remove it"
+        return f"{key}: there is no such key{similar(key, known)}; remove it"
     if error["type"].startswith("missing"):
         return f"{key} is missing; give {key}=..."
     if error["type"] == "value_error":
@@ -273,46 +274,10 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
     return f"{key}={error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _similar(key: str, known: Mapping[str, Any]) -> str:
+def similar(key: str, known: Mapping[str, Any]) -> str:
+    """What the user may have meant, in brackets; empty where nothing is close."""
     close = difflib.get_close_matches(key, [name for name in known if name != key], n=3, cutoff=0.6)
     return f" (close: {', '.join(close)})" if close else ""
-
-
-def explain_hydra(error: Exception) -> str:
-    """Hydra's and OmegaConf's errors in one line, with the cure."""
-    text = str(error)
-    word = getattr(error, "override", None)  # of Hydra's OverrideParseException
-    if word and "=" not in word:
-        return f"{word}: give key=value; --cfg job shows all keys"
-    if word:
-        return f"{word}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word"
-    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
-    if unknown:
-        key = unknown.group(1)
-        return (
-            f"{key}: there is no such key{_similar(key, known_keys())}; see conf/config.yaml, or --cfg job for all keys"
-        )
-    group = re.search(r"Could not find '([^']+)/([^']+)'", text)
-    if group:
-        options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)*)", text)
-        names = options.group(1).split() if options else []
-        close = difflib.get_close_matches(group.group(2), names, n=3, cutoff=0.5)
-        meant = f"; did you mean {' or '.join(close)}?" if close else ""
-        more = " Any other Gymnasium environment: env=gymnasium env.id=NAME." if group.group(1) == "env" else ""
-        return f"{group.group(1)}={group.group(2)}: there is no such option{meant}; there are {', '.join(names)}.{more}"
-    return " ".join(text.split())
-
-
-def known_keys() -> dict[str, Any]:
-    """Every key of the default configuration, dotted."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("config", overrides=["run_dir=x"]), resolve=False)
-    assert isinstance(tree, dict)
-    return flatten_config({str(key): value for key, value in tree.items()})
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

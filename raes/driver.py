@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from contextlib import closing
@@ -18,7 +17,7 @@ from raes.figures import FAULT_COUNTS, Clock, evaluation_figures, progress_figur
 from raes.journal import Events, Journal, Live
 from raes.keeper import Keeper
 from raes.point import Point, Verdict
-from raes.progress import Progress
+from raes.progress import Outcome, Progress, Stop
 from raes.resume import check_theta, first_theta, starting_point
 from raes.rng import Purpose
 from raes.runtime.collector import Collector
@@ -34,14 +33,6 @@ COLLECT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a run ended: exit code and reason."""
-
-    code: int
-    reason: str
-
-
-@dataclass(frozen=True)
 class _Running:
     """A generation whose episodes are out."""
 
@@ -50,9 +41,7 @@ class _Running:
     collector: Collector
 
 
-def drive(
-    config: Config, stop: threading.Event, events: Events, embedded: bool = True, restarted: bool = False
-) -> Outcome:
+def drive(config: Config, stop: Stop, events: Events, embedded: bool = True, restarted: bool = False) -> Outcome:
     """Search until a limit, the goal, a fault or a stop.
 
     Args:
@@ -77,7 +66,7 @@ def drive(
 class Driver:
     """One run of one search."""
 
-    def __init__(self, config: Config, stop: threading.Event, events: Events, embedded: bool) -> None:
+    def __init__(self, config: Config, stop: Stop, events: Events, embedded: bool) -> None:
         assert config.run_dir is not None
         assert config.noise.size is not None
         self._started = time.perf_counter()
@@ -149,7 +138,8 @@ class Driver:
         while not self._stop.is_set():
             if not self._settle():
                 return None
-            reason = self._point.progress.limit_reached(self._config, self._point.generation, self._seconds())
+            point, seconds = self._point, self._seconds()
+            reason = point.progress.limit_reached(self._config, point.generation, seconds) or self._stop.wish
             if reason is not None:
                 return reason
             self._start_generations()

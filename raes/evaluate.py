@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from raes.build import build_algorithm, make_executor, problem_spec
 from raes.command import check_out, complain, hear_interrupts, parse
@@ -65,8 +67,12 @@ class Arguments:
         Size.of(self.workers)
 
 
-def evaluate(arguments: Arguments) -> dict[str, Any]:
+def evaluate(arguments: Arguments, say: Callable[[str], None] = print) -> dict[str, Any]:
     """The figures: mean, std, 95 % interval, lengths, and what they are of.
+
+    Args:
+        arguments: see there.
+        say: shows which Ray this is.
 
     Raises:
         UserError: there is no such run or checkpoint.
@@ -82,7 +88,7 @@ def evaluate(arguments: Arguments) -> dict[str, Any]:
         ray=arguments.ray,
         workers=arguments.workers,
     )
-    records = _run(config, arguments, checkpoint)
+    records = _run(config, arguments, checkpoint, say)
     good = records[~records["fault"]]
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
@@ -114,20 +120,21 @@ def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
     return snapshot
 
 
-def _run(config: Config, arguments: Arguments, checkpoint: Checkpoint) -> np.ndarray[Any, Any]:
+def _run(
+    config: Config, arguments: Arguments, checkpoint: Checkpoint, say: Callable[[str], None]
+) -> np.ndarray[Any, Any]:
     snapshot, spec = policy_snapshot(config, checkpoint), WorkerSpec(problem_spec(config, checkpoint), arguments.seed)
     if config.runtime.name == "serial":
-        return _gather(make_executor(config, spec), arguments, snapshot)
-    import ray
+        with threadpool_limits(1):
+            return _gather(make_executor(config, spec), arguments, snapshot)
+    from raes.runtime.session import attached
 
-    from raes.runtime.session import connect
-
-    session = connect(config.ray.address, Size.of(config.workers).most, 4 * NO_TABLE)
-    print(session.text)
-    try:
+    with (
+        attached(config.ray.address, Size.of(config.workers).most, 4 * NO_TABLE) as session,
+        threadpool_limits(1),
+    ):
+        say(session.text)
         return _gather(make_executor(config, spec, session.embedded), arguments, snapshot)
-    finally:
-        ray.shutdown()
 
 
 def _gather(executor: Executor, arguments: Arguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:

@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from raes.command import shown
 from raes.config import Config
-from raes.driver import Outcome, drive
+from raes.driver import drive
 from raes.journal import Event, Events
 from raes.problems.atari import AtariSettings
+from raes.problems.registration import Registered, register, registered
+from raes.progress import Outcome, Stop
 from raes.runtime.decisions import Size
 from raes.types import RunFailedError
 
@@ -20,38 +24,39 @@ POLL_SECONDS = 0.25
 MAX_RESTARTS = 10
 """How often Ray may restart a driver actor whose process dies; it goes on from its newest checkpoint."""
 
-Show = Callable[[Event], None]
+Show = Callable[[Event], str | None]
+"""Shows an event; gives a reason where the run should end."""
 
 
-class _Stop:
+class _Heard(Stop):
     """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once."""
 
-    def __init__(self) -> None:
-        self.asked = False
-        self.callback: Callable[[], None] = lambda: None
-
     def listen(self) -> None:
-        """Take over both signals; once more after Ray has started, which takes SIGTERM for itself."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self)
+        """Take over both signals; once more after Ray has started, which takes SIGTERM for itself.
 
-    def __call__(self, number: int, frame: Any) -> None:
-        if self.asked:
+        Python hands signals to the main thread only; in another one nothing is heard.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: Any) -> None:
+        if self.is_set():
             raise KeyboardInterrupt
-        self.asked = True
-        self.callback()
+        self.set()
 
 
 @contextmanager
-def _signals() -> Iterator[_Stop]:
+def _signals() -> Iterator[_Heard]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    stop = _Stop()
+    stop = _Heard()
     stop.listen()
     try:
         yield stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def launch(config: Config, show: Show) -> Outcome:
@@ -66,20 +71,23 @@ def launch(config: Config, show: Show) -> Outcome:
         return _on_ray(config, show, stop)
 
 
-def _in_this_process(config: Config, show: Show, stop: _Stop) -> Outcome:
-    show(("notice", "runtime=serial: this process, 1 worker, no Ray"))
-    show(("notice", headline(config)))
-    event = threading.Event()
-    stop.callback = event.set
-    return drive(config, stop=event, events=Events(show))
+def _in_this_process(config: Config, show: Show, stop: Stop) -> Outcome:
+    def report(event: Event) -> None:
+        stop.wish = show(event) or stop.wish
+
+    report(("notice", "runtime=serial: this process, 1 worker, no Ray"))
+    report(("notice", headline(config)))
+    with threadpool_limits(1):  # the caller's own arithmetic is as it was afterwards
+        return drive(config, stop, Events(report))
 
 
 class DriverActor:
     """The driver behind Ray's door; `run` in one thread, `poll` and `stop` in others."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, environment: Registered | None) -> None:
+        register(environment)
         self._config = config
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._events = Events()
 
     def run(self, embedded: bool) -> Outcome:
@@ -97,18 +105,21 @@ class DriverActor:
         """End soon: give up the generation in flight, write a checkpoint."""
         self._stop.set()
 
+    def wish(self, reason: str) -> None:
+        """End well after the generation that is out."""
+        self._stop.wish = reason
 
-def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
+
+def _on_ray(config: Config, show: Show, stop: _Heard) -> Outcome:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from raes.runtime.nodes import release
-    from raes.runtime.session import connect
+    from raes.runtime.session import attached
 
     assert config.noise.size is not None
     size = Size.of(config.workers)
-    session = connect(config.ray.address, size.most, 4 * config.noise.size)
-    try:
+    with attached(config.ray.address, size.most, 4 * config.noise.size) as session:
         stop.listen()
         show(("notice", session.text))
         show(("notice", headline(config)))
@@ -122,12 +133,13 @@ def _on_ray(config: Config, show: Show, stop: _Stop) -> Outcome:
             max_restarts=MAX_RESTARTS,
             max_task_retries=-1,
             scheduling_strategy=here,
-        ).remote(config)
-        return _follow(actor, actor.run.remote(session.embedded), show, stop)
-    finally:
-        with suppress(Exception):  # the driver has done so, if it could
-            release()
-        ray.shutdown()
+        ).remote(config, registered(config.env))
+        try:
+            return _follow(actor, actor.run.remote(session.embedded), show, stop)
+        finally:
+            ray.kill(actor)
+            with suppress(Exception):  # the driver has done so, if it could
+                release()
 
 
 def headline(config: Config) -> str:
@@ -153,7 +165,7 @@ def advise(config: Config, workers: int) -> str | None:
     )
 
 
-def _follow(actor: Any, running: Any, show: Show, stop: _Stop) -> Outcome:
+def _follow(actor: Any, running: Any, show: Show, stop: Stop) -> Outcome:
     """Show the driver's events until it ends."""
     import ray
     from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
@@ -161,7 +173,7 @@ def _follow(actor: Any, running: Any, show: Show, stop: _Stop) -> Outcome:
     incarnation, seen, stopping = 0, 0, False
     while True:
         finished, _ = ray.wait([running], timeout=POLL_SECONDS)
-        if stop.asked and not finished:
+        if stop.is_set() and not finished:
             if not stopping:
                 show(("notice", "stopping: the run is being saved; Ctrl-C again ends it at once"))
             stopping = True
@@ -175,7 +187,8 @@ def _follow(actor: Any, running: Any, show: Show, stop: _Stop) -> Outcome:
                 continue
             for number, event in events:
                 seen = number
-                show(event)
+                if (reason := show(event)) is not None:
+                    actor.wish.remote(reason)
         if finished:
             try:
                 outcome: Outcome = ray.get(running)

@@ -305,7 +305,7 @@ def executor(spec: WorkerSpec, table_size: int, workers: int) -> Iterator[Execut
     from raes.runtime.session import attached
 
     with (
-        attached(workers, 4 * table_size),
+        attached("auto", workers, 4 * table_size),
         threadpool_limits(1),
         closing(RayExecutor(spec, table_size, Size.of(workers), relays=False, deadline=None)) as pool,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +10,24 @@ from raes.config import Config
 
 FAULT_WINDOW = 1000
 """Episodes over which the share of faults is taken, where a generation has fewer."""
+
+
+class Stop(threading.Event):
+    """Set: end at once, with a checkpoint.
+
+    Attributes:
+        wish: why the run should end as at a limit, after the generation that is out; None where nobody wishes it.
+    """
+
+    wish: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: exit code and reason."""
+
+    code: int
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,12 @@ import shlex
 import sys
 
 from raes.command import complain, shown
-from raes.config import Config, conf_dir, explain_hydra, from_tree
+from raes.compose import explain_hydra, opened
+from raes.config import Config, conf_dir, from_tree
 from raes.types import RunFailedError, UserError
 
 STOPPED = 130
 """The exit code after Ctrl-C or SIGTERM."""
-OPEN_NODES = (
-    "env.kwargs=",
-    "env.kwargs.",
-    "policy.kwargs=",
-    "policy.kwargs.",
-    "algorithm.kwargs=",
-    "algorithm.kwargs.",
-)
-"""Words whose keys are the user's own: Hydra must take them as they come."""
 
 
 def main() -> None:
@@ -37,7 +29,7 @@ def run_command() -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the errors to us instead of printing them and exiting with 1
-    words = [f"++{word}" if word.startswith(OPEN_NODES) else word for word in sys.argv[1:]]
+    words = [opened(word) for word in sys.argv[1:]]
     sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants these first
     codes: list[int] = []
 
@@ -75,12 +67,12 @@ def _run(tree: object, overrides: str) -> int:
 
 def train(config: Config) -> int:
     """Run a prepared configuration and say how it ended; the exit code."""
+    from raes.callbacks import watched
     from raes.console import Console
-    from raes.launch import launch
 
     console = Console(config)
     try:
-        outcome = launch(config, console)
+        outcome = watched(config, console)
     except UserError as error:
         console.close()
         return complain(str(error))

@@ -9,7 +9,6 @@ out=FILE.json relay_kills pairs steps relays memory memory_generations.
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from raes.config import Config
 from raes.driver import drive
 from raes.figures import FAULT_COUNTS
 from raes.journal import Event, Events
+from raes.progress import Stop
 from raes.types import RunFailedError
 
 TABLE = 1 << 22
@@ -129,7 +129,7 @@ def train(config: Config, report: Callable[[Event], None], meanwhile: Callable[[
     Raises:
         RunFailedError: the run did not reach its end.
     """
-    stop = threading.Event()
+    stop = Stop()
     with ThreadPoolExecutor(1) as thread:
         future = thread.submit(drive, config, stop, Events(report), embedded=False)
         try:

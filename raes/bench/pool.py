@@ -7,7 +7,6 @@ trains Humanoid, update and checkpoint included.
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from raes.config import Config
 from raes.driver import drive
 from raes.journal import Events
 from raes.problems.problem import Episode, Outcome
+from raes.progress import Stop
 from raes.runtime.collector import Collector
 from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
@@ -176,7 +176,7 @@ def measure_busy(workers: int, pipeline: int, bar: float | None, arguments: Argu
     """One row: a run of ES on Humanoid."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        outcome = drive(humanoid(run_dir, workers, pipeline, arguments), threading.Event(), Events())
+        outcome = drive(humanoid(run_dir, workers, pipeline, arguments), Stop(), Events())
         if outcome.code:
             raise RunFailedError(outcome.reason)
         records = records_of(run_dir)

@@ -6,7 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from raes.config import Config, conf_dir, from_tree
+from raes.compose import compose
+from raes.config import Config
 from raes.prepare import prepare
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.metrics import Record
@@ -14,12 +15,7 @@ from raes.storage.metrics import Record
 
 def composed(run_dir: Path, *words: str) -> Config:
     """The configuration that `python -m raes.train run_dir=... words...` runs."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-        return prepare(from_tree(compose("config", overrides=[*words, f"run_dir={run_dir}"])))
+    return prepare(compose([*words, f"run_dir={run_dir}"]))
 
 
 def records_of(run_dir: Path) -> list[Record]:

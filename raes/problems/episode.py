@@ -15,6 +15,7 @@ from raes.problems.atari import AtariSettings
 from raes.problems.behaviors import Finished, described, descriptor
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.problem import Episode, EpisodeError, Outcome
+from raes.problems.registration import Registered, register
 from raes.problems.spaces import action_spec, observation_reader
 from raes.search.running_stats import EpisodeMoments
 from raes.types import Float32, Snapshot, UInt8, UserError
@@ -36,15 +37,18 @@ class EpisodeSpec:
         policy: of the network.
         behavior: names a descriptor, None for none.
         reference: uint8 (n, *observation), the batch of virtual batch normalisation, where the policy has it.
+        registered: the environment's entry in Gymnasium's registry, where another process cannot know it.
     """
 
     env: EnvSettings | AtariSettings
     policy: AnyPolicySettings
     behavior: str | None = None
     reference: UInt8 | None = None
+    registered: Registered | None = None
 
     def build(self) -> EpisodeProblem:
         """Make environment and policy."""
+        register(self.registered)
         return EpisodeProblem(self)
 
     def check(self) -> EpisodeProblem:
@@ -103,6 +107,13 @@ class EpisodeProblem:
             return outcome
         except Exception as error:
             raise self.failed(error) from error
+
+    def act(self, observation: Any) -> Any:
+        """The action for an observation of the environment, without noise, with the parameters that were set last."""
+        if self._flatten is not None:
+            observation = self._flatten(observation)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.policy.head(self.policy.outputs(observation))
 
     def failed(self, error: Exception) -> EpisodeError:
         """What an episode's error means: the environment is in no known state, and the episode has no result."""

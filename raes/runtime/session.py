@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 from ray._private.utils import read_ray_address
@@ -76,18 +76,20 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
 
 
 @contextmanager
-def attached(workers: int, table_bytes: int) -> Iterator[None]:
-    """Ray for a call from Python: the one that this process has already, else as `ray.address=auto`, ended afterwards.
+def attached(address: str, workers: int | None, table_bytes: int) -> Iterator[Session]:
+    """The Ray that this process has already, which stays; else one as `connect` gives it, ended afterwards.
 
     Raises:
         UserError: as `connect`.
     """
     if ray.is_initialized():
-        yield
+        session = _joined("the Ray of this process", workers, table_bytes)
+        alone = len([node for node in ray.nodes() if node["Alive"]]) == 1
+        yield replace(session, embedded=alone)
         return
-    connect("auto", workers, table_bytes)
+    session = connect(address, workers, table_bytes)
     try:
-        yield
+        yield session
     finally:
         ray.shutdown()
 
@@ -121,23 +123,30 @@ def _join(address: str, workers: int | None, table_bytes: int) -> Session:
                 f"{platform.node()} has Ray {ray_here} and Python {python_here}; {CURE}"
             ) from error
         raise
+    try:
+        return _joined(f"Ray cluster at {address}", workers, table_bytes)
+    except UserError:
+        ray.shutdown()
+        raise
+
+
+def _joined(name: str, workers: int | None, table_bytes: int) -> Session:
+    """The Ray that this process is connected to, if it can do the work."""
     nodes = len([node for node in ray.nodes() if node["Alive"]])
     resources = ray.cluster_resources()
     store = resources.get("object_store_memory", 0.0)
     if table_bytes > 0.9 * store / max(1, nodes):
-        ray.shutdown()
         raise UserError(
             f"the noise table needs {table_bytes / 2**30:.1f} GiB and the cluster's object stores hold "
             f"{store / 2**30:.1f} GiB in all; start Ray with a larger --object-store-memory or reduce policy.hidden"
         )
     cpus = int(resources.get("CPU", 0))
     if not cpus and workers is None:
-        ray.shutdown()
         raise UserError(
-            f"the Ray cluster at {address} has no CPUs to run episodes on; add a node that has, or let workers=1..N "
+            f"{name} has no CPUs to run episodes on; add a node that has, or let workers=1..N "
             "ask the autoscaler for some"
         )
-    return Session(f"Ray cluster at {address}: {nodes} nodes, {cpus} CPUs", cpus, embedded=False)
+    return Session(f"{name}: {nodes} node{'s' if nodes != 1 else ''}, {cpus} CPUs", cpus, embedded=False)
 
 
 def _embed(workers: int | None, table_bytes: int) -> Session:

@@ -21,8 +21,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from raes.bench.__main__ import BENCHES
 from raes.command import parse
+from raes.compose import opened
 from raes.config import conf_dir, from_tree
-from raes.train import OPEN_NODES
 
 from .documented import PAGES, REPOSITORY, Block, blocks, borrowed, commands
 from .helpers import Commands, records_of
@@ -145,7 +145,7 @@ def understand(words: list[str]) -> None:
     module, *rest = words
     if module == "raes.train":
         rest = [word for word in rest if not word.startswith("-") and word not in ("job", "hydra", "all")]
-        rest = [f"++{word}" if word.startswith(OPEN_NODES) else word for word in rest]
+        rest = [opened(word) for word in rest]
         sweep = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(rest), None)
         for job in sweep[0]:
             with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):

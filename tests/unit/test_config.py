@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from raes.algorithms import ALGORITHMS
 from raes.bench.atari import NETWORKS
-from raes.config import Config, conf_dir, differences, explain_hydra, from_tree, known_keys, load, save
+from raes.compose import explain_hydra, known_keys
+from raes.config import Config, conf_dir, differences, from_tree, load, save
 from raes.policies import ConvSettings, PolicySettings
 from raes.problems.atari import AtariSettings
 from raes.storage.metrics import flatten_config

@@ -17,9 +17,9 @@ PACKAGE = Path(raes.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS = {
-    6: "train evaluate export play report doctor replay bench __main__",
+    6: "run train evaluate export play report doctor replay bench __main__",
     5: "build config driver launch journal optimize modules prepare progress resume console command figures point "
-    "keeper screen",
+    "keeper screen compose callbacks",
     4: "runtime",
     3: "problems algorithms",
     2: "search storage",
@@ -73,7 +73,7 @@ def violations(source: str, module: str, is_package: bool = False) -> list[str]:
         broken = ""
         if top == "raes" and room(target) in FLOOR:
             if not here:
-                open_to = ("optimize", "modules")
+                open_to = ("optimize", "modules", "run", "callbacks")
                 broken = "" if lazy and room(target) in open_to else f"the front door opens to {open_to}, lazily"
             elif FLOOR[room(target)] > FLOOR[here]:
                 broken = "an upward import"
@@ -81,8 +81,8 @@ def violations(source: str, module: str, is_package: bool = False) -> list[str]:
                 broken = "an algorithm knows no problem"
             elif module in ("raes.runtime.actor", "raes.runtime.worker") and room(target) == "algorithms":
                 broken = "an actor knows no algorithm"
-        elif top in ("hydra", "omegaconf") and not (here in ("config", "command") or FLOOR.get(here) == 6):
-            broken = "Hydra ends in config, command and the entry points"
+        elif top in ("hydra", "omegaconf") and not (here in ("config", "compose", "command") or FLOOR.get(here) == 6):
+            broken = "Hydra ends in config, compose, command and the entry points"
         elif top == "ray" and here != "runtime" and not (lazy and here in ("launch", "evaluate", "bench")):
             broken = "Ray lives in runtime/, and inside functions of launch, evaluate and bench"
         elif top == "torch" and module not in PYTORCH:
