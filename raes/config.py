@@ -7,7 +7,7 @@ import importlib.resources
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,9 @@ from raes.problems.function import FunctionSettings
 from raes.runtime.decisions import Size
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.files import write_atomically
+from raes.storage.folder import UploadSettings
 from raes.storage.metrics import flatten_config
+from raes.storage.place import Place, StoreError, place
 from raes.types import SETTINGS, UserError
 
 
@@ -153,6 +155,10 @@ def _kind_of_policy(value: Any) -> str:
     return {"torch": "torch", "conv": "convolutional"}.get(str(name), "network")
 
 
+PLACES = ("run_dir", "resume", "start_from")
+"""Keys whose value is a path or a URL."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything a run is made from; `conf/config.yaml` explains the keys."""
@@ -190,6 +196,7 @@ class Config:
     evaluation: EvaluationSettings = EvaluationSettings()
     goal: GoalSettings = GoalSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+    upload: UploadSettings = field(default_factory=UploadSettings)
     faults: FaultSettings = FaultSettings()
 
     def __post_init__(self) -> None:
@@ -204,6 +211,8 @@ class Config:
             raise ValueError("policy: a3c and nature need stacked frames of pixels; use env=atari, or another policy")
         if self.run_dir == "":
             raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
+        for key in PLACES:
+            place(getattr(self, key) or "", key)  # refuses secrets, before they are written anywhere
 
     def as_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, as YAML and JSON hold them."""
@@ -213,7 +222,8 @@ class Config:
 
 FREE_TO_CHANGE = (
     "workers", "run_dir", "resume", "console", "callbacks", "generations", "max_timesteps", "max_minutes",
-    "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "faults.",
+    "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "upload.",
+    "faults.",
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
 
@@ -296,14 +306,16 @@ def save(config: Config, path: Path) -> None:
     write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(config.as_dict())).encode())
 
 
-def load(path: Path) -> Config:
+def load(path: Place) -> Config:
     """Read what `save` wrote.
 
     Raises:
         UserError: the file is missing or not a RAES configuration.
     """
     try:
-        tree = OmegaConf.load(path)
+        tree = OmegaConf.create(path.read_text())
+    except StoreError:
+        raise
     except Exception as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error}); run_dir must name a run of RAES"

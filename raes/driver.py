@@ -6,7 +6,6 @@ import time
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from raes.runtime.collector import Collector
 from raes.runtime.worker import WorkerSpec
 from raes.storage import faults
 from raes.storage.checkpoint import CheckpointStore
-from raes.storage.lock import RunLock
+from raes.storage.folder import RunFolder, open_folder
 from raes.storage.metrics import Record
 from raes.types import Batch, FailedTasks, Float32, Genomes, Int64, Results, RunFailedError, Snapshot, Tasks, UserError
 
@@ -51,34 +50,40 @@ def drive(config: Config, stop: Stop, events: Events, embedded: bool = True, res
         embedded: whether Ray is this command's own.
         restarted: whether an earlier driver of the same command died; then go on from its newest checkpoint.
     """
+
+    def tell(text: str) -> None:
+        events.emit(("notice", text))
+
     try:
-        if restarted and (config.resume == "never" or CheckpointStore(Path(str(config.run_dir))).names()):
-            config = replace(config, resume="auto")
-        driver = Driver(config, stop, events, embedded)
+        with open_folder(str(config.run_dir), config.checkpoint.keep, config.upload, tell) as folder:
+            if restarted and (config.resume == "never" or CheckpointStore(folder.path).names()):
+                config = replace(config, resume="auto")
+            try:
+                driver = Driver(config, folder, stop, events, embedded)
+            except UserError as error:
+                return Outcome(2, folder.named(str(error)))
+            with closing(driver):
+                outcome = driver.run()
+            trouble = folder.finish(tell)
+            return outcome if trouble is None else Outcome(1, f"{outcome.reason}; {trouble}")
     except UserError as error:
         return Outcome(2, str(error))
-    try:
-        return driver.run()
-    finally:
-        driver.close()
 
 
 class Driver:
     """One run of one search."""
 
-    def __init__(self, config: Config, stop: Stop, events: Events, embedded: bool) -> None:
-        assert config.run_dir is not None
+    def __init__(self, config: Config, folder: RunFolder, stop: Stop, events: Events, embedded: bool) -> None:
         assert config.noise.size is not None
         self._started = time.perf_counter()
-        self._config, self._stop, self._run_dir = config, stop, Path(config.run_dir)
-        self._lock = RunLock(self._run_dir)
-        checkpoint, passed_over = starting_point(config)
+        self._config, self._folder, self._stop = config, folder, stop
+        checkpoint, passed_over = starting_point(config, folder.path)
         spec = problem_spec(config, checkpoint)
         self._algorithm = build_algorithm(config)
         with closing(spec.build()) as problem:
             first = self._algorithm.init(*first_theta(config, problem, fresh=checkpoint is None))
         self._executor = make_executor(config, WorkerSpec(spec, config.seed), embedded)
-        self._store = CheckpointStore(self._run_dir, config.checkpoint.keep)
+        self._store = CheckpointStore(folder.path, config.checkpoint.keep)
         self._point, self._seconds_before = Point(first, first, Progress()), 0.0
         self._faults_before: dict[str, int] = {}
         if checkpoint is not None:
@@ -89,8 +94,8 @@ class Driver:
         self._store.rewind(self._point.generation)
         if self._store.pointed("best") is None:  # a branch, or its folder is gone: the next best must be kept
             self._point = replace(self._point, progress=replace(self._point.progress, best_return=None))
-        save(config, self._run_dir / "config.yaml")
-        self._journal = Journal(self._run_dir, config.as_dict(), self._point.generation, events)
+        save(config, folder.path / "config.yaml")
+        self._journal = Journal(folder.path, config.as_dict(), self._point.generation, events)
         for text in passed_over:
             self._note(text)
         if checkpoint is not None:
@@ -101,6 +106,7 @@ class Driver:
         self._keeper = Keeper(self._store, config.checkpoint.every, self._common, kept_arrays(spec))
         if checkpoint is not None:
             self._save()  # a branch has none of its own yet; elsewhere only the pointer is written
+        folder.start()
 
     def run(self) -> Outcome:
         """The search, from the first generation to the last checkpoint."""
@@ -129,7 +135,6 @@ class Driver:
         """Stop the workers and close the files."""
         self._executor.close()
         self._journal.close()
-        self._lock.close()
 
     # The loop.
 
@@ -187,6 +192,8 @@ class Driver:
             if number == generation or self._config.generations is None or number < self._config.generations:
                 self._start(number, clock)
         self._write_record()
+        for text in self._folder.notices():
+            self._journal.note(generation, text)
         self._clock = clock
         with clock.phase("checkpoint"):
             self._keeper.if_due(self._point)
@@ -334,7 +341,7 @@ class Driver:
             for block in running.collector.failed_tasks()
         ]
         snapshot = replace(running.snapshot, generation=number)
-        for text in faults.report(self._run_dir, self._config.seed, snapshot, failed):
+        for text in faults.report(self._folder.path, self._config.seed, snapshot, failed):
             self._note(text)
         return [reason for block in failed for reason in block.reasons]
 
@@ -393,7 +400,7 @@ class Driver:
         return float(self._seconds_before + time.perf_counter() - self._started)
 
     def _note(self, text: str) -> None:
-        self._journal.note(self._point.generation, text)
+        self._journal.note(self._point.generation, self._folder.named(text))
 
     def _save(self) -> None:
         with self._clock.phase("checkpoint"):

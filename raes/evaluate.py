@@ -26,7 +26,8 @@ from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
 from raes.search.statistics import summarize
-from raes.storage.checkpoint import Checkpoint, CheckpointStore
+from raes.storage.checkpoint import Checkpoint, Checkpoints
+from raes.storage.place import place
 from raes.types import RESULT_DTYPE, SETTINGS, RunFailedError, Snapshot, UserError
 
 NO_TABLE = 1
@@ -78,9 +79,9 @@ def evaluate(arguments: Arguments, say: Callable[[str], None] = print) -> dict[s
         UserError: there is no such run or checkpoint.
         RunFailedError: every episode failed.
     """
-    run_dir = Path(arguments.run_dir)
+    run_dir = place(arguments.run_dir)
     config = load(run_dir / "config.yaml")
-    checkpoint = CheckpointStore(run_dir).find(str(arguments.checkpoint))
+    checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
     config = replace(
         config,
         noise=replace(config.noise, size=NO_TABLE),

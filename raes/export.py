@@ -23,7 +23,8 @@ from raes.policies.heads import Binned
 from raes.problems.episode import EpisodeProblem
 from raes.problems.spaces import action_spec
 from raes.resume import trained
-from raes.storage.checkpoint import CheckpointStore
+from raes.storage.checkpoint import Checkpoints
+from raes.storage.place import place
 from raes.types import SETTINGS, Snapshot, UserError
 
 ACT = """
@@ -83,9 +84,9 @@ def export(arguments: Arguments) -> str:
     Raises:
         UserError: there is no such run or checkpoint, or its policy cannot be written in this form.
     """
-    run_dir = Path(arguments.run_dir)
+    run_dir = place(arguments.run_dir)
     config = load(run_dir / "config.yaml")
-    checkpoint = CheckpointStore(run_dir).find(str(arguments.checkpoint))
+    checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
     snapshot: Snapshot = build_algorithm(config).snapshot(trained(config, checkpoint))
     with closing(problem_spec(config).build()) as problem:
         if not isinstance(problem, EpisodeProblem):

@@ -15,6 +15,8 @@ from raes.problems.problem import Problem
 from raes.resume import first_theta, locate, starting_point
 from raes.runtime.memory import check_memory, check_sizes, check_state
 from raes.search.noise import table_size
+from raes.storage.folder import check_writable
+from raes.storage.place import place
 from raes.types import UserError
 
 NOT_IN_NAMES = ("run_dir=", "resume=", "generations=", "max_timesteps=", "max_minutes=", "console=", "goal.")
@@ -34,7 +36,7 @@ def prepare(config: Config, overrides: str = "") -> Config:
     config = replace(config, run_dir=_run_dir(config, overrides))
     start_from = config.start_from
     if start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
-        config = replace(config, start_from=str(Path(start_from).absolute()))
+        config = replace(config, start_from=str(place(start_from, "start_from").absolute()))
     problem = problem_spec(config).check()
     try:
         config = replace(config, algorithm=config.algorithm.sized(problem.num_params, problem.layers))
@@ -46,13 +48,13 @@ def prepare(config: Config, overrides: str = "") -> Config:
             )
         config = replace(config, noise=replace(config.noise, size=size))
         _check_algorithm(config, problem)
-        checkpoint, _ = starting_point(config)
+        checkpoint, _ = starting_point(config, place(str(config.run_dir)))
         if checkpoint is None:
             first_theta(replace(config, start_from=start_from), problem)  # messages give the path as the user does
     finally:
         problem.close()
     check_memory(4 * size, copies=2 if config.runtime.name == "ray" else 1)
-    _check_writable(Path(str(config.run_dir)))
+    check_writable(str(config.run_dir), config.upload)
     return _absolute(config)
 
 
@@ -85,7 +87,7 @@ def _run_dir(config: Config, overrides: str) -> str:
     if config.run_dir is not None:
         ours = [part for part in overrides.split(",") if not part.lstrip("+").startswith(NOT_IN_NAMES)]
         below = re.sub(r"[^\w.=,+-]", "_", ",".join(ours))
-        return str(Path(config.run_dir) / below) if overrides else config.run_dir
+        return str(place(config.run_dir) / below) if overrides else str(place(config.run_dir))
     if config.resume == "auto":
         raise UserError("resume=auto needs run_dir=...: name the run to go on with")
     if config.resume != "never":
@@ -103,20 +105,12 @@ def _run_dir(config: Config, overrides: str) -> str:
     return str(path)
 
 
-def _check_writable(run_dir: Path) -> None:
-    try:
-        (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-        probe = run_dir / ".writable"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"run_dir={run_dir} cannot be written ({error}); name a folder that can") from error
-
-
 def _absolute(config: Config) -> Config:
     """Paths as the driver must see them, whose own working directory may be another."""
+    spool = config.upload.spool
     return replace(
         config,
-        run_dir=None if config.run_dir is None else str(Path(config.run_dir).absolute()),
-        resume=config.resume if config.resume in ("never", "auto") else str(Path(config.resume).absolute()),
+        run_dir=str(place(str(config.run_dir)).absolute()),
+        resume=config.resume if config.resume in ("never", "auto") else str(place(config.resume).absolute()),
+        upload=replace(config.upload, spool=spool and str(Path(spool).absolute())),
     )

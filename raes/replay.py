@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Any, Literal
 
 from threadpoolctl import threadpool_limits
@@ -29,6 +28,7 @@ from raes.rng import Purpose, reset_seed, seed_generation
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.faults import REASON_LENGTH, find
+from raes.storage.place import place
 from raes.types import SETTINGS, Results, Snapshot, Tasks, UserError
 
 START_SECONDS = 300.0
@@ -79,7 +79,7 @@ def replay(arguments: Arguments) -> bool:
     Raises:
         UserError: there is no such run or episode, or its environment cannot be made.
     """
-    run_dir = Path(arguments.run_dir)
+    run_dir = place(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     purpose = Purpose[arguments.purpose.upper()]
     snapshot, failed = find(run_dir, arguments.generation, purpose, arguments.index)

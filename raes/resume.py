@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,34 +17,37 @@ from raes.problems.spaces import action_spec
 from raes.rng import Purpose, generator
 from raes.search import running_stats
 from raes.search.running_stats import RunningStats
-from raes.storage.checkpoint import Checkpoint, CheckpointStore, read
+from raes.storage.checkpoint import Checkpoint, Checkpoints, read
+from raes.storage.place import Place, place
 from raes.types import Float32, UserError
 
 
-def starting_point(config: Config) -> tuple[Checkpoint | None, list[str]]:
+def starting_point(config: Config, run_dir: Place) -> tuple[Checkpoint | None, list[str]]:
     """The checkpoint to go on from, None for a new run, and words on what was passed over.
+
+    Args:
+        config: its `run_dir` and `resume` count here.
+        run_dir: where the run directory is read: in its own place, or in a spool of it.
 
     Raises:
         UserError: the run directory holds another run, or the checkpoint is damaged or of another configuration.
     """
-    assert config.run_dir is not None
-    run_dir = Path(config.run_dir)
-    store = CheckpointStore(run_dir)
-    holds_run = (run_dir / "config.yaml").exists() or bool(store.names())
+    checkpoints, name = Checkpoints(run_dir), config.run_dir
+    holds_run = (run_dir / "config.yaml").exists() or bool(checkpoints.names())
     if config.resume == "never":
         if holds_run:
-            raise UserError(f"run_dir={run_dir} holds a run already; add resume=auto to go on with it, or name another")
+            raise UserError(f"run_dir={name} holds a run already; add resume=auto to go on with it, or name another")
         return None, []
     if config.resume != "auto":
         checkpoint = read(locate(config.resume, "resume"))
-        if holds_run and checkpoint.path.parent.resolve() != store.folder.resolve():
-            raise UserError(f"run_dir={run_dir} holds another run than resume={config.resume}; name another run_dir")
+        if holds_run and checkpoint.path.parent.resolve() != (place(str(name)) / "checkpoints").resolve():
+            raise UserError(f"run_dir={name} holds another run than resume={config.resume}; name another run_dir")
         _refuse_other(config, checkpoint.state["config"], checkpoint.path)
         return checkpoint, []
-    newest, problems = store.newest()
+    newest, problems = checkpoints.newest()
     if newest is None:
         if problems:
-            raise UserError(f"no checkpoint of run_dir={run_dir} is complete: {problems[0]}")
+            raise UserError(f"no checkpoint of run_dir={name} is complete: {problems[0]}")
         if (run_dir / "config.yaml").exists():
             _refuse_other(config, load(run_dir / "config.yaml").as_dict(), run_dir)
         return None, []
@@ -53,16 +55,16 @@ def starting_point(config: Config) -> tuple[Checkpoint | None, list[str]]:
     return newest, [f"passed over: {problem}" for problem in problems]
 
 
-def locate(path: str, key: str) -> Path:
-    """The checkpoint folder that a path means: itself, or the latest of a run directory.
+def locate(path: str, key: str) -> Place:
+    """The checkpoint folder that a path or URL means: itself, or the latest of a run directory.
 
     Raises:
         UserError: there is none.
     """
-    folder = Path(path)
+    folder = place(path, key)
     if (folder / "state.json").exists():
         return folder
-    name = CheckpointStore(folder).pointed("latest")
+    name = Checkpoints(folder).pointed("latest")
     if name is None:
         raise UserError(
             f"{key}={path}: there is no checkpoint; name a run directory or a folder checkpoints/gen_NNNNNN"
@@ -70,7 +72,7 @@ def locate(path: str, key: str) -> Path:
     return folder / "checkpoints" / name
 
 
-def _refuse_other(config: Config, stored: dict[str, object], path: Path) -> None:
+def _refuse_other(config: Config, stored: dict[str, object], path: Place) -> None:
     changed = differences(stored, config.as_dict())
     if changed:
         raise UserError(

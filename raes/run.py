@@ -34,8 +34,9 @@ from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeProblem
 from raes.problems.function import FunctionSettings
 from raes.problems.registration import enter
-from raes.storage.checkpoint import Checkpoint, CheckpointStore
+from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.metrics import Record, read_records
+from raes.storage.place import Place, place
 from raes.types import Float32, Float64, RunFailedError, Snapshot, UserError
 
 MakeEnvironment = Callable[..., Any]
@@ -58,7 +59,7 @@ def fit(
     Args:
         env: a name, as of the command's `env=`, or a class of Gymnasium environments of your own, or a function that
             makes one; with `env="gymnasium"` any id: `env__id="Hopper-v5"`. No environment means CartPole.
-        run_dir: the run's folder; None: a new one under runs/.
+        run_dir: the run's folder, or a URL; None: a new one under runs/.
         callbacks: objects with `on_generation(record)`, see `raes.Callback`; or texts `module:Class`.
         keys: every other key of the configuration: `max_minutes=1`, `algorithm="ars"`, `algorithm__sigma=0.05`,
             `env__kwargs={"gravity": 9}`; the form `**{"algorithm.sigma": 0.05}` is the same.
@@ -83,14 +84,14 @@ def fit(
         raise UserError(outcome.reason)
     if outcome.code == 1:
         raise RunFailedError(outcome.reason)
-    return Run(Path(str(config.run_dir)), None, outcome.reason, interrupted=outcome.code != 0)
+    return Run(place(str(config.run_dir)), None, outcome.reason, interrupted=outcome.code != 0)
 
 
 def load(run_dir: str | Path, checkpoint: str | int | None = None, env: MakeEnvironment | None = None) -> Run:
     """Open a run.
 
     Args:
-        run_dir: its folder.
+        run_dir: its folder, or a URL.
         checkpoint: `best`, `latest` or a generation's number; None: the best if there is one, else the latest.
         env: the class or function that was given to `fit` in the place of a name, where this process has not done so.
 
@@ -99,7 +100,7 @@ def load(run_dir: str | Path, checkpoint: str | int | None = None, env: MakeEnvi
     """
     if env is not None:
         enter(env)
-    return Run(Path(run_dir), checkpoint)
+    return Run(place(str(run_dir)), checkpoint)
 
 
 class Run:
@@ -114,11 +115,11 @@ class Run:
     """
 
     def __init__(
-        self, run_dir: Path, checkpoint: str | int | None, reason: str = "", interrupted: bool = False
+        self, run_dir: Place, checkpoint: str | int | None, reason: str = "", interrupted: bool = False
     ) -> None:
         self.run_dir, self.reason, self.interrupted = run_dir, reason, interrupted
         self._config = load_config(run_dir / "config.yaml")
-        store = CheckpointStore(run_dir)
+        store = Checkpoints(run_dir)
         if checkpoint is None:
             checkpoint = "latest" if store.pointed("best") is None else "best"
         self._checkpoint: Checkpoint = store.find(str(checkpoint))

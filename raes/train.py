@@ -8,7 +8,8 @@ import sys
 
 from raes.command import complain, shown
 from raes.compose import explain_hydra, opened
-from raes.config import Config, conf_dir, from_tree
+from raes.config import PLACES, Config, conf_dir, from_tree
+from raes.storage.place import place
 from raes.types import RunFailedError, UserError
 
 STOPPED = 130
@@ -28,6 +29,13 @@ def run_command() -> int:
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
+    try:
+        for word in sys.argv[1:]:
+            key, _, value = word.partition("=")
+            if key in PLACES:
+                place(value.strip("\"'"), key)  # a secret in a URL must reach neither Hydra's messages nor a file
+    except UserError as error:
+        return complain(str(error))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the errors to us instead of printing them and exiting with 1
     words = [opened(word) for word in sys.argv[1:]]
     sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants these first

@@ -1,6 +1,7 @@
 """Atomic checkpoints: a temporary folder, fsync, rename. Nothing half-written is ever taken for complete.
 
-`checkpoints/gen_NNNNNN/` holds `state.json` and `arrays.npz`; `latest` and `best` are text files that name one.
+`checkpoints/gen_NNNNNN/` holds `state.json` and `arrays.npz`; `latest` and `best` are text files that name one. A
+folder without `state.json` is no checkpoint, on a disk or in a store: a writer that was lost in the middle leaves one.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,13 @@ from typing import Any
 import numpy as np
 
 from raes.storage.files import remove_folder, sync_folder, write_atomically, write_durably
+from raes.storage.place import Place, StoreError
 from raes.storage.tree import Arrays
 from raes.types import UserError
 
 SCHEMA_VERSION = 2
+NAME = re.compile(r"gen_\d+")
+"""Of a checkpoint's folder."""
 
 
 class DamagedCheckpointError(UserError):
@@ -36,16 +41,17 @@ class Checkpoint:
         arrays: name -> array, `theta` among them.
     """
 
-    path: Path
+    path: Place
     state: dict[str, Any]
     arrays: Arrays
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Place) -> Checkpoint:
     """Read a checkpoint's folder and check that it is whole.
 
     Raises:
         DamagedCheckpointError: something is missing, cut or changed, or its schema is unknown.
+        StoreError: the store does not answer; that says nothing of the checkpoint.
     """
     cure = "name another one with resume=PATH"
     try:
@@ -53,6 +59,8 @@ def read(path: Path) -> Checkpoint:
         content = (path / "arrays.npz").read_bytes()
         version = state["schema_version"]
         digest = state["arrays_sha256"]
+    except StoreError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpointError(
             f"{path} is not a complete checkpoint ({type(error).__name__}: {error}); {cure}"
@@ -70,50 +78,22 @@ def read(path: Path) -> Checkpoint:
         return Checkpoint(path, state, {name: archive[name] for name in archive.files})
 
 
-class CheckpointStore:
-    """The checkpoints of one run directory.
+class Checkpoints:
+    """The checkpoints of one run directory, as read.
 
     Attributes:
         folder: `run_dir/checkpoints`.
     """
 
-    def __init__(self, run_dir: Path, keep: int = 3) -> None:
+    folder: Place
+
+    def __init__(self, run_dir: Place) -> None:
         self.folder = run_dir / "checkpoints"
-        self._keep = keep
-
-    def save(self, state: dict[str, Any], arrays: Arrays, pointer: str = "latest") -> Path:
-        """Write a checkpoint whole, point `latest` or `best` to it, remove those that are no longer kept.
-
-        A generation has one checkpoint: where it is there already, only the pointer is written.
-        """
-        target = self.folder / _name(int(state["generation"]))
-        if not target.exists():
-            self._write(target, state, arrays)
-        self._point(pointer, target.name)
-        self._prune()
-        return target
-
-    def _write(self, target: Path, state: dict[str, Any], arrays: Arrays) -> None:
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        content = buffer.getvalue()
-        checksum = {"schema_version": SCHEMA_VERSION, "arrays_sha256": hashlib.sha256(content).hexdigest()}
-        temporary = self.folder / f".writing_{target.name}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        write_durably(temporary / "arrays.npz", content)
-        write_durably(temporary / "state.json", json.dumps(checksum | state, indent=1).encode())
-        sync_folder(temporary)
-        temporary.rename(target)
-        sync_folder(self.folder)
-
-    def keep_verdicts(self, generation: int, verdicts: list[dict[str, Any]]) -> None:
-        """Add to a finished checkpoint what was decided after it; `read` puts it in the state's place of it."""
-        write_atomically(self.folder / _name(generation) / "verdicts.json", json.dumps(verdicts).encode())
 
     def names(self) -> list[str]:
         """The folders of finished checkpoints, oldest first."""
-        return sorted(path.name for path in self.folder.glob("gen_*") if path.is_dir())
+        names = [path.name for path in self.folder.glob("gen_*") if (path / "state.json").exists()]
+        return sorted(filter(NAME.fullmatch, names), key=generation_of)
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest complete checkpoint that the run can go on from, and a word on each newer one that is damaged."""
@@ -155,12 +135,56 @@ class CheckpointStore:
         except OSError:
             return None
 
+
+class CheckpointStore(Checkpoints):
+    """The checkpoints of one run directory on this machine, as written.
+
+    Attributes:
+        folder: `run_dir/checkpoints`.
+    """
+
+    folder: Path
+
+    def __init__(self, run_dir: Path, keep: int = 3) -> None:
+        super().__init__(run_dir)
+        self._keep = keep
+
+    def save(self, state: dict[str, Any], arrays: Arrays, pointer: str = "latest") -> Path:
+        """Write a checkpoint whole, point `latest` or `best` to it, remove those that are no longer kept.
+
+        A generation has one checkpoint: where it is there already, only the pointer is written.
+        """
+        target = self.folder / _name(int(state["generation"]))
+        if not target.exists():
+            self._write(target, state, arrays)
+        self._point(pointer, target.name)
+        self._prune()
+        return target
+
+    def _write(self, target: Path, state: dict[str, Any], arrays: Arrays) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        content = buffer.getvalue()
+        checksum = {"schema_version": SCHEMA_VERSION, "arrays_sha256": hashlib.sha256(content).hexdigest()}
+        temporary = self.folder / f".writing_{target.name}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        write_durably(temporary / "arrays.npz", content)
+        write_durably(temporary / "state.json", json.dumps(checksum | state, indent=1).encode())
+        sync_folder(temporary)
+        temporary.rename(target)
+        sync_folder(self.folder)
+
+    def keep_verdicts(self, generation: int, verdicts: list[dict[str, Any]]) -> None:
+        """Add to a finished checkpoint what was decided after it; `read` puts it in the state's place of it."""
+        write_atomically(self.folder / _name(generation) / "verdicts.json", json.dumps(verdicts).encode())
+
     def rewind(self, generation: int) -> None:
         """Remove the checkpoints after a generation: the run goes on from there another time.
 
         The pointers move first, and the newest go first, so that a kill in between leaves a run to go on with.
         """
-        left = [name for name in self.names() if int(name.removeprefix("gen_")) <= generation]
+        left = [name for name in self.names() if generation_of(name) <= generation]
         for which in ("latest", "best"):
             pointed = self.pointed(which)
             if pointed is None or pointed in left:
@@ -172,7 +196,8 @@ class CheckpointStore:
         for name in reversed(self.names()):
             if name not in left:
                 remove_folder(self.folder / name)
-        for leftover in self.folder.glob(".*ing_gen_*"):
+        leftovers = [path for path in self.folder.glob("gen_*") if path.name not in left]
+        for leftover in [*leftovers, *self.folder.glob(".*ing_gen_*")]:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _point(self, which: str, name: str) -> None:
@@ -183,6 +208,11 @@ class CheckpointStore:
         for name in self.names():
             if name not in kept:
                 remove_folder(self.folder / name)
+
+
+def generation_of(name: str) -> int:
+    """The number in a checkpoint's name."""
+    return int(name.removeprefix("gen_"))
 
 
 def _name(generation: int) -> str:

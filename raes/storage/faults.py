@@ -16,6 +16,7 @@ import numpy as np
 
 from raes.rng import Purpose
 from raes.storage.files import write_atomically
+from raes.storage.place import Place
 from raes.types import FailedTasks, Genomes, Lineages, Snapshot, Tasks, UserError
 
 KEPT = 20
@@ -48,20 +49,20 @@ def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
         arrays[f"{number}/reasons"] = np.array([reason[:REASON_LENGTH] for reason in block.reasons], dtype=np.str_)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    path = _path(run_dir, snapshot.generation)
+    path = run_dir / _name(snapshot.generation)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())
     _prune(run_dir)
     return path
 
 
-def load(run_dir: Path, generation: int) -> tuple[Snapshot, list[FailedTasks]]:
+def load(run_dir: Place, generation: int) -> tuple[Snapshot, list[FailedTasks]]:
     """A generation's snapshot and its failed tasks, in blocks of one purpose each.
 
     Raises:
         UserError: nothing is kept of this generation, or its file is damaged.
     """
-    path = _path(run_dir, generation)
+    path = run_dir / _name(generation)
     if not path.exists():
         raise UserError(
             f"generation={generation}: {path.parent} keeps no failed episode of it; "
@@ -78,7 +79,7 @@ def load(run_dir: Path, generation: int) -> tuple[Snapshot, list[FailedTasks]]:
         ) from error
 
 
-def find(run_dir: Path, generation: int, purpose: Purpose, index: int) -> tuple[Snapshot, FailedTasks]:
+def find(run_dir: Place, generation: int, purpose: Purpose, index: int) -> tuple[Snapshot, FailedTasks]:
     """The snapshot and the one failed task of these numbers.
 
     Raises:
@@ -99,7 +100,7 @@ def find(run_dir: Path, generation: int, purpose: Purpose, index: int) -> tuple[
     )
 
 
-def generations(run_dir: Path) -> list[int]:
+def generations(run_dir: Place) -> list[int]:
     """The generations of which failed tasks are kept, in order."""
     return sorted(map(_generation, (run_dir / "faults").glob("gen_*.npz")))
 
@@ -138,8 +139,8 @@ def report(run_dir: Path, seed: int, snapshot: Snapshot, failed: list[FailedTask
     return lines
 
 
-def _path(run_dir: Path, generation: int) -> Path:
-    return run_dir / "faults" / f"gen_{generation:06d}.npz"
+def _name(generation: int) -> str:
+    return f"faults/gen_{generation:06d}.npz"
 
 
 def _listed(numbers: Iterable[int]) -> str:
@@ -148,7 +149,7 @@ def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(every[:LISTED] + more) or "none"
 
 
-def _generation(path: Path) -> int:
+def _generation(path: Place) -> int:
     return int(path.stem.removeprefix("gen_"))
 
 

@@ -15,8 +15,13 @@ WAIT_SECONDS = 30.0
 class RunLock:
     """Holds `run_dir/.lock` until it is closed or its process ends; a file system without locks is let pass."""
 
-    def __init__(self, run_dir: Path, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(self, run_dir: Path, name: str | None = None, wait_seconds: float = WAIT_SECONDS) -> None:
         """Take the lock.
+
+        Args:
+            run_dir: where the lock lies.
+            name: what the user calls it, if not by this path.
+            wait_seconds: how long an earlier holder may take to end.
 
         Raises:
             UserError: another process keeps writing to the run.
@@ -31,7 +36,8 @@ class RunLock:
             except BlockingIOError as error:
                 if time.monotonic() >= end:
                     raise UserError(
-                        f"run_dir={run_dir} is in use by another process; wait for it, stop it, or name another run_dir"
+                        f"run_dir={name or run_dir} is in use by another process; wait for it, stop it, or name "
+                        "another run_dir"
                     ) from error
                 time.sleep(0.2)
             except OSError:

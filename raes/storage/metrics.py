@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from raes.storage.files import write_atomically
+from raes.storage.place import Place
 
 Record = dict[str, float]
 
@@ -93,7 +94,7 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
     return flat
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Place) -> list[Record]:
     """All whole records of a metrics.jsonl; a line cut short by a kill is passed over."""
     records = []
     if path.exists():

@@ -85,7 +85,6 @@ def foreign(path: Path) -> None:
         ("arrays.npz", halve, "damaged.*checksum.*resume=PATH"),
         ("arrays.npz", Path.unlink, "not a complete checkpoint.*resume=PATH"),
         ("state.json", halve, "not a complete checkpoint.*resume=PATH"),
-        ("state.json", Path.unlink, "not a complete checkpoint.*resume=PATH"),
         ("state.json", lambda path: path.write_text(""), "not a complete checkpoint"),
         ("state.json", lambda path: path.write_text("[1]"), "not a complete checkpoint"),
         ("state.json", lambda path: path.write_bytes(b"\xff\x00{"), "not a complete checkpoint"),
@@ -105,6 +104,19 @@ def test_a_damaged_checkpoint_is_refused_and_passed_over(
     assert newest.state["generation"] == 1
     assert len(problems) == 1
     assert "gen_000002" in problems[0]
+
+
+def test_a_folder_without_its_state_is_no_checkpoint_and_is_written_anew(store: CheckpointStore) -> None:
+    """A writer that was lost in the middle leaves one in a store: its state.json comes last."""
+    save(store, 1)
+    Path(save(store, 2) / "state.json").unlink()
+    assert store.names() == ["gen_000001"]
+    newest, problems = store.newest()
+    assert newest is not None
+    assert (newest.state["generation"], problems) == (1, [])
+    store.rewind(1)
+    save(store, 2)
+    assert store.find("2").state["generation"] == 2
 
 
 def test_no_checkpoint_and_only_damaged_ones_are_told_apart(store: CheckpointStore) -> None:

@@ -1,0 +1,112 @@
+"""One writer a run directory in a store: the object `.lock` names it and changes as long as it lives.
+
+A store has no locks that end with a process. So whoever comes waits for a sign of life of the one before, and whoever
+finds another name in `.lock` stops writing: two commands never take turns. Only two that start within the same second,
+or a single upload that takes longer than the wait, can escape this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from raes.storage.place import RemotePath
+from raes.types import UserError
+
+SLACK_SECONDS = 10.0
+"""Beside two of the other writer's intervals, before it counts as dead."""
+DEAD_SECONDS = 1800.0
+"""A lock this old needs no waiting: stores refuse machines whose clock is off by 15 minutes."""
+
+
+class TakenOverError(Exception):
+    """Another command writes to the run directory now."""
+
+
+class Lease:
+    """The lock of one run directory.
+
+    Attributes:
+        owner: who we are; whoever has the same spool has the same name.
+    """
+
+    def __init__(self, run_dir: RemotePath, owner: str | None, every: float) -> None:
+        """Nothing is asked or written yet.
+
+        Args:
+            run_dir: in the store.
+            owner: from an earlier command on the same spool, or None.
+            every: seconds between two signs of life.
+        """
+        self.owner = owner or uuid.uuid4().hex
+        self._run_dir, self._every, self._beat = run_dir, every, 0
+
+    def held_by_us(self) -> bool:
+        """Whether the last writer had our name."""
+        return self._read().get("owner") == self.owner
+
+    def take(self, tell: Callable[[str], None]) -> None:
+        """Take the lock, after a wait where its last writer may be alive.
+
+        Args:
+            tell: is told of the wait.
+
+        Raises:
+            UserError: somebody else writes to the run.
+        """
+        seen = self._read()
+        if not self._free(seen):
+            seconds = 2 * float(seen.get("every", self._every)) + SLACK_SECONDS
+            who = f"process {seen.get('pid')} on {seen.get('host')}"
+            tell(f"{self._run_dir} was last written by {who}; waiting {seconds:.0f} s for a sign of life")
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                time.sleep(min(1.0, seconds / 10))
+                now = self._read()
+                if self._free(now):
+                    break
+                if now != seen:
+                    raise UserError(
+                        f"run_dir={self._run_dir} is in use by {who}; wait for it, stop it, or name another run_dir"
+                    )
+        self._write()
+        if not self.held_by_us():
+            raise UserError(f"run_dir={self._run_dir} was taken by another command at the same moment; try again")
+
+    def renew(self) -> None:
+        """A sign of life.
+
+        Raises:
+            TakenOverError: the lock has another name in it.
+        """
+        seen = self._read()
+        if seen and seen.get("owner") != self.owner:
+            raise TakenOverError(f"process {seen.get('pid')} on {seen.get('host')}")
+        self._write()
+
+    def release(self) -> None:
+        """Let go: the next command need not wait."""
+        self._write(released=True)
+
+    def _free(self, seen: dict[str, Any]) -> bool:
+        old = abs(time.time() - float(seen.get("at", 0.0))) > DEAD_SECONDS
+        return not seen or bool(seen.get("released")) or seen.get("owner") == self.owner or old
+
+    def _read(self) -> dict[str, Any]:
+        """What the lock says; empty where there is none, or it is none of ours."""
+        try:
+            content = json.loads((self._run_dir / ".lock").read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _write(self, released: bool = False) -> None:
+        self._beat += 1
+        content = {"owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "beat": self._beat}
+        content |= {"every": self._every, "at": time.time(), "released": released}
+        (self._run_dir / ".lock").write_bytes(json.dumps(content).encode())

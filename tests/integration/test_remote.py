@@ -1,0 +1,260 @@
+"""Run directories in an S3 store: over the wire, with the wire cut."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import s3fs
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+from tensorboard.compat.tensorflow_stub.io import gfile
+
+import raes
+from raes.compose import compose
+from raes.driver import drive
+from raes.journal import Events
+from raes.prepare import prepare
+from raes.progress import Outcome
+
+from .helpers import SERIAL, Commands, commands_in, theta_of
+from .stores import BUCKET, SECRET, Plan, Store, everything, s3
+
+LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", *SERIAL[2:], "checkpoint.every=1", "evaluation.every=3",
+        "upload.every=0.1")  # fmt: skip
+"""Generations that take as long as STEP_SECONDS says."""
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    with s3() as started:
+        yield started
+
+
+class Here:
+    """Runs in this process what a command would run, without the seconds that one takes to start.
+
+    Attributes:
+        spool: where its spools lie.
+        texts: what the last run said.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.spool, self.texts = folder / "spool", list[str]()
+
+    def train(self, run_dir: str, *words: str, during: Callable[[], object] = lambda: None) -> Outcome:
+        """To its end; `during` is called after every event."""
+        self.texts.clear()
+
+        def report(event: tuple[str, Any]) -> None:
+            if event[0] == "notice":
+                self.texts.append(event[1])
+            during()
+
+        config = prepare(compose([*words, f"run_dir={run_dir}", f"upload.spool={self.spool}"]))
+        return drive(config, threading.Event(), Events(report))
+
+    def spools(self) -> list[Path]:
+        return list(self.spool.glob("*/run"))
+
+
+@pytest.fixture
+def here(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    """This process knows the store, which is healthy at first."""
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))  # trial_worlds
+    s3fs.S3FileSystem.clear_instance_cache()
+    store.plan = everything
+    store.counts.clear()
+    yield Here(tmp_path)
+    store.plan = everything
+
+
+@pytest.fixture
+def remote(store: Store, tmp_path: Path) -> Iterator[Commands]:
+    """Commands that know the store, with a spool of their own."""
+    with commands_in(tmp_path, store.environment | {"XDG_CACHE_HOME": str(tmp_path / "cache")}) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten generations on a disk, which those in the store must equal."""
+    folder = tmp_path_factory.mktemp("disk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        assert Here(folder).train(str(folder / "run"), *LINE, "generations=10").code == 0
+    return folder / "run"
+
+
+def assert_whole(store: Store, run: str) -> None:
+    """Every checkpoint that a reader finds is complete, and so is what a pointer names, at any moment of an upload."""
+    pointed = [store.read(f"{run}/checkpoints/{which}") for which in ("latest", "best")]
+    states = [name for name in store.names(run) if re.fullmatch(r"checkpoints/gen_\d{6}/state.json", name)]
+    for name in states:
+        state, arrays = (store.read(f"{run}/{Path(name).parent}/{file}") for file in ("state.json", "arrays.npz"))
+        if state and arrays:  # else it was just removed
+            assert json.loads(state)["arrays_sha256"] == hashlib.sha256(arrays).hexdigest()
+        else:
+            assert name not in store.names(run)
+    for content in filter(None, pointed):
+        assert f"checkpoints/{content.decode().strip()}/state.json" in states
+
+
+def assert_same(store: Store, run: str, disk: Path) -> None:
+    """The run in the store has ended as the one on the disk has, and is complete."""
+    assert store.theta(run).tobytes() == theta_of(disk).tobytes()
+    assert store.generations(run) == list(range(11))
+    assert store.read(f"{run}/checkpoints/best") == (disk / "checkpoints" / "best").read_bytes()
+    assert_whole(store, run)
+
+
+def layout(names: list[str]) -> set[str]:
+    """Without what differs from run to run; of the checkpoints only what they hold."""
+    plain = [re.sub(r"tfevents\.\d+\.", "tfevents.", name) for name in names]
+    return {re.sub(r"gen_\d{6}", "gen", name) for name in plain}
+
+
+def test_a_run_in_a_store_has_the_layout_of_a_disk_and_all_commands_read_it(
+    remote: Commands, store: Store, disk: Path
+) -> None:
+    url = f"s3://{BUCKET}/whole"
+    words = (*LINE, "generations=10", f"run_dir={url}")
+    command = remote.run(*words)
+    assert f"tensorboard --logdir {url}/tensorboard" in command.out
+    assert_same(store, "whole", disk)
+    here = [str(path.relative_to(disk)) for path in disk.rglob("*") if path.is_file()]
+    assert layout(store.names("whole")) == layout(here)
+    assert not list((remote.cwd / "cache").rglob("run"))
+    assert f"run_dir={url} holds a run already; add resume=auto" in remote.refuse(*words)
+    remote.run(f"run_dir={url}", "episodes=2", "runtime=serial", "out=figures.json", module="raes.evaluate")
+    assert json.loads((remote.cwd / "figures.json").read_text())["run_dir"] == url
+    remote.run(f"run_dir={url}", "checkpoint=latest", "out=policy.npz", module="raes.export")
+    with np.load(remote.cwd / "policy.npz") as policy:
+        exported = np.concatenate([policy["weights_0"].ravel(), policy["biases_0"].ravel()])
+    assert set(exported.tolist()) == set(theta_of(disk).tolist())
+    texts = [path.read_bytes() for path in remote.cwd.glob("command-*")]
+    for content in [*texts, *(store.read(f"whole/{name}") for name in store.names("whole"))]:
+        assert SECRET.encode() not in content
+
+
+def test_a_killed_run_goes_on_on_another_machine_to_the_same_bits(remote: Commands, store: Store, disk: Path) -> None:
+    words = (*LINE, "generations=10", f"run_dir=s3://{BUCKET}/killed")
+    killed = remote.start(*words, STEP_SECONDS="0.005")
+    killed.wait_for(lambda: store.latest("killed") >= 3)
+    killed.kill()
+    assert store.latest("killed") < 10
+    assert_whole(store, "killed")
+    other = str(remote.cwd / "other machine")  # has nothing of the first one's spool
+    command = remote.run(*words, "resume=auto", XDG_CACHE_HOME=other)
+    assert re.search(r"was last written by process \d+ on .*; waiting 10 s for a sign of life", command.out)
+    assert re.search(rf"going on from s3://{BUCKET}/killed/checkpoints/gen_00000\d, ", command.out)
+    assert_same(store, "killed", disk)
+
+
+@pytest.mark.parametrize("way", ["fsspec", "boto3"])
+def test_tensorboard_reads_what_was_uploaded(
+    here: Here, store: Store, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """With its own reader: through s3fs, as an installation of raes[s3] has it, or through boto3 where there is one."""
+    url = f"s3://{BUCKET}/curves-{way}"
+    here.train(url, *LINE, "generations=3")
+    here.train(url, *LINE, "generations=6", "resume=auto")
+    if way == "fsspec":
+        monkeypatch.setitem(gfile._REGISTERED_FILESYSTEMS, "s3", gfile.FSSpecFileSystem())
+    curves = EventMultiplexer().AddRunsFromDirectory(f"{url}/tensorboard")
+    curves.Reload()
+    assert [event.step for event in curves.Scalars(".", "returns/mean")] == list(range(6))
+    assert [event.step for event in curves.Scalars(".", "eval/return_mean")] == [0, 3, 6]
+    run = raes.load(url, "latest")
+    assert (run.checkpoint, len(run.records), len(run.curve("returns/mean")[0])) == ("gen_000006", 7, 6)
+
+
+# The wire is cut.
+
+
+def plan_of(fate: str, part: str) -> Plan:
+    """Uploads whose path has this part meet this fate."""
+    return lambda method, path: fate if method == "PUT" and part in path else "pass"
+
+
+@pytest.mark.parametrize(
+    ("fate", "part"),
+    [("refuse", "/checkpoints/"), ("drop", "/checkpoints/"), ("cut", "arrays.npz"), ("cut", "state.json"),
+     ("cut", "metrics.jsonl"), ("refuse", "/latest")],
+)  # fmt: skip
+def test_a_write_that_fails_is_done_again_while_training_goes_on(
+    here: Here, store: Store, disk: Path, monkeypatch: pytest.MonkeyPatch, fate: str, part: str
+) -> None:
+    run = f"hurt-{fate}-{part.strip('/').replace('.', '-')}"
+    store.plan = plan_of(fate, part)
+
+    def watch() -> None:
+        assert_whole(store, run)
+        if any("Training goes on; uploads are tried again every 0.1 s" in text for text in here.texts):
+            store.plan = everything
+
+    monkeypatch.setenv("STEP_SECONDS", "0.002")
+    assert here.train(f"s3://{BUCKET}/{run}", *LINE, "generations=10", during=watch).code == 0
+    assert store.counts[fate] >= 1
+    assert f"s3://{BUCKET}/{run} answers again and has everything" in here.texts
+    assert SECRET not in str(here.texts)
+    assert_same(store, run, disk)
+    assert here.spools() == []
+
+
+def test_training_does_not_wait_for_a_store_that_stands_still(here: Here, store: Store, disk: Path) -> None:
+    """Uploads of checkpoints stand still until the last generation is done; if training waited, it would wait long."""
+    generations: list[float] = []
+    done = threading.Event()
+
+    def plan(method: str, path: str) -> str:
+        if method == "PUT" and "/checkpoints/" in path:
+            done.wait(60)
+        return "pass"
+
+    def watch() -> None:
+        generations.append(time.monotonic())
+        if len(generations) == 10:
+            assert store.latest("slow") == -1
+            done.set()
+
+    store.plan = plan
+    assert here.train(f"s3://{BUCKET}/slow", *LINE, "generations=10", during=watch).code == 0
+    assert generations[9] - generations[0] < 60
+    assert_same(store, "slow", disk)
+
+
+def test_a_store_that_never_comes_back_fails_the_run_which_then_goes_on(
+    here: Here, store: Store, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"s3://{BUCKET}/lost"
+    words = (*LINE, "upload.patience=1", "generations=10")
+
+    def break_the_store() -> None:
+        if store.latest("lost") >= 1:
+            store.plan = plan_of("refuse", "")
+
+    monkeypatch.setenv("STEP_SECONDS", "0.005")
+    outcome = here.train(url, *words, during=break_the_store)
+    assert outcome.code == 1
+    (spool,) = here.spools()
+    assert outcome.reason.startswith(f"10 generations are done; {url} lacks the newest files (")
+    assert f"They lie in {spool} on this machine" in outcome.reason
+    assert "resume=auto" in outcome.reason
+    assert SECRET not in outcome.reason + str(here.texts)
+    assert 1 <= store.latest("lost") < 10
+    assert_whole(store, "lost")
+    store.plan = everything
+    assert here.train(url, *words, "resume=auto").code == 0
+    assert f"going on from {url}/checkpoints/gen_000010, generation 10" in here.texts
+    assert_same(store, "lost", disk)
+    assert here.spools() == []
