@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -81,6 +82,23 @@ def _in_this_process(config: Config, show: Show, stop: Stop) -> Outcome:
         return drive(config, stop, Events(report))
 
 
+def measured(config: Config) -> Callable[[Event], None]:
+    """Sets Ray's metrics from events; see `raes.runtime.gauges`."""
+    from raes.runtime.gauges import Gauges
+
+    run = Path(str(config.run_dir)).name
+    gauges = Gauges({"run": run, "env": config.env.name, "algorithm": config.algorithm.name, "seed": str(config.seed)})
+
+    def measure(event: Event) -> None:
+        kind, content = event
+        if kind == "record":
+            gauges(content)
+        elif kind == "live":
+            gauges({"live/answered": content.answered, "live/asked": content.asked, "pool/actors": content.workers})
+
+    return measure
+
+
 class DriverActor:
     """The driver behind Ray's door; `run` in one thread, `poll` and `stop` in others."""
 
@@ -88,7 +106,7 @@ class DriverActor:
         register(environment)
         self._config = config
         self._stop = Stop()
-        self._events = Events()
+        self._events = Events(measured(config))
 
     def run(self, embedded: bool) -> Outcome:
         """See `drive`; after a restart it goes on from the newest checkpoint."""

@@ -1,0 +1,57 @@
+"""The example notebook runs, quickly, and its output is no mess."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "raes.ipynb"
+SECONDS = 120.0
+"""On a machine that does other work too; alone it takes a fifth of that."""
+
+
+@pytest.fixture
+def executed(tmp_path: Path, ray_folder: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
+    """The notebook, run in a kernel of its own."""
+    for key in [key for key in os.environ if key.startswith("RAY_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("RAY_TMPDIR", str(ray_folder))
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    start = time.monotonic()
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert time.monotonic() - start < SECONDS
+    return notebook
+
+
+def test_the_notebook_runs_and_each_run_shows_in_one_place(executed: nbformat.NotebookNode) -> None:
+    training = [cell for cell in executed.cells if "raes.fit(" in cell.source and cell.cell_type == "code"]
+    assert len(training) == 2
+    for cell in training:
+        shown = [output for output in cell.outputs if output.output_type == "display_data"]
+        assert len(shown) == 1, "one place that is written over"
+        last = shown[0].data["text/plain"]
+        assert last.startswith("gen ")
+        assert "\n" not in last, "the status goes when the run has ended"
+        printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+        assert len(printed.splitlines()) <= 5, printed
+        assert "\r" not in printed
+        assert "\x1b" not in printed
+    results = [output.data["text/plain"] for cell in executed.cells for output in cell.get("outputs", [])
+               if output.output_type == "execute_result"]  # fmt: skip
+    assert results[0].startswith("Run('")
+    assert float(results[1]) > 100
+    assert "asked for the end" in results[3]
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    assert NOTEBOOK.stat().st_size < 20_000
