@@ -33,10 +33,39 @@ def prepare(config: Config, overrides: str = "") -> Config:
     Raises:
         UserError: with the key and the cure.
     """
+    config = planned(config, overrides)
+    assert config.noise.size is not None
+    check_memory(4 * config.noise.size, copies=2 if config.runtime.name == "ray" else 1)
+    check_writable(str(config.run_dir), config.upload)
+    return config
+
+
+def planned(config: Config, overrides: str = "") -> Config:
+    """The same as far as it depends on the configuration and on what is stored, not on this machine; writes nothing.
+
+    Raises:
+        UserError: as `prepare`.
+    """
     config = replace(config, run_dir=_run_dir(config, overrides))
     start_from = config.start_from
     if start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
         config = replace(config, start_from=str(place(start_from, "start_from").absolute()))
+    config, problem = fitted(config)
+    try:
+        checkpoint, _ = starting_point(config, place(str(config.run_dir)))
+        if checkpoint is None:
+            first_theta(replace(config, start_from=start_from), problem)  # messages give the path as the user does
+    finally:
+        problem.close()
+    return _absolute(config)
+
+
+def fitted(config: Config) -> tuple[Config, Problem]:
+    """The configuration with the sizes that its problem gives it, and the problem, which was tried.
+
+    Raises:
+        UserError: the problem cannot be made here, or the sizes do not fit.
+    """
     problem = problem_spec(config).check()
     try:
         config = replace(config, algorithm=config.algorithm.sized(problem.num_params, problem.layers))
@@ -48,14 +77,10 @@ def prepare(config: Config, overrides: str = "") -> Config:
             )
         config = replace(config, noise=replace(config.noise, size=size))
         _check_algorithm(config, problem)
-        checkpoint, _ = starting_point(config, place(str(config.run_dir)))
-        if checkpoint is None:
-            first_theta(replace(config, start_from=start_from), problem)  # messages give the path as the user does
-    finally:
+    except BaseException:
         problem.close()
-    check_memory(4 * size, copies=2 if config.runtime.name == "ray" else 1)
-    check_writable(str(config.run_dir), config.upload)
-    return _absolute(config)
+        raise
+    return config, problem
 
 
 def _check_algorithm(config: Config, problem: Problem) -> None:

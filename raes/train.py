@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from raes.command import complain, shown
 from raes.compose import explain_hydra, opened
@@ -12,21 +14,30 @@ from raes.config import PLACES, Config, conf_dir, from_tree
 from raes.storage.place import place
 from raes.types import RunFailedError, UserError
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 STOPPED = 130
 """The exit code after Ctrl-C or SIGTERM."""
 
 
 def main() -> None:
     """Compose the configuration, run it (or each of a multirun's), exit with the worst code."""
-    sys.exit(run_command())
+    sys.exit(run_command(_run))
 
 
-def run_command() -> int:
-    """The command; its exit code."""
+def run_command(run: Callable[[Config, str], int]) -> int:
+    """Compose the configuration from this command's words, and run it or each of a multirun's.
+
+    Args:
+        run: of the configuration and its overrides, for a multirun; the exit code.
+
+    Returns:
+        The worst exit code; 2 after a message where the words are wrong.
+    """
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -44,7 +55,7 @@ def run_command() -> int:
     def task(tree: DictConfig) -> None:
         job = HydraConfig.get()
         overrides = job.job.override_dirname if "MULTIRUN" in str(job.mode) else ""
-        codes.append(_run(tree, overrides))
+        codes.append(_composed(run, tree, overrides))
         if codes[-1] == STOPPED:
             raise KeyboardInterrupt  # also of the other jobs of a multirun
 
@@ -57,20 +68,21 @@ def run_command() -> int:
     return max(codes, default=0)
 
 
-def _run(tree: object, overrides: str) -> int:
-    from omegaconf import DictConfig
+def _composed(run: Callable[[Config, str], int], tree: DictConfig, overrides: str) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
-    from raes.prepare import prepare
-
-    assert isinstance(tree, DictConfig)
     try:
-        config = prepare(from_tree(tree), overrides)
+        return run(from_tree(tree), overrides)
     except UserError as error:
         return complain(str(error))
     except OmegaConfBaseException as error:
         return complain(explain_hydra(error))
-    return train(config)
+
+
+def _run(config: Config, overrides: str) -> int:
+    from raes.prepare import prepare
+
+    return train(prepare(config, overrides))
 
 
 def train(config: Config) -> int:

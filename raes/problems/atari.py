@@ -208,8 +208,14 @@ def _started(settings: AtariSettings) -> Any:
     ale = ALEInterface()
     ale.setFloat("repeat_action_probability", 0.0)
     ale.setInt("max_num_frames_per_episode", settings.max_frames)
-    path = roms.get_rom_path(game)
-    assert path is not None
+    try:
+        path = roms.get_rom_path(game)
+        assert path is not None
+        path.stat()
+    except OSError as error:
+        raise UserError(
+            f"env.game={game}: its ROM is not where ale-py has it ({error}); install ale-py again"
+        ) from error
     ale.loadROM(path)
     ale.reset_game()
     return ale

@@ -18,6 +18,8 @@ from raes.runtime.memory import check_shared_memory, check_workers, store_bytes
 from raes.runtime.packages import CURE
 from raes.types import UserError
 
+EMBEDS = ("local", "", "auto")
+"""Addresses that name no cluster."""
 CONNECT_SECONDS = 3.0
 """How long a cluster's address may take to answer."""
 
@@ -49,13 +51,9 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
     Raises:
         UserError: there is no cluster at the address, or the noise table does not fit.
     """
-    key, given = "ray.address", address
-    if address == "auto":
-        key, given = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "auto")
-    if given == "local":
-        return _embed(workers, table_bytes)
-    if given in ("", "auto"):
-        found = _live_cluster()
+    key, given = _named(address)
+    if given in EMBEDS:
+        found = _live_cluster(given)
         return _embed(workers, table_bytes) if found is None else _join(found, workers, table_bytes)
     if given.startswith("ray://"):
         raise UserError(
@@ -73,6 +71,17 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
         raise UserError(
             f"{key}={given}: no Ray cluster answers there ({str(error).splitlines()[0]}); {cure}"
         ) from error
+
+
+def embeds(address: str) -> bool:
+    """Whether `ray.address` means a Ray of this command's own, as things are now."""
+    _, given = _named(address)
+    return given in EMBEDS and _live_cluster(given) is None
+
+
+def _named(address: str) -> tuple[str, str]:
+    """The key that says which Ray, and its value."""
+    return ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "auto")) if address == "auto" else ("ray.address", address)
 
 
 @contextmanager
@@ -94,9 +103,9 @@ def attached(address: str, workers: int | None, table_bytes: int) -> Iterator[Se
         ray.shutdown()
 
 
-def _live_cluster() -> str | None:
-    """The cluster that `ray start` joined this machine to, if it still answers."""
-    address = read_ray_address()
+def _live_cluster(given: str) -> str | None:
+    """The cluster that `ray start` joined this machine to, if it still answers and is not ruled out by `local`."""
+    address = None if given == "local" else read_ray_address()
     return str(address) if address and _answers(address) else None
 
 

@@ -83,8 +83,8 @@ def violations(source: str, module: str, is_package: bool = False) -> list[str]:
                 broken = "an actor knows no algorithm"
         elif top in ("hydra", "omegaconf") and not (here in ("config", "compose", "command") or FLOOR.get(here) == 6):
             broken = "Hydra ends in config, compose, command and the entry points"
-        elif top == "ray" and here != "runtime" and not (lazy and here in ("launch", "evaluate", "bench")):
-            broken = "Ray lives in runtime/, and inside functions of launch, evaluate and bench"
+        elif top == "ray" and here != "runtime" and not (lazy and here in ("launch", "evaluate", "bench", "doctor")):
+            broken = "Ray lives in runtime/, and inside functions of launch, evaluate, bench and doctor"
         elif top == "torch" and module not in PYTORCH:
             broken = f"PyTorch lives in {', '.join(PYTORCH)}"
         if broken:

@@ -64,7 +64,7 @@ def test_a_stale_address_file_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> 
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     monkeypatch.setattr(session, "read_ray_address", lambda: f"127.0.0.1:{port}")
-    assert session._live_cluster() is None
+    assert session._live_cluster("auto") is None
 
 
 def test_an_address_file_of_a_live_server_names_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_an_address_file_of_a_live_server_names_the_cluster(monkeypatch: pytest.
         server.listen()
         address = f"127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(session, "read_ray_address", lambda: address)
-        assert session._live_cluster() == address
+        assert session._live_cluster("auto") == address
 
 
 def test_an_address_where_nothing_answers_is_named() -> None:

@@ -1,0 +1,180 @@
+"""`python -m raes.doctor [env=...] [ray.address=...] [any key of raes.train] [out=FILE.json]`: would a run work here?
+
+Looks at every node of the cluster, or at this machine: versions, the environment, the noise table's room, limits and
+clocks; and says how long a generation would take. Nothing is written to run_dir. Exit code 0: healthy, though there may
+be notes; 1: a run would fail, and why; 2: the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from raes.bench.report import table
+from raes.command import check_out, complain, hear_interrupts, shown
+from raes.config import Config
+from raes.doctor import show
+from raes.doctor.findings import Finding, Plan, exit_code, findings
+from raes.doctor.outlook import Outlook, nodes_for, outlooks
+from raes.doctor.trial import Disk, Trial, try_out
+from raes.launch import advise
+from raes.prepare import planned
+from raes.runtime.decisions import Size
+from raes.runtime.survey import NodeFacts
+from raes.train import run_command
+from raes.types import UserError
+
+PATIENCE = 180.0
+"""Seconds that a node may take; a process that imports everything takes several on a busy machine."""
+CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")
+"""Where `ray up` leaves the cluster's file, on the head."""
+
+
+def main() -> None:
+    """The command."""
+    hear_interrupts()
+    words = sys.argv[1:]
+    if any(word in ("-h", "--help") for word in words):
+        print((__doc__ or "").strip())
+        sys.exit(0)
+    out = next((word.removeprefix("out=") for word in reversed(words) if word.startswith("out=")), None)
+    sys.argv[1:] = [word for word in words if not word.startswith("out=")]
+    try:
+        check_out(out)
+        if any(word in ("-m", "--multirun") for word in words):
+            raise UserError("raes.doctor looks at one configuration; leave out --multirun")
+    except UserError as error:
+        sys.exit(complain(str(error)))
+    sys.exit(run_command(lambda config, _: examine(config, out)))
+
+
+def examine(config: Config, out: str | None) -> int:
+    """Look, say what was found, and give the exit code.
+
+    Raises:
+        UserError: the configuration is wrong wherever it runs.
+    """
+    refused: UserError | None = None
+    try:
+        config = planned(config)
+    except UserError as error:
+        refused = error
+    serial = config.runtime.name == "serial"
+    nodes, where, embedded, more = _look(config, refused)
+    good = [node.answer for node in nodes if isinstance(node.answer, Trial)]
+    if refused is not None and (not good or isinstance(nodes[0].answer, Trial)):
+        raise refused
+    plan = Plan(
+        size=Size.of(1 if serial else config.workers),
+        episodes=config.algorithm.episodes,
+        embedded=embedded,
+        on_ray=not serial,
+        disk=_disk(str(config.run_dir)),
+        advice=None,
+        token=serial or embedded or _token(),
+        absent=() if embedded else _absent(nodes),
+    )
+    workers = plan.size.most or sum(node.cpus for node in nodes) or 1
+    if good and not serial and (advice := advise(config, workers)) is not None:
+        plan = Plan(**(vars(plan) | {"advice": advice}))
+    found = more + findings(plan, nodes)
+    cpus = [node.cpus for node in nodes]
+    relays = (not embedded or workers > sum(cpus)) if config.runtime.relays == "auto" else config.runtime.relays
+    ahead = outlooks(good, workers, nodes_for(workers, cpus), relays and not serial, bool(config.runtime.pipeline))
+    print(f"{where}\n{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes a generation")
+    for section in show.sections(nodes, found, ahead):
+        print(f"\n{section.title}\n{table(section)}")
+    print(f"\n{show.told(found)}", flush=True)
+    if out is not None:
+        Path(out).write_text(json.dumps(_plain(config, where, nodes, found, ahead), indent=1, default=str) + "\n")
+    return exit_code(found)
+
+
+def _look(config: Config, refused: UserError | None) -> tuple[list[NodeFacts], str, bool, list[Finding]]:
+    """What the nodes say; which Ray this is; whether it is this command's own; and why there is none, if so."""
+    from raes.runtime.survey import alone
+
+    if config.runtime.name == "serial":
+        if refused is not None:
+            raise refused
+        return [alone(try_out, config)], "runtime=serial: this process, 1 worker, no Ray", True, []
+    import ray
+
+    from raes.runtime.session import connect, embeds
+    from raes.runtime.survey import survey
+
+    embedded = embeds(config.ray.address)
+    if embedded and refused is not None:
+        raise refused
+    try:
+        session = connect(config.ray.address, 1, 0)
+        nodes, text = survey(PATIENCE, try_out, config), session.text
+    except Exception as error:
+        if not embedded:
+            raise
+        here = alone(try_out, config)
+        cure = "mend that, or use runtime=serial"
+        return [here], "this machine", True, [Finding("fault", here.host, f"Ray cannot start: {error}", cure)]
+    finally:
+        ray.shutdown()
+    if embedded:  # which was started with one CPU and a small store
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        nodes = [NodeFacts(**(vars(node) | {"cpus": cpus})) for node in nodes]
+        text = f"this machine, {cpus} CPUs, with a Ray of the run's own"
+    return nodes, text, embedded, []
+
+
+def _disk(run_dir: str) -> Disk | None:
+    """The folder in which the run directory lies or would lie; None where it is in a store."""
+    import shutil
+
+    if "://" in run_dir:
+        return None
+    path = Path(run_dir).absolute()
+    while not path.exists():
+        path = path.parent
+    return Disk(shown(str(path)), shutil.disk_usage(path).free, path.is_dir() and os.access(path, os.W_OK | os.X_OK))
+
+
+def _token() -> bool:
+    from raes.runtime.survey import asks_for_token
+
+    return asks_for_token()
+
+
+def _absent(nodes: Sequence[NodeFacts]) -> tuple[str, ...]:
+    """Machines of a `local` cluster's file that are not in the cluster."""
+    from omegaconf import OmegaConf
+
+    try:
+        file: Any = OmegaConf.to_container(OmegaConf.load(CLUSTER_FILE.expanduser()))
+        named = [str(address) for address in file["provider"].get("worker_ips") or ()]
+    except (OSError, KeyError, TypeError, AttributeError, ValueError):
+        return ()
+    there = {node.address for node in nodes}
+    return tuple(address for address in named if address not in there)
+
+
+def _plain(
+    config: Config, where: str, nodes: Sequence[NodeFacts], found: Sequence[Finding], ahead: Sequence[Outlook]
+) -> dict[str, Any]:
+    """Everything that was found, for a file."""
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "where": where,
+        "healthy": not exit_code(found),
+        "findings": [asdict(one) for one in found],
+        "nodes": [asdict(node) | {"host": node.host} for node in nodes],
+        "outlook": [asdict(one) for one in ahead],
+        "config": config.as_dict(),
+    }
+
+
+if __name__ == "__main__":
+    main()

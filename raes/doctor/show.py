@@ -1,0 +1,114 @@
+"""What a person sees of the findings. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+from raes.bench.report import Column, Row, Section
+from raes.doctor.findings import Finding
+from raes.doctor.outlook import Outlook
+from raes.doctor.trial import Trial
+from raes.runtime.packages import MODULES
+from raes.runtime.survey import NodeFacts
+
+SHOWN = 20
+"""Hosts in a table; those with findings come first."""
+WIDTH = 110
+GB = 1e9
+HOSTS = (
+    Column("host", "host"),
+    Column("address", "address"),
+    Column("cpus", "CPUs", "d"),
+    Column("works", "env"),
+    Column("steps", "steps/s", ",.0f"),
+    Column("cores", "BLAS", ".1f"),
+    Column("store", "store GB", ".1f"),
+    Column("shm", "shm GB", ".1f"),
+    Column("files", "files", ",d"),
+    Column("clock", "clock", "+.2f"),
+    Column("draws", "draws"),
+    Column("digest", "arithmetic"),
+)
+AHEAD = (
+    Column("lengths", "episodes"),
+    Column("mean_length", "steps", ",.0f"),
+    Column("workers", "workers", ",d"),
+    Column("nodes", "nodes", ",d"),
+    Column("episodes", "a generation", ",d"),
+    Column("seconds", "seconds", ".3f"),
+    Column("ideal", "ideal", ".3f"),
+    Column("update", "update", ".3f"),
+    Column("driver_busy", "driver", ".2f"),
+    Column("relay_busy", "relays", ".2f"),
+    Column("limit", "limited by"),
+)
+
+
+def sections(nodes: Sequence[NodeFacts], found: Sequence[Finding], ahead: Sequence[Outlook]) -> list[Section]:
+    """The tables."""
+    ailing = {one.host for one in found}
+    first = sorted(nodes, key=lambda node: (not node.here, node.host not in ailing))
+    shown, left = first[:SHOWN], len(nodes) - SHOWN
+    more = f" ({left} more are not shown; out=FILE.json holds all)" if left > 0 else ""
+    names = [name for name in ("python", *MODULES) if any(name in _packages(node) for node in nodes)]
+    columns = [Column("host", "host"), *(Column(name, name) for name in names)]
+    versions = [{"host": node.host} | _packages(node) for node in shown]
+    tables = [
+        Section("hosts", f"Hosts{more}", HOSTS, [_host(node) for node in shown]),
+        Section("packages", "Their packages", columns, versions),
+    ]
+    if ahead:
+        title = (
+            "A generation at full speed, predicted (a model fitted to results/bench_scale.json, and the trial above)"
+        )
+        tables.append(Section("outlook", title, AHEAD, [vars(one) | vars(one.expected) for one in ahead]))
+    return tables
+
+
+def told(found: Sequence[Finding]) -> str:
+    """The findings, and the verdict in the last line."""
+    lines = []
+    for one in found:
+        text = f"{one.level.upper() if one.level == 'fault' else one.level:8} {one.host}: {one.text}"
+        lines += textwrap.wrap(text, WIDTH, subsequent_indent=" " * 9, break_long_words=False, break_on_hyphens=False)
+        if one.cure:
+            lines += textwrap.wrap(
+                f"cure: {one.cure}",
+                WIDTH,
+                initial_indent=" " * 9,
+                subsequent_indent=" " * 15,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    count = Counter(one.level for one in found)
+    parts = [
+        f"{count[level]} {level}{'s' * (count[level] > 1)}" for level in ("fault", "warning", "note") if count[level]
+    ]
+    verdict = "not healthy, a run would fail" if count["fault"] else "healthy"
+    return "\n".join([*lines, f"{verdict}{': ' if parts else ''}{', '.join(parts)}"])
+
+
+def _packages(node: NodeFacts) -> dict[str, str]:
+    return (
+        {}
+        if node.statement is None
+        else {key: value.partition(" (")[0] for key, value in node.statement.packages.items()}
+    )
+
+
+def _host(node: NodeFacts) -> Row:
+    row: Row = {"host": node.host, "address": node.address, "cpus": node.cpus, "clock": node.clock}
+    row["store"] = node.store_bytes / GB or None
+    if node.statement is not None:
+        says = node.statement
+        row |= {"shm": says.shm_total and says.shm_total / GB, "files": says.open_files}
+        row["draws"] = "-" if says.renderers is None else ", ".join(says.renderers) or "nothing"
+    if isinstance(node.answer, Trial):
+        trial = node.answer
+        row |= {"works": not trial.fault, "cores": trial.cores, "digest": trial.digest.split()[0]}
+        row["steps"] = 1 / trial.step_seconds if trial.lengths else None
+    else:
+        row["works"] = False
+    return row

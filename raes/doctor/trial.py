@@ -1,0 +1,179 @@
+"""What a worker of a configuration would do on this host: is called on every node."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from raes.algorithms.gradient import GradientSearch
+from raes.build import build_algorithm, problem_spec
+from raes.config import Config
+from raes.prepare import fitted
+from raes.problems.atari import AtariSettings
+from raes.problems.problem import Problem
+from raes.resume import first_theta
+from raes.runtime.memory import free_memory
+from raes.runtime.packages import MODULES
+from raes.runtime.worker import Worker, WorkerSpec
+from raes.search import noise
+from raes.storage import tree
+from raes.types import Float32, Snapshot, Tasks, UserError
+
+SECONDS = 1.0
+"""CPU seconds of episodes, about."""
+MAX_EPISODES = 64
+LONGEST = 2000
+"""Timesteps at which an episode of the trial is cut."""
+CORES_SECONDS = 0.1
+TABLE_FACTOR = 4
+"""The trial's own noise table, in vectors of parameters: it needs no large one."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was measured.
+
+    Attributes:
+        num_params: d.
+        table_size: floats of the run's noise table.
+        state_bytes: of the search's state, as a checkpoint holds it.
+        digest: see `Worker.digest`.
+        lengths: timesteps of the trial's episodes, of the first policy.
+        step_seconds: CPU seconds a timestep.
+        longest: timesteps of an episode that nothing but time ends; None where nothing is known.
+        slice_seconds: CPU seconds that the driver takes to add one slice of noise to the update; 0 where it adds none.
+        groups, group, min_timesteps, max_groups: see `Algorithm`; groups is its `min_groups`.
+        cores: how many cores a matrix product keeps busy in a worker.
+        memory_free: bytes that may still be used.
+        used: packages that the worker has loaded.
+        fault: why the first episode failed; empty where it did not.
+    """
+
+    num_params: int
+    table_size: int
+    state_bytes: int
+    digest: str
+    lengths: tuple[int, ...]
+    step_seconds: float
+    longest: int | None
+    slice_seconds: float
+    groups: int
+    group: int
+    min_timesteps: int
+    max_groups: int | None
+    cores: float
+    memory_free: int
+    used: tuple[str, ...]
+    fault: str
+
+
+def try_out(config: Config) -> Trial | str:
+    """The trial; or why no worker of this configuration could start here, with the cure."""
+    threadpool_limits(1)  # as the rollout actor does
+    try:
+        return _try_out(replace(config, start_from=None))
+    except UserError as error:
+        return str(error)
+
+
+def _try_out(config: Config) -> Trial:
+    config, problem = fitted(config)
+    spec = problem_spec(config)
+    size = config.noise.size
+    assert size is not None
+    small = max(noise.MIN_SIZE // 16, TABLE_FACTOR * problem.num_params)
+    algorithm = build_algorithm(replace(config, noise=replace(config.noise, size=small)))
+    with closing(problem):
+        theta, observations = first_theta(config, problem)
+        longest = _longest(config, problem)
+    state = algorithm.init(theta, observations)
+    table = noise.make_table(small)
+    worker = Worker(WorkerSpec(spec, config.seed), table)
+    digest = worker.digest()
+    snapshot, tasks = algorithm.probe(state) or (algorithm.snapshot(state), algorithm.ask(state, 0, MAX_EPISODES))
+    lengths, seconds, fault = _episodes(worker, snapshot, tasks)
+    worker.close()
+    arrays, _ = tree.flatten(state)
+    return Trial(
+        num_params=problem.num_params,
+        table_size=size,
+        state_bytes=sum(array.nbytes for array in arrays.values()),
+        digest=digest,
+        lengths=tuple(lengths),
+        step_seconds=seconds / max(1, sum(lengths)),
+        longest=longest,
+        slice_seconds=_slice_seconds(table, theta) if isinstance(algorithm, GradientSearch) else 0.0,
+        groups=algorithm.min_groups,
+        group=algorithm.group,
+        min_timesteps=algorithm.min_timesteps,
+        max_groups=algorithm.max_groups,
+        cores=_cores(),
+        memory_free=free_memory(),
+        used=tuple(name for name, module in MODULES.items() if module in sys.modules),
+        fault=fault,
+    )
+
+
+def _longest(config: Config, problem: Problem) -> int | None:
+    env: Any = getattr(problem, "env", None)
+    if isinstance(config.env, AtariSettings):
+        return config.env.max_frames // config.env.frame_skip
+    limit = getattr(getattr(env, "spec", None), "max_episode_steps", None)
+    return None if limit is None else int(limit)
+
+
+def _episodes(worker: Worker, snapshot: Snapshot, tasks: Tasks) -> tuple[list[int], float, str]:
+    """Episodes one after the other, for about a second: their lengths, CPU seconds, and why one failed."""
+    cap = LONGEST if snapshot.max_steps is None else min(LONGEST, snapshot.max_steps)
+    snapshot = replace(snapshot, max_steps=cap)
+    worker.run(tasks.take(slice(1)), snapshot)  # the first call of anything is slow
+    lengths: list[int] = []
+    began = time.process_time()
+    for number in range(min(MAX_EPISODES, len(tasks))):
+        results = worker.run(tasks.take(slice(number, number + 1)), snapshot)
+        if results.faults:
+            return lengths, time.process_time() - began, results.faults[0].reason
+        lengths += results.records["length"].tolist()
+        if time.process_time() - began > SECONDS:
+            break
+    return lengths, time.process_time() - began, ""
+
+
+def _slice_seconds(table: Float32, theta: Float32) -> float:
+    """What one slice costs in the weighted sum."""
+    count = 64
+    index = np.random.default_rng(0).integers(0, table.size - theta.size, count)
+    began = time.process_time()
+    noise.weighted_sum(table, index, np.ones(count, np.float32), theta.size)
+    return (time.process_time() - began) / count
+
+
+def _cores() -> float:
+    """CPU seconds a second of a matrix product, in this process."""
+    square = np.ones((512, 512), np.float32)
+    square @ square
+    wall, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < CORES_SECONDS:
+        square @ square
+    return (time.process_time() - cpu) / (time.perf_counter() - wall)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Where the run directory would lie.
+
+    Attributes:
+        path: its nearest folder that exists.
+        free: bytes there; None where it is no folder of this machine.
+        writable: whether this user may write there.
+    """
+
+    path: str
+    free: int | None
+    writable: bool

@@ -1,0 +1,130 @@
+"""`python -m raes.doctor`, on this machine and on a cluster one of whose nodes has another package and lacks a ROM."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ale_py
+import pytest
+
+from .clusters import Machines
+from .helpers import Command, Commands
+
+TASK = ("env=InvertedPendulum", "algorithm.pairs=8")
+COPIED = {"trial_worlds.py", "__pycache__"}
+CLUSTER = pytest.mark.cluster
+
+
+def doctor(commands: Commands, *words: str, code: int = 0, **variables: str) -> tuple[Command, dict[str, Any]]:
+    """What it prints, and what it writes."""
+    command = commands.run(*words, "out=doctor.json", module="raes.doctor", code=code, **variables)
+    told: dict[str, Any] = json.loads((commands.cwd / "doctor.json").read_text())
+    assert told["healthy"] is (code == 0)
+    return command, told
+
+
+@pytest.mark.parametrize("words", [("ray.address=local",), ("runtime=serial",)])
+def test_this_machine_is_healthy(commands: Commands, words: tuple[str, ...]) -> None:
+    command, told = doctor(commands, *TASK, *words)
+    assert command.out.splitlines()[-1].startswith("healthy")
+    assert "InvertedPendulum: es, 16 episodes a generation" in command.out
+    (node,) = told["nodes"]
+    assert node["answer"]["step_seconds"] < 0.01
+    assert node["answer"]["cores"] < 1.5
+    assert {outlook["episodes"] for outlook in told["outlook"]} == {16}
+    written = {path.name for path in commands.cwd.iterdir() if not path.name.startswith("command-")}
+    assert written - COPIED == {"doctor.json"}
+
+
+def test_a_pool_that_this_machine_cannot_hold_is_a_fault_and_is_predicted_all_the_same(commands: Commands) -> None:
+    command, told = doctor(commands, *TASK, "ray.address=local", "workers=14400", code=1)
+    assert "FAULT" in command.out
+    assert "14400 workers need about" in command.out
+    assert {outlook["workers"] for outlook in told["outlook"]} == {14400}
+    assert not (commands.cwd / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("env=Nothing",), "env=Nothing: there is no such option"),
+        (("algorithm.pears=3",), "algorithm.pears"),
+        (("env=gymnasium", "env.id=Nothing-v0"), "env.id=Nothing-v0"),
+        (("resume=auto",), "resume=auto needs run_dir"),
+        (("out=nowhere/file.json",), "out=nowhere/file.json: name a file in a folder that exists"),
+        (("-m", "seed=1,2"), "--multirun"),
+    ],
+)
+def test_bad_input_is_refused_as_the_training_command_refuses_it(
+    commands: Commands, words: tuple[str, ...], told: str
+) -> None:
+    assert told in commands.refuse(*words, module="raes.doctor")
+
+
+@pytest.fixture(scope="module")
+def machines(ray_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """A healthy node, and one that seems to have another MuJoCo, and an ale-py without Pong."""
+    other = tmp_path_factory.mktemp("other")
+    (other / "mujoco-3.3.0.dist-info").mkdir()
+    (other / "mujoco-3.3.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mujoco\nVersion: 3.3.0\n")
+    real = Path(ale_py.__file__).parent
+    for path in [*real.iterdir(), *(real / "roms").iterdir()]:
+        if path.name not in ("roms", "pong.bin", "__pycache__"):
+            link = other / "ale_py" / path.relative_to(real)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    if (libraries := real.with_name("ale_py.libs")).exists():  # which the links' own folder is searched for
+        (other / "ale_py.libs").symlink_to(libraries)
+    cluster = Machines()
+    try:
+        cluster.add(1)
+        cluster.add(1, variables={"PYTHONPATH": f"{other}{os.pathsep}{Path(__file__).parents[2]}"})
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@CLUSTER
+def test_a_node_with_another_package_is_named(commands: Commands, machines: Machines) -> None:
+    address = f"ray.address={machines.address}"
+    command, told = doctor(commands, *TASK, address, code=1)
+    assert len(told["nodes"]) == 3
+    (fault,) = [one for one in told["findings"] if one["level"] == "fault"]
+    assert fault["text"].startswith("has mujoco 3.3.0;")
+    assert "constraints.txt" in fault["cure"]
+    assert "mujoco 3.3.0" in command.out
+    # What does not use MuJoCo may run there.
+    doctor(commands, "env=CartPole", address, "noise.size=10000000")
+
+
+@CLUSTER
+def test_a_run_leaves_such_a_node_out_and_says_so_once(commands: Commands, machines: Machines) -> None:
+    words = (*TASK, f"ray.address={machines.address}", "generations=3", "run_dir=run", "evaluation.every=0")
+    out = commands.run(*words, "goal.return_mean=1e9").out
+    told = re.findall(r".*has mujoco 3\.3\.0, not .* as the driver on .*", out)
+    assert len(told) == 1
+    assert "done: 3 generations" in out
+
+
+@CLUSTER
+def test_a_node_without_the_rom_is_named(commands: Commands, machines: Machines) -> None:
+    words = ("env=Pong", "policy=a3c", "policy.reference=0", "noise.size=10000000")
+    _, told = doctor(commands, *words, f"ray.address={machines.address}", code=1)
+    (fault,) = [one for one in told["findings"] if one["level"] == "fault"]
+    assert fault["text"].startswith("env.game=pong: its ROM is not where ale-py has it")
+    assert "it works on" in fault["cure"]
+
+
+@CLUSTER
+def test_a_small_object_store_is_named(commands: Commands, machines: Machines) -> None:
+    _, told = doctor(commands, "env=CartPole", f"ray.address={machines.address}", "noise.size=30000000", code=1)
+    faults = [one for one in told["findings"] if one["level"] == "fault"]
+    assert len(faults) == 3  # 120 MB into each of three stores of 100 MiB
+    assert all("object store holds 0.10 GiB" in one["text"] for one in faults)
+    refused = commands.refuse("env=CartPole", f"ray.address={machines.address}", "noise.size=30000000", "run_dir=no")
+    assert "start Ray with a larger --object-store-memory" in refused
