@@ -62,8 +62,12 @@ def drive(config: Config, stop: Stop, events: Events, embedded: bool = True, res
                 driver = Driver(config, folder, stop, events, embedded)
             except UserError as error:
                 return Outcome(2, folder.named(str(error)))
-            with closing(driver):
-                outcome = driver.run()
+            try:
+                with closing(driver):
+                    outcome = driver.run()
+            except Exception:
+                folder.finish(tell)  # whatever broke, what was written before is worth sending
+                raise
             trouble = folder.finish(tell)
             return outcome if trouble is None else Outcome(1, f"{outcome.reason}; {trouble}")
     except UserError as error:

@@ -22,7 +22,8 @@ from raes.compose import compose
 from raes.driver import drive
 from raes.journal import Events
 from raes.prepare import prepare
-from raes.progress import Outcome
+from raes.progress import Outcome, Stop
+from raes.types import UserError
 
 from .helpers import SERIAL, Commands, commands_in, theta_of
 from .stores import BUCKET, SECRET, Plan, Store, everything, s3
@@ -59,7 +60,7 @@ class Here:
             during()
 
         config = prepare(compose([*words, f"run_dir={run_dir}", f"upload.spool={self.spool}"]))
-        return drive(config, threading.Event(), Events(report))
+        return drive(config, Stop(), Events(report))
 
     def spools(self) -> list[Path]:
         return list(self.spool.glob("*/run"))
@@ -176,6 +177,56 @@ def test_tensorboard_reads_what_was_uploaded(
     assert [event.step for event in curves.Scalars(".", "eval/return_mean")] == [0, 3, 6]
     run = raes.load(url, "latest")
     assert (run.checkpoint, len(run.records), len(run.curve("returns/mean")[0])) == ("gen_000006", 7, 6)
+
+
+def test_runs_go_on_from_a_url_and_start_from_one(here: Here, store: Store, disk: Path, tmp_path: Path) -> None:
+    url = f"s3://{BUCKET}/earlier"
+    here.train(url, *LINE, "generations=4")
+    checkpoint = min(name for name in store.names("earlier") if name.endswith("state.json")).removesuffix("/state.json")
+    assert here.train(url, *LINE, "generations=10", f"resume={url}/{checkpoint}").code == 0
+    assert f"going on from {url}/{checkpoint}, generation {int(checkpoint[-6:])}" in here.texts
+    assert_same(store, "earlier", disk)
+    assert here.train(f"{tmp_path}/branch", *LINE, "generations=10", f"resume={url}").code == 0
+    assert theta_of(tmp_path / "branch").tobytes() == theta_of(disk).tobytes()
+    assert here.train(f"{tmp_path}/new", *LINE, "generations=1", f"start_from={url}").code == 0
+    assert f"start_from: {url}" in (tmp_path / "new" / "config.yaml").read_text()
+    with pytest.raises(UserError, match=f"run_dir={url} holds another run than resume="):
+        here.train(url, *LINE, "generations=10", f"resume={tmp_path}/branch")
+
+
+def test_the_jobs_of_a_sweep_have_folders_below_the_url(here: Here) -> None:
+    config = compose([*LINE, f"run_dir=s3://{BUCKET}/sweep/"])
+    assert prepare(config, "seed=1,run_dir=s3://x,algorithm.sigma=0.1").run_dir == (
+        f"s3://{BUCKET}/sweep/seed=1,algorithm.sigma=0.1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("run_dir=s3://no-such-bucket/run", "s3://no-such-bucket/run/.writable cannot be written.*name a store that"),
+        ("resume=s3://runs/nothing", "resume=s3://runs/nothing: there is no checkpoint"),
+        ("start_from=s3://runs/nothing", "start_from=s3://runs/nothing: there is no checkpoint"),
+    ],
+)
+def test_a_place_where_nothing_is_is_refused_before_anything_starts(here: Here, word: str, words: str) -> None:
+    run_dir = "" if word.startswith("run_dir") else f"run_dir=s3://{BUCKET}/fresh"
+    with pytest.raises(UserError, match=words):
+        prepare(compose([word for word in (*LINE, run_dir, word) if word]))
+
+
+@pytest.mark.cluster
+def test_a_driver_that_dies_goes_on_from_its_spool(remote: Commands, store: Store, disk: Path) -> None:
+    words = [word for word in LINE if word != "runtime=serial"]
+    url = f"s3://{BUCKET}/restarted"
+    command = remote.start(*words, "generations=10", "workers=1", f"run_dir={url}", STEP_SECONDS="0.005")
+    command.wait_for(lambda: store.latest("restarted") >= 2)
+    [driver] = command.wait_for(lambda: command.actors("DriverActor"))
+    driver.kill()
+    command.wait()
+    assert "the driver was lost and restarted" in command.out
+    assert f"{url}: going on with what lies in" in command.out
+    assert_same(store, "restarted", disk)
 
 
 # The wire is cut.

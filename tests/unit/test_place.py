@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from raes.storage.place import Place, RemotePath, StoreError, masked, place
+from raes.train import run_command
 from raes.types import UserError
 
 
@@ -123,3 +124,14 @@ def test_messages_hold_no_secret_of_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountKey=abc==")
     text = masked("refused wJalrXUtnFEMI, AccountKey=abc==, http://x/?X-Amz-Signature=0123abcd&b=1")
     assert text == "refused ***, ***, http://x/?X-Amz-Signature=***&b=1"
+
+
+@pytest.mark.parametrize("word", ["run_dir=s3://AKIAIOSFODNN7EXAMPLE:wJal/r@b/x", "start_from='az://c/x?sig=wJal/r'"])
+def test_the_command_refuses_a_secret_before_anybody_repeats_it(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["raes.train", "env=CartPole", word])
+    assert run_command() == 2
+    shown = capsys.readouterr()
+    assert "environment variables" in shown.err
+    assert "wJal" not in shown.out + shown.err
