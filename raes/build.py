@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raes.algorithms import ALGORITHMS
 from raes.config import Config
@@ -22,6 +22,9 @@ from raes.runtime.worker import WorkerSpec
 from raes.storage.checkpoint import Checkpoint
 from raes.storage.tree import Arrays
 from raes.types import UInt8
+
+if TYPE_CHECKING:  # it needs Ray, which runtime=serial does without
+    from raes.runtime.commons import Commons
 
 
 def build_algorithm(config: Config) -> Any:
@@ -61,13 +64,14 @@ def _played(config: Config) -> UInt8:
         return random_play(env, config.policy.reference, generator(config.seed, Purpose.REFERENCE))
 
 
-def make_executor(config: Config, spec: WorkerSpec, embedded: bool = True) -> Executor:
+def make_executor(config: Config, spec: WorkerSpec, embedded: bool = True, commons: Commons | None = None) -> Executor:
     """The executor that `runtime` names.
 
     Args:
         config: its `runtime`, `workers` and `noise.size` count here.
         spec: what each worker is made from.
         embedded: whether Ray is this command's own, on this machine alone; then `runtime.relays=auto` means none.
+        commons: what the jobs of a sweep share.
     """
     assert config.noise.size is not None
     runtime = config.runtime
@@ -79,4 +83,4 @@ def make_executor(config: Config, spec: WorkerSpec, embedded: bool = True) -> Ex
 
     relays = not embedded if runtime.relays == "auto" else runtime.relays
     deadline = None if runtime.deadline == "auto" else float(runtime.deadline)
-    return RayExecutor(spec, config.noise.size, Size.of(config.workers), relays, deadline)
+    return RayExecutor(spec, config.noise.size, Size.of(config.workers), relays, deadline, commons)

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from raes.storage.folder import RunFolder, open_folder
 from raes.storage.metrics import Record
 from raes.types import Batch, FailedTasks, Float32, Genomes, Int64, Results, RunFailedError, Snapshot, Tasks, UserError
 
+if TYPE_CHECKING:
+    from raes.runtime.commons import Commons
+
 COLLECT_SECONDS = 0.5
 """How long the driver waits for results before it looks whether it was told to stop."""
 
@@ -40,7 +43,14 @@ class _Running:
     collector: Collector
 
 
-def drive(config: Config, stop: Stop, events: Events, embedded: bool = True, restarted: bool = False) -> Outcome:
+def drive(
+    config: Config,
+    stop: Stop,
+    events: Events,
+    embedded: bool = True,
+    restarted: bool = False,
+    commons: Commons | None = None,
+) -> Outcome:
     """Search until a limit, the goal, a fault or a stop.
 
     Args:
@@ -49,6 +59,7 @@ def drive(config: Config, stop: Stop, events: Events, embedded: bool = True, res
         events: what happens is told here.
         embedded: whether Ray is this command's own.
         restarted: whether an earlier driver of the same command died; then go on from its newest checkpoint.
+        commons: what the jobs of a sweep share; None for a run of its own.
     """
 
     def tell(text: str) -> None:
@@ -59,7 +70,7 @@ def drive(config: Config, stop: Stop, events: Events, embedded: bool = True, res
             if restarted and (config.resume == "never" or CheckpointStore(folder.path).names()):
                 config = replace(config, resume="auto")
             try:
-                driver = Driver(config, folder, stop, events, embedded)
+                driver = Driver(config, folder, stop, events, embedded, commons)
             except UserError as error:
                 return Outcome(2, folder.named(str(error)))
             try:
@@ -77,7 +88,15 @@ def drive(config: Config, stop: Stop, events: Events, embedded: bool = True, res
 class Driver:
     """One run of one search."""
 
-    def __init__(self, config: Config, folder: RunFolder, stop: Stop, events: Events, embedded: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        stop: Stop,
+        events: Events,
+        embedded: bool,
+        commons: Commons | None,
+    ) -> None:
         assert config.noise.size is not None
         self._started = time.perf_counter()
         self._config, self._folder, self._stop = config, folder, stop
@@ -86,7 +105,7 @@ class Driver:
         self._algorithm = build_algorithm(config)
         with closing(spec.build()) as problem:
             first = self._algorithm.init(*first_theta(config, problem, fresh=checkpoint is None))
-        self._executor = make_executor(config, WorkerSpec(spec, config.seed), embedded)
+        self._executor = make_executor(config, WorkerSpec(spec, config.seed), embedded, commons)
         self._store = CheckpointStore(folder.path, config.checkpoint.keep)
         self._point, self._seconds_before = Point(first, first, Progress()), 0.0
         self._faults_before: dict[str, int] = {}

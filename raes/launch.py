@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
@@ -21,6 +21,9 @@ from raes.progress import Outcome, Stop
 from raes.runtime.decisions import Size
 from raes.types import RunFailedError
 
+if TYPE_CHECKING:
+    from raes.runtime.commons import Commons
+
 POLL_SECONDS = 0.25
 MAX_RESTARTS = 10
 """How often Ray may restart a driver actor whose process dies; it goes on from its newest checkpoint."""
@@ -29,7 +32,7 @@ Show = Callable[[Event], str | None]
 """Shows an event; gives a reason where the run should end."""
 
 
-class _Heard(Stop):
+class Heard(Stop):
     """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once."""
 
     def listen(self) -> None:
@@ -48,9 +51,10 @@ class _Heard(Stop):
 
 
 @contextmanager
-def _signals() -> Iterator[_Heard]:
+def signals() -> Iterator[Heard]:
+    """Hear Ctrl-C and SIGTERM for as long as something runs."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    stop = _Heard()
+    stop = Heard()
     stop.listen()
     try:
         yield stop
@@ -66,7 +70,7 @@ def launch(config: Config, show: Show) -> Outcome:
     Raises:
         UserError: Ray cannot be reached or the noise table does not fit.
     """
-    with _signals() as stop:
+    with signals() as stop:
         if config.runtime.name == "serial":
             return _in_this_process(config, show, stop)
         return _on_ray(config, show, stop)
@@ -102,9 +106,9 @@ def measured(config: Config) -> Callable[[Event], None]:
 class DriverActor:
     """The driver behind Ray's door; `run` in one thread, `poll` and `stop` in others."""
 
-    def __init__(self, config: Config, environment: Registered | None) -> None:
+    def __init__(self, config: Config, environment: Registered | None, commons: Commons | None) -> None:
         register(environment)
-        self._config = config
+        self._config, self._commons = config, commons
         self._stop = Stop()
         self._events = Events(measured(config))
 
@@ -113,7 +117,7 @@ class DriverActor:
         import ray
 
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        return drive(self._config, self._stop, self._events, embedded, restarted)
+        return drive(self._config, self._stop, self._events, embedded, restarted, self._commons)
 
     def poll(self, after: int) -> tuple[int, list[tuple[int, Event]]]:
         """This driver's number (another one after a restart) and the events after a sequence number."""
@@ -128,10 +132,7 @@ class DriverActor:
         self._stop.wish = reason
 
 
-def _on_ray(config: Config, show: Show, stop: _Heard) -> Outcome:
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
+def _on_ray(config: Config, show: Show, stop: Heard) -> Outcome:
     from raes.runtime.nodes import release
     from raes.runtime.session import attached
 
@@ -143,19 +144,11 @@ def _on_ray(config: Config, show: Show, stop: _Heard) -> Outcome:
         show(("notice", headline(config)))
         if (advice := advise(config, size.most or session.cpus)) is not None:
             show(("notice", advice))
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor_class: Any = ray.remote(DriverActor)
-        actor = actor_class.options(
-            num_cpus=0,
-            max_concurrency=4,
-            max_restarts=MAX_RESTARTS,
-            max_task_retries=-1,
-            scheduling_strategy=here,
-        ).remote(config, registered(config.env))
+        driver = RunningDriver(config, show, session.embedded)
         try:
-            return _follow(actor, actor.run.remote(session.embedded), show, stop)
+            return _follow(driver, stop)
         finally:
-            ray.kill(actor)
+            driver.close()
             with suppress(Exception):  # the driver has done so, if it could
                 release()
 
@@ -183,35 +176,94 @@ def advise(config: Config, workers: int) -> str | None:
     )
 
 
-def _follow(actor: Any, running: Any, show: Show, stop: Stop) -> Outcome:
+class RunningDriver:
+    """A driver on this node, and what it tells.
+
+    Attributes:
+        running: reference to its outcome.
+    """
+
+    def __init__(self, config: Config, show: Show, embedded: bool, commons: Commons | None = None) -> None:
+        """Start it.
+
+        Args:
+            config: of its run.
+            show: is handed its events.
+            embedded: whether Ray is this command's own.
+            commons: what the jobs of a sweep share.
+        """
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor_class: Any = ray.remote(DriverActor)
+        self._actor = actor_class.options(
+            num_cpus=0,
+            max_concurrency=4,
+            max_restarts=MAX_RESTARTS,
+            max_task_retries=-1,
+            scheduling_strategy=here,
+        ).remote(config, registered(config.env), commons)
+        self.running = self._actor.run.remote(embedded)
+        self._show, self._incarnation, self._seen, self._stopping = show, 0, 0, False
+
+    def stop(self) -> None:
+        """Have it end soon, with a checkpoint."""
+        if not self._stopping:
+            self._show(("notice", "stopping: the run is being saved; Ctrl-C again ends it at once"))
+        self._stopping = True
+        self._actor.stop.remote()
+
+    def look(self) -> None:
+        """Show what it has told since."""
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError
+
+        with suppress(GetTimeoutError, RayActorError):
+            now, events = ray.get(self._actor.poll.remote(self._seen), timeout=5)
+            if now != self._incarnation:
+                if self._incarnation:
+                    text = "the driver was lost and restarted; it goes on from its newest checkpoint"
+                    self._show(("notice", text))
+                self._incarnation, self._seen = now, 0
+                _, events = ray.get(self._actor.poll.remote(0), timeout=5)
+            for number, event in events:
+                self._seen = number
+                if (reason := self._show(event)) is not None:
+                    self._actor.wish.remote(reason)
+
+    def outcome(self) -> Outcome:
+        """How it ended; to be called when `running` is ready.
+
+        Raises:
+            RunFailedError: it did not end by itself.
+        """
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        try:
+            outcome: Outcome = ray.get(self.running)
+        except RayTaskError as error:
+            raise RunFailedError(f"the driver failed: {error}") from error
+        except RayActorError as error:
+            raise RunFailedError(f"the driver was lost {MAX_RESTARTS + 1} times: {error}") from error
+        return outcome
+
+    def close(self) -> None:
+        """End its process, whatever it does."""
+        import ray
+
+        ray.kill(self._actor)
+
+
+def _follow(driver: RunningDriver, stop: Stop) -> Outcome:
     """Show the driver's events until it ends."""
     import ray
-    from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-    incarnation, seen, stopping = 0, 0, False
     while True:
-        finished, _ = ray.wait([running], timeout=POLL_SECONDS)
+        finished, _ = ray.wait([driver.running], timeout=POLL_SECONDS)
         if stop.is_set() and not finished:
-            if not stopping:
-                show(("notice", "stopping: the run is being saved; Ctrl-C again ends it at once"))
-            stopping = True
-            actor.stop.remote()
-        with suppress(GetTimeoutError, RayActorError):
-            now, events = ray.get(actor.poll.remote(seen), timeout=5)
-            if now != incarnation:
-                if incarnation:
-                    show(("notice", "the driver was lost and restarted; it goes on from its newest checkpoint"))
-                incarnation, seen = now, 0
-                continue
-            for number, event in events:
-                seen = number
-                if (reason := show(event)) is not None:
-                    actor.wish.remote(reason)
+            driver.stop()
+        driver.look()
         if finished:
-            try:
-                outcome: Outcome = ray.get(running)
-            except RayTaskError as error:
-                raise RunFailedError(f"the driver failed: {error}") from error
-            except RayActorError as error:
-                raise RunFailedError(f"the driver was lost {MAX_RESTARTS + 1} times: {error}") from error
-            return outcome
+            return driver.outcome()

@@ -19,8 +19,11 @@ from raes.storage.folder import check_writable
 from raes.storage.place import place
 from raes.types import UserError
 
-NOT_IN_NAMES = ("run_dir=", "resume=", "generations=", "max_timesteps=", "max_minutes=", "console=", "goal.")
-"""What a multirun's folder is not named after, so that a resume with another limit finds it again."""
+NOT_IN_NAMES = (
+    "run_dir=", "resume=", "generations=", "max_timesteps=", "max_minutes=", "console=", "goal.", "workers=", "ray.",
+    "runtime=", "runtime.relays=", "runtime.deadline=", "checkpoint.", "faults.", "hydra.", "hydra/",
+)  # fmt: skip
+"""What a multirun's folder is not named after: what a resume may change, so that it finds the folder again."""
 
 
 def prepare(config: Config, overrides: str = "") -> Config:

@@ -5,39 +5,36 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from raes.command import complain, shown
 from raes.compose import explain_hydra, opened
 from raes.config import PLACES, Config, conf_dir, from_tree
+from raes.progress import Outcome
+from raes.storage.metrics import read_records
 from raes.storage.place import place
+from raes.sweep import STOPPED, Job, Refused, side_by_side, summary
 from raes.types import RunFailedError, UserError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-STOPPED = 130
-"""The exit code after Ctrl-C or SIGTERM."""
 
 
 def main() -> None:
     """Compose the configuration, run it (or each of a multirun's), exit with the worst code."""
-    sys.exit(run_command(_run))
+    sys.exit(run_command())
 
 
-def run_command(run: Callable[[Config, str], int]) -> int:
+def run_command(examine: Callable[[Config], int] | None = None) -> int:
     """Compose the configuration from this command's words, and run it or each of a multirun's.
 
     Args:
-        run: of the configuration and its overrides, for a multirun; the exit code.
+        examine: what another command does with the configuration in the place of a run; its exit code.
 
     Returns:
         The worst exit code; 2 after a message where the words are wrong.
     """
     import hydra
-    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
+    from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -50,43 +47,135 @@ def run_command(run: Callable[[Config, str], int]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the errors to us instead of printing them and exiting with 1
     words = [opened(word) for word in sys.argv[1:]]
     sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants these first
-    codes: list[int] = []
+    runs = Runs()
 
-    def task(tree: DictConfig) -> None:
-        job = HydraConfig.get()
-        overrides = job.job.override_dirname if "MULTIRUN" in str(job.mode) else ""
-        codes.append(_composed(run, tree, overrides))
-        if codes[-1] == STOPPED:
-            raise KeyboardInterrupt  # also of the other jobs of a multirun
+    def task(tree: DictConfig) -> float:
+        return runs.one(tree) if examine is None else runs.examined(tree, examine)
 
+    vars(task)["runs"] = runs  # for the launcher of hydra_plugins, which runs several of them side by side
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         return complain(explain_hydra(error))
+    except UserError as error:
+        return complain(str(error))
     except KeyboardInterrupt:
         return STOPPED
-    return max(codes, default=0)
+    finally:
+        if len(runs.ended) > 1:
+            print(summary(runs.ended), flush=True)
+    return max((outcome.code for _, outcome in runs.ended), default=0)
 
 
-def _composed(run: Callable[[Config, str], int], tree: DictConfig, overrides: str) -> int:
+class Runs:
+    """The runs of one command.
+
+    Attributes:
+        ended: name and outcome of each so far; the name is the folder of a multirun's job.
+    """
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[str, Outcome]] = []
+        self._folders: set[str | None] = set()
+
+    def one(self, tree: Any) -> float:
+        """Run what Hydra has composed; its last evaluation's mean, for sweepers that look for the best.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, which ends the other jobs of a multirun too.
+        """
+        try:
+            config = self.prepared(tree)
+        except UserError as error:
+            complain(str(error))
+            self.ended.append((job_name(), Outcome(2, str(error))))
+            return float("nan")
+        outcome = train(config)
+        self.ended.append((place(str(config.run_dir)).name, outcome))
+        if outcome.code == STOPPED:
+            raise KeyboardInterrupt
+        return last_evaluation(config)
+
+    def examined(self, tree: Any, examine: Callable[[Config], int]) -> float:
+        """Hand what Hydra has composed to another command."""
+        try:
+            code = examine(composed(tree))
+        except UserError as error:
+            code = complain(str(error))
+        self.ended.append(("", Outcome(code, "")))
+        return float("nan")
+
+    def side_by_side(self, jobs: Sequence[Job | Refused], parallel: int | str) -> list[float]:
+        """Run a multirun's jobs on one Ray; what `one` says of each.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C.
+            UserError: they cannot run side by side.
+        """
+        ready = [job for job in jobs if isinstance(job, Job)]
+        outcomes = iter(side_by_side(ready, parallel) if ready else [])
+        ended = [(job.name, next(outcomes) if isinstance(job, Job) else Outcome(2, job.reason)) for job in jobs]
+        self.ended += ended
+        if any(outcome.code == STOPPED for _, outcome in ended):
+            raise KeyboardInterrupt
+        return [last_evaluation(job.config) if isinstance(job, Job) else float("nan") for job in jobs]
+
+    def job(self, tree: Any) -> Job | Refused:
+        """One of them, from what Hydra has composed, or why it cannot run."""
+        try:
+            config = self.prepared(tree)
+        except UserError as error:
+            complain(f"{job_name()}: {error}")
+            return Refused(job_name(), str(error))
+        return Job(place(str(config.run_dir)).name, config)
+
+    def prepared(self, tree: Any) -> Config:
+        """The configuration of a run that can begin.
+
+        Raises:
+            UserError: it cannot.
+        """
+        from raes.prepare import prepare
+
+        config = prepare(composed(tree), job_name())
+        if config.run_dir in self._folders:
+            raise UserError(
+                f"run_dir={shown(config.run_dir)} is another job's of this sweep; limits tell no jobs apart"
+            )
+        self._folders.add(config.run_dir)
+        return config
+
+
+def composed(tree: Any) -> Config:
+    """The checked configuration that Hydra has composed.
+
+    Raises:
+        UserError: a value is wrong.
+    """
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return run(from_tree(tree), overrides)
-    except UserError as error:
-        return complain(str(error))
+        return from_tree(tree)
     except OmegaConfBaseException as error:
-        return complain(explain_hydra(error))
+        raise UserError(explain_hydra(error)) from error
 
 
-def _run(config: Config, overrides: str) -> int:
-    from raes.prepare import prepare
+def job_name() -> str:
+    """What a multirun's job overrides, as Hydra writes it; empty for a single run."""
+    from hydra.core.hydra_config import HydraConfig
 
-    return train(prepare(config, overrides))
+    job = HydraConfig.get()
+    return str(job.job.override_dirname) if "MULTIRUN" in str(job.mode) else ""
 
 
-def train(config: Config) -> int:
-    """Run a prepared configuration and say how it ended; the exit code."""
+def last_evaluation(config: Config) -> float:
+    """The mean of a run's last evaluation; NaN where there was none."""
+    records = read_records(place(str(config.run_dir)) / "metrics.jsonl")
+    return next((one["eval/return_mean"] for one in reversed(records) if "eval/return_mean" in one), float("nan"))
+
+
+def train(config: Config) -> Outcome:
+    """Run a prepared configuration and say how it ended."""
     from raes.callbacks import watched
     from raes.console import Console
 
@@ -94,15 +183,15 @@ def train(config: Config) -> int:
     try:
         outcome = watched(config, console)
     except UserError as error:
-        console.close()
-        return complain(str(error))
+        outcome = Outcome(2, str(error))
     except (RunFailedError, KeyboardInterrupt) as error:
         console.close()
         print(f"raes: {error or 'interrupted'}", file=sys.stderr)
-        return STOPPED if isinstance(error, KeyboardInterrupt) else 1
+        return Outcome(STOPPED if isinstance(error, KeyboardInterrupt) else 1, str(error) or "interrupted")
     console.close()
     if outcome.code == 2:
-        return complain(outcome.reason)
+        complain(outcome.reason)
+        return outcome
     run_dir = shown(config.run_dir)
     print(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}", flush=True)
     print(f"  the run lies in   {run_dir}")
@@ -111,7 +200,7 @@ def train(config: Config) -> int:
     else:
         print(f"  go on with        {again(config)}")
     print(f"  see the curves    tensorboard --logdir {run_dir}/tensorboard", flush=True)
-    return outcome.code
+    return outcome
 
 
 def again(config: Config) -> str:

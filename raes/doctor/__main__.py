@@ -51,7 +51,7 @@ def main() -> None:
             raise UserError("raes.doctor looks at one configuration; leave out --multirun")
     except UserError as error:
         sys.exit(complain(str(error)))
-    sys.exit(run_command(lambda config, _: examine(config, out)))
+    sys.exit(run_command(lambda config: examine(config, out)))
 
 
 def examine(config: Config, out: str | None) -> int:

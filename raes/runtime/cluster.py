@@ -9,6 +9,7 @@ import ray
 from threadpoolctl import threadpool_limits
 
 from raes.runtime.actor import RayRollout, Rollout
+from raes.runtime.commons import Commons, SharedTables
 from raes.runtime.decisions import Size
 from raes.runtime.executor import Counters, Pool
 from raes.runtime.nodes import ClusterWatch, free_cpus
@@ -17,7 +18,7 @@ from raes.runtime.pool import ActorPool
 from raes.runtime.reduce import Reducers
 from raes.runtime.relay import RayRelay
 from raes.runtime.relays import RelayPool
-from raes.runtime.tables import NodeTables
+from raes.runtime.tables import NodeTables, Tables
 from raes.runtime.waiting import StartWatch
 from raes.runtime.worker import WorkerSpec
 from raes.search import low_rank
@@ -44,7 +45,15 @@ class NodeRollouts:
 class RayExecutor:
     """See `Executor`. Episodes run on rollout actors, in a pool of their own a node where there are relays."""
 
-    def __init__(self, spec: WorkerSpec, table_size: int, size: Size, relays: bool, deadline: float | None) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        table_size: int,
+        size: Size,
+        relays: bool,
+        deadline: float | None,
+        commons: Commons | None = None,
+    ) -> None:
         """Start the workers.
 
         Args:
@@ -53,15 +62,16 @@ class RayExecutor:
             size: how many workers are wanted.
             relays: whether each node has a relay, which is for clusters of several nodes.
             deadline: seconds an episode may take; None for automatic.
+            commons: what the jobs of a sweep share; None for a run of its own.
         """
         threadpool_limits(1)
-        self._tables = NodeTables(table_size)
+        self._tables: Tables = NodeTables(table_size) if commons is None else SharedTables(commons, table_size)
         self.table_fingerprint = self._tables.fingerprint
         self._spec = ray.put(replace(spec, origin=Origin.here()))
         self._size, self._held, self._told = size, True, False
         self._waiting: list[Tasks] = []
         self._newest: Snapshot | None = None
-        self._watch = ClusterWatch(size)
+        self._watch = ClusterWatch(size, None if commons is None else commons.share)
         self._pool: Pool
         if relays:
             self._pool = RelayPool(lambda node: RayRelay(node, self._rollouts(node), deadline), self._watch)

@@ -95,18 +95,36 @@ class Node:
     draining: bool = False
 
 
-def place(nodes: Sequence[Node], most: int | None) -> dict[str, int]:
+@dataclass(frozen=True)
+class Share:
+    """A job's part of the CPUs where several share a cluster: each CPU whose number is `rank` modulo `jobs`.
+
+    Attributes:
+        rank: the job's, from 0.
+        jobs: that run at this moment.
+    """
+
+    rank: int = 0
+    jobs: int = 1
+
+
+def place(nodes: Sequence[Node], most: int | None, share: Share = Share()) -> dict[str, int]:
     """How many workers each node should have; nodes that leave get none.
 
     Args:
         nodes: in the order they joined, so that a new one does not move the workers of the others.
         most: of all nodes together; None for every CPU.
+        share: which CPUs, dealt over all nodes in turn, are this job's.
     """
     room = math.inf if most is None else most
     placed: dict[str, int] = {}
+    dealt = 0
     for node in nodes:
-        count = 0 if node.draining else int(min(node.cpus, room))
-        placed[node.node_id] = count
+        mine = 0
+        if not node.draining:
+            mine = len(range((share.rank - dealt) % share.jobs, node.cpus, share.jobs))
+            dealt += node.cpus
+        placed[node.node_id] = count = int(min(mine, room))
         room -= count
     return placed
 

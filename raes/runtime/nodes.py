@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
 from ray._private.state import state as ray_state
 from ray.autoscaler.sdk import request_resources
 
-from raes.runtime.decisions import Node, Size, place
+from raes.runtime.decisions import Node, Share, Size, place
 
 WATCH_SECONDS = 1.0
 """How often the cluster is asked who is there."""
@@ -23,28 +23,30 @@ class ClusterWatch:
         notices: what the user should know; the reader empties the list.
     """
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, share: Callable[[], Share] | None = None) -> None:
         """Look at the cluster.
 
         Args:
             size: how many workers are wanted.
+            share: which part of the CPUs is this job's, where it shares the cluster with other jobs of a sweep, which
+                then asks for machines itself; it may change.
         """
-        self._size = size
+        self._size, self._share, self._asks = size, share or Share, share is None and size.most is not None
         self._order: dict[str, None] = {}
         self._draining: frozenset[str] = frozenset()
         self._placed: dict[str, int] = {}
         self._looked = -WATCH_SECONDS
         self._told = False
         self.notices: list[str] = []
-        if size.most is not None:
-            request_resources(num_cpus=size.most)
+        if self._asks:
+            request(size.most or 0)
 
     def __call__(self) -> Mapping[str, int]:
         """Workers by node id; the same object for as long as nothing changes."""
         now = time.monotonic()
         if now - self._looked >= WATCH_SECONDS:
             self._looked = now
-            placed = place(self._nodes(), self._size.most)
+            placed = place(self._nodes(), self._size.most, self._share())
             if placed != self._placed or not self._told:
                 self._tell(sum(placed.values()))
                 self._placed = placed
@@ -52,7 +54,7 @@ class ClusterWatch:
 
     def close(self) -> None:
         """Take the request for machines back."""
-        if self._size.most is not None:
+        if self._asks:
             release()
 
     def _tell(self, workers: int) -> None:
@@ -75,9 +77,14 @@ class ClusterWatch:
         return [Node(node, alive[node], node in draining) for node in self._order if node in alive]
 
 
+def request(cpus: int) -> None:
+    """Ask the autoscaler for machines with so many CPUs in all, in the place of what was asked before."""
+    request_resources(num_cpus=cpus)
+
+
 def release() -> None:
     """Take back whatever was asked of the autoscaler; it stays asked for otherwise."""
-    request_resources(num_cpus=0)
+    request(0)
 
 
 def free_cpus() -> float:

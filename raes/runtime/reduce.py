@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from threadpoolctl import threadpool_limits
 
 from raes.runtime import decisions
-from raes.runtime.tables import NodeTables
+from raes.runtime.tables import Tables
 from raes.search import noise
 from raes.types import Float32, Int64, RunFailedError
 
@@ -57,7 +57,7 @@ class Reducers:
         lost: reducers that died, or were given up as too slow.
     """
 
-    def __init__(self, tables: NodeTables) -> None:
+    def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._allowed: dict[str, int] = {}
         self._reducers: list[_Reducer] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray import ObjectRef
@@ -12,6 +12,21 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raes.search import noise
 from raes.types import Float32
+
+
+class Tables(Protocol):
+    """The tables of one size, as an executor and its reducers see them; see `NodeTables`."""
+
+    size: int
+    node: str
+    local: Float32
+    fingerprint: str
+
+    def on(self, node_id: str) -> ObjectRef[Float32]:
+        """The table of a node."""
+
+    def keep(self, nodes: Collection[str]) -> None:
+        """Let go of the tables of all other nodes."""
 
 
 class NodeTables:

@@ -1,0 +1,145 @@
+"""Sweeps: jobs side by side on one Ray that share its CPUs and one noise table; one fails, the others go on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+import yaml
+
+from raes.rng import Purpose, reset_seed
+from raes.runtime.commons import Commons, SharedTables, start_commons
+from raes.runtime.decisions import Share
+from raes.search import noise
+
+from .helpers import CARTPOLE, Commands, latest_generation, records_of, theta_of
+
+LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "noise.size=50000", "evaluation.episodes=2",
+        "ray.address=local", "faults.max_share=0")  # fmt: skip
+FAILING = {"BAD": "raise", "BAD_SEEDS": str(reset_seed(1, Purpose.TRAINING, 1, 0))}
+"""The first episode of seed 1's second generation fails, and of no other run."""
+
+
+@pytest.fixture
+def small_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=1 << 28)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("small_ray")
+def test_the_jobs_of_a_sweep_read_one_table_and_share_the_cpus() -> None:
+    commons, handle = start_commons(places=2)
+    one, other = (SharedTables(Commons(commons.name, job), 100_000) for job in (0, 1))
+    assert one.on(one.node) == other.on(one.node), "each job has a table of its own"
+    assert one.fingerprint == noise.fingerprint(noise.make_table(100_000))
+    np.testing.assert_array_equal(one.local, noise.make_table(100_000))
+    assert Commons(commons.name, 1).share() == Share(1, 2)
+    ray.get(handle.leave.remote(0))
+    assert Commons(commons.name, 1).share() == Share(0, 1)
+
+
+def test_one_job_fails_and_the_others_go_on_to_the_bits_that_they_have_alone(commands: Commands) -> None:
+    words = (*LINE, "algorithm.pairs=3", "generations=3")
+    sweep = commands.run(
+        "-m", *words, "seed=0,1,2", "run_dir=sweep", "hydra.launcher.parallel=2", "workers=1", code=1, **FAILING
+    )
+    assert "2 of 3 jobs are done" in sweep.out
+    assert "exit code 1, failed: " in sweep.out
+    assert "the joint came off" in sweep.out
+    folders = {int(path.name.rpartition("seed=")[2]): path for path in (commands.cwd / "sweep").iterdir()}
+    assert folders.keys() == {0, 1, 2}
+    for seed in (0, 2):
+        commands.run(*words, f"seed={seed}", f"run_dir=alone{seed}", "runtime=serial", **FAILING)
+        np.testing.assert_array_equal(theta_of(folders[seed]), theta_of(commands.cwd / f"alone{seed}"))
+    report = commands.run("sweep", module="raes.report")
+    left_out = json.loads((commands.cwd / "report" / "report.json").read_text())["left_out"]["rows"]
+    assert [(row["path"], row["status"]) for row in left_out] == [(f"sweep/{folders[1].name}", "failed")]
+    assert "Line-v0" in report.out
+
+
+def test_a_job_that_cannot_begin_leaves_the_others_alone(commands: Commands) -> None:
+    words = ("-m", *CARTPOLE, "generations=1", "run_dir=sweep", "hydra.launcher.parallel=2")
+    command = commands.run(*words, "workers=1", "algorithm.sigma=0.1,-1", code=2)
+    assert "1 of 2 jobs are done" in command.out
+    assert "algorithm.sigma" in command.err
+    assert "no_such" in commands.refuse(*words, "algorithm=es,no_such")
+
+
+def test_ctrl_c_stops_all_jobs_with_checkpoints(commands: Commands) -> None:
+    command = commands.start(
+        "-m", *CARTPOLE, "generations=100000", "seed=0,1,2", "run_dir=sweep", "hydra.launcher.parallel=2", "workers=1",
+        "console=quiet", "checkpoint.every=1",
+    )  # fmt: skip
+    running: list[Path] = []
+
+    def two_run() -> bool:
+        running[:] = [path for path in (commands.cwd / "sweep").glob("*") if latest_generation(path) > 0]
+        return len(running) == 2
+
+    command.wait_for(two_run)
+    command.process.send_signal(signal.SIGINT)
+    command.wait(130)
+    assert "0 of 3 jobs are done" in command.out
+    assert "not begun" in command.out
+    for run in running:
+        assert latest_generation(run) == records_of(run)[-1]["progress/generation"] + 1
+
+
+def test_optuna_looks_for_sigma_and_the_step_size(commands: Commands) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    small = ("algorithm.pairs=3", "noise.size=50000", "evaluation.episodes=2", "runtime=serial")
+    commands.run("-m", "experiment=tune", "env=CartPole", *small, "generations=2", "hydra.sweeper.n_trials=3")
+    found = yaml.safe_load((commands.cwd / "runs/tune/optimization_results.yaml").read_text())
+    runs = [path for path in (commands.cwd / "runs/tune").iterdir() if path.is_dir()]
+    last = {path: records_of(path)[-1]["eval/return_mean"] for path in runs}
+    assert len(runs) == 3
+    assert found["best_value"] == max(last.values())
+    assert found["best_params"].keys() == {"algorithm.sigma", "optimizer.stepsize"}
+    best = next(path for path in runs if f"sigma={found['best_params']['algorithm.sigma']}" in path.name)
+    assert last[best] == found["best_value"]
+    assert (
+        yaml.safe_load((best / "config.yaml").read_text())["optimizer"]["stepsize"]
+        == found["best_params"]["optimizer.stepsize"]
+    )
+
+
+@pytest.mark.slow
+def test_six_jobs_side_by_side_take_hardly_longer_than_their_actor_seconds(commands: Commands) -> None:
+    """Episodes sleep, so that other work on the machine counts for little; the figures are printed.
+
+    Actor seconds are workers times wall seconds of each job alone on two workers, from its first dispatch to its last
+    update. Six jobs side by side on two CPUs have to fit their sum, divided by two CPUs, times 1.15; the sixth fails.
+    """
+    words = (*LINE, "algorithm.pairs=10", "generations=60", "evaluation.every=0", "console=quiet")
+    slow = FAILING | {"STEP_SECONDS": "0.004"}
+    busy = total = 0.0
+    for seed in range(6):
+        commands.run(*words, f"seed={seed}", "workers=2", f"run_dir=alone/{seed}", code=int(seed == 1), **slow)
+        for record in records_of(commands.cwd / f"alone/{seed}"):
+            seconds = record["pool/actors"] * record["speed/generation_seconds"]
+            total, busy = total + seconds, busy + seconds * record["speed/worker_busy_fraction"]
+    started = time.perf_counter()
+    command = commands.run(
+        "-m", *words, "seed=0,1,2,3,4,5", "workers=1", "run_dir=sweep", "hydra.launcher.parallel=2", code=1, **slow
+    )
+    wall = time.perf_counter() - started
+    assert "5 of 6 jobs are done" in command.out
+    print(
+        f"\nactor seconds alone {total:.1f}, of them in episodes {busy:.1f}; sweep {wall:.1f} s of 2 CPUs: "
+        f"{2 * wall / total:.3f} of the actor seconds, {2 * wall / busy:.3f} of those in episodes"
+    )
+    assert 2 * wall <= 1.15 * total
+
+
+def test_the_folders_of_a_sweep_are_told_apart_by_what_is_computed(commands: Commands) -> None:
+    commands.run("-m", *CARTPOLE, "seed=0,1", "generations=1", "runtime=serial", "workers=1", "run_dir=sweep")
+    names = sorted(path.name for path in Path(commands.cwd / "sweep").iterdir())
+    assert [name.rpartition(",")[2] for name in names] == ["seed=0", "seed=1"]
+    assert not any("workers" in name or "runtime" in name or "generations" in name for name in names)

@@ -1,0 +1,90 @@
+"""How the jobs of a sweep share CPUs, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raes.config import RaySettings, RuntimeSettings, from_tree
+from raes.driver import Outcome
+from raes.runtime.decisions import Node, Share, place
+from raes.sweep import Job, check, labels, summary
+from raes.types import UserError
+
+NODES = st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=6)
+
+
+@given(NODES, st.integers(1, 8))
+def test_every_cpu_is_one_jobs_and_shares_differ_by_one_at_most(nodes: list[tuple[int, bool]], jobs: int) -> None:
+    cluster = [Node(str(number), cpus, draining) for number, (cpus, draining) in enumerate(nodes)]
+    shares = [place(cluster, None, Share(rank, jobs)) for rank in range(jobs)]
+    for node in cluster:
+        assert sum(share[node.node_id] for share in shares) == (0 if node.draining else node.cpus)
+    counts = [sum(share.values()) for share in shares]
+    assert max(counts) - min(counts) <= 1
+
+
+@given(NODES, st.integers(0, 20))
+def test_a_job_alone_has_all(nodes: list[tuple[int, bool]], most: int) -> None:
+    cluster = [Node(str(number), cpus, draining) for number, (cpus, draining) in enumerate(nodes)]
+    assert place(cluster, most, Share(0, 1)) == place(cluster, most)
+    assert sum(place(cluster, most, Share(1, 2)).values()) <= most
+
+
+def jobs(count: int = 3, **changes: Any) -> list[Job]:
+    env, algorithm = {"name": "CartPole", "id": "CartPole-v1"}, {"name": "es", "pairs": 20}
+    tree = {"env": env, "policy": {}, "algorithm": algorithm, "optimizer": {}, "generations": 1}
+    config = from_tree(tree)
+    return [Job(f"seed={seed}", replace(config, **({"seed": seed} | changes))) for seed in range(count)]
+
+
+def test_a_number_of_jobs_is_taken_and_auto_leaves_it_open() -> None:
+    assert check(jobs(), 2) == 2
+    assert check(jobs(), "auto") is None
+
+
+@pytest.mark.parametrize("parallel", [0, -1, "many", 1.5, True])
+def test_other_numbers_of_jobs_are_refused(parallel: Any) -> None:
+    with pytest.raises(UserError, match=r"hydra\.launcher\.parallel"):
+        check(jobs(), parallel)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"runtime": RuntimeSettings("serial")}, "runtime=serial"),
+        ({"generations": None}, "may never end"),
+    ],
+)
+def test_what_cannot_run_side_by_side_is_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        check(jobs(**changes), "auto")
+
+
+def test_jobs_without_a_limit_may_run_where_none_waits() -> None:
+    assert check(jobs(generations=None), 3) == 3
+    with pytest.raises(UserError, match="may never end"):
+        check(jobs(generations=None), 2)
+
+
+def test_jobs_on_several_rays_are_refused() -> None:
+    one, two = jobs(2)
+    other = replace(two, config=replace(two.config, ray=RaySettings("other:6379")))
+    with pytest.raises(UserError, match=r"ray\.address"):
+        check([one, other], "auto")
+
+
+def test_labels_are_the_words_that_differ() -> None:
+    assert labels(["algorithm=es,env=Ant,seed=0", "algorithm=ars,env=Ant,seed=0"]) == ["algorithm=es", "algorithm=ars"]
+    assert labels(["seed=0"]) == ["seed=0"]
+
+
+def test_the_summary_names_the_jobs_that_are_not_done() -> None:
+    text = summary([("seed=0", Outcome(0, "3 generations are done")), ("seed=1", Outcome(1, "no actor starts"))])
+    assert text.splitlines()[0] == "sweep: 1 of 2 jobs are done"
+    assert "seed=1: exit code 1, failed: no actor starts" in text
+    assert "seed=0" not in text
