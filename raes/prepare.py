@@ -21,7 +21,7 @@ from raes.types import UserError
 
 NOT_IN_NAMES = (
     "run_dir=", "resume=", "generations=", "max_timesteps=", "max_minutes=", "console=", "goal.", "workers=", "ray.",
-    "runtime=", "runtime.relays=", "runtime.deadline=", "checkpoint.", "faults.", "hydra.", "hydra/",
+    "runtime=", "runtime.relays=", "runtime.deadline=", "checkpoint.", "faults.", "upload.", "callbacks=", "hydra.",
 )  # fmt: skip
 """What a multirun's folder is not named after: what a resume may change, so that it finds the folder again."""
 

@@ -111,6 +111,7 @@ def test_optuna_looks_for_sigma_and_the_step_size(commands: Commands) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_six_jobs_side_by_side_take_hardly_longer_than_their_actor_seconds(commands: Commands) -> None:
     """Episodes sleep, so that other work on the machine counts for little; the figures are printed.
 
