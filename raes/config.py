@@ -143,6 +143,44 @@ class FaultSettings:
             raise ValueError(f"max_share must lie in [0, 1), got {self.max_share}")
 
 
+@dataclass(frozen=True)
+class VideoSettings:
+    """Videos of a run in training, made beside it.
+
+    Attributes:
+        every: generations between videos; one at the end too; 0 for none.
+        episodes: of one video, the first ones of the evaluation.
+        seconds: of one video, at most.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    every: int | None = 0
+    episodes: int = 1
+    seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.every is not None and self.every < 0:
+            raise ValueError(f"every must not be negative, got {self.every}; 0 makes no videos")
+        if self.episodes < 1:
+            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
+        if not 0 < self.seconds <= 3600:
+            raise ValueError(f"seconds must lie in (0, 3600], got {self.seconds:g}")
+
+
+@dataclass(frozen=True)
+class TensorBoardSettings:
+    """`tensorboard.histograms`: generations between histograms of theta and of returns; 0 for none."""
+
+    __pydantic_config__ = SETTINGS
+
+    histograms: int = 10
+
+    def __post_init__(self) -> None:
+        if self.histograms < 0:
+            raise ValueError(f"histograms must not be negative, got {self.histograms}; 0 writes none")
+
+
 def _kind_of_env(value: Any) -> str:
     """Which of the three kinds of settings, for pydantic."""
     fields = value if isinstance(value, Mapping) else vars(value)
@@ -198,6 +236,8 @@ class Config:
     checkpoint: CheckpointSettings = CheckpointSettings()
     upload: UploadSettings = field(default_factory=UploadSettings)
     faults: FaultSettings = FaultSettings()
+    video: VideoSettings = VideoSettings()
+    tensorboard: TensorBoardSettings = TensorBoardSettings()
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -209,6 +249,8 @@ class Config:
         Size.of(self.workers)
         if isinstance(self.policy, ConvSettings) and not isinstance(self.env, AtariSettings):
             raise ValueError("policy: a3c and nature need stacked frames of pixels; use env=atari, or another policy")
+        if self.video.every and isinstance(self.env, FunctionSettings):
+            raise ValueError(f"video.every={self.video.every}: a function has nothing to see; set video.every=0")
         if self.run_dir == "":
             raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
         for key in PLACES:
@@ -223,7 +265,7 @@ class Config:
 FREE_TO_CHANGE = (
     "workers", "run_dir", "resume", "console", "callbacks", "generations", "max_timesteps", "max_minutes",
     "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "upload.",
-    "faults.",
+    "faults.", "video.", "tensorboard.",
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
 

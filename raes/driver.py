@@ -24,8 +24,9 @@ from raes.runtime.worker import WorkerSpec
 from raes.storage import faults
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.folder import RunFolder, open_folder
-from raes.storage.metrics import Record
+from raes.storage.metrics import Histograms, Record
 from raes.types import Batch, FailedTasks, Float32, Genomes, Int64, Results, RunFailedError, Snapshot, Tasks, UserError
+from raes.videos import Finished, Videos
 
 if TYPE_CHECKING:
     from raes.runtime.commons import Commons
@@ -125,6 +126,8 @@ class Driver:
             self._note(f"going on from {checkpoint.path}, generation {self._point.generation}")
         self._running: deque[_Running] = deque()
         self._record: Record = {}
+        self._histograms: Histograms = {}
+        self._videos = Videos(config, spec, folder.path)
         self._clock = Clock(self._executor.counters)
         self._keeper = Keeper(self._store, config.checkpoint.every, self._common, kept_arrays(spec))
         if checkpoint is not None:
@@ -150,12 +153,14 @@ class Driver:
             self._save()
             return Outcome(1, str(error))
         self._save()
+        self._videos.wait(self._tell_of_video, self._stop.is_set)
         if reason is None:
             return Outcome(130, f"stopped after {self._point.generation} generations")
         return Outcome(0, reason)
 
     def close(self) -> None:
         """Stop the workers and close the files."""
+        self._videos.close()
         self._executor.close()
         self._journal.close()
 
@@ -217,6 +222,8 @@ class Driver:
         self._write_record()
         for text in self._folder.notices():
             self._journal.note(generation, text)
+        if (video := self._videos.finished()) is not None:
+            self._tell_of_video(video)
         self._clock = clock
         with clock.phase("checkpoint"):
             self._keeper.if_due(self._point)
@@ -242,6 +249,7 @@ class Driver:
         self._running.append(running)
         for block in tasks:
             self._submit(running, block, clock)
+        self._videos.offer(generation, running.snapshot)
 
     def _submit(self, running: _Running, tasks: Tasks, clock: Clock) -> None:
         """Send out episodes; those that the pool once gave up on fail at once."""
@@ -303,6 +311,7 @@ class Driver:
         self._running = deque([running])
         self._clock = Clock(self._executor.counters)
         self._submit(running, tasks, self._clock)
+        self._videos.offer(self._point.generation, running.snapshot, last=True)
         if self._collect(running):
             progress = self._point.progress
             progress = replace(progress, quarantined=progress.quarantined + len(self._name_faults(running)))
@@ -329,6 +338,9 @@ class Driver:
         progress = progress.with_generation(batch.returns.size, int(batch.lengths.sum()), len(failed))
         self._record = {"progress/generation": self._point.generation} | training_figures(batch)
         self._record["episode/surplus"] = collector.surplus
+        every = self._config.tensorboard.histograms
+        if every and self._point.generation % every == 0:
+            self._histograms = {"returns": batch.returns, "theta": running.snapshot.theta}
         return batch, self._judge(running, self._checked(progress, failed))
 
     def _checked(self, progress: Progress, failed: list[str]) -> Progress:
@@ -393,9 +405,10 @@ class Driver:
                     **{f"faults/{name}": count for name, count in self._fault_counts().items()},
                     "faults/episodes_quarantined": progress.quarantined,
                 }
-                | self._clock.figures(self._executor, self._record.get("episode/timesteps"))
+                | self._clock.figures(self._executor, self._record.get("episode/timesteps")),
+                self._histograms,
             )
-        self._record = {}
+        self._record, self._histograms = {}, {}
 
     def _fault_counts(self) -> dict[str, int]:
         """System faults since the run's beginning, resumes included."""
@@ -424,6 +437,13 @@ class Driver:
 
     def _note(self, text: str) -> None:
         self._journal.note(self._point.generation, self._folder.named(text))
+
+    def _tell_of_video(self, video: Finished) -> None:
+        if video.gif is None:
+            self._note(f"no video of generation {video.generation}: {video.text}; the run goes on")
+        else:
+            self._note(f"video of generation {video.generation} in videos/{f'; {video.text}' if video.text else ''}")
+            self._journal.video(video.generation, video.gif)
 
     def _save(self) -> None:
         with self._clock.phase("checkpoint"):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raes.storage.metrics import MetricsWriter, Record
+from raes.config import FREE_TO_CHANGE
+from raes.storage.metrics import Histograms, MetricsWriter, Record
 
 Event = tuple[str, Any]
 """("record", Record), ("notice", text) or ("live", Live)."""
@@ -86,14 +87,18 @@ class Journal:
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], generation: int, events: Events) -> None:
         self._log = (run_dir / "log.txt").open("a", buffering=1)
-        self._metrics = MetricsWriter(run_dir, config, generation)
+        self._metrics = MetricsWriter(run_dir, config, generation, FREE_TO_CHANGE)
         self._events = events
         self._told = -LIVE_SECONDS
 
-    def record(self, record: Record) -> None:
-        """One generation's figures."""
-        self._metrics.write(record)
+    def record(self, record: Record, histograms: Histograms) -> None:
+        """One generation's figures, and what TensorBoard shows the distribution of."""
+        self._metrics.write(record, histograms)
         self._events.emit(("record", record))
+
+    def video(self, generation: int, gif: bytes) -> None:
+        """The policy that a generation perturbs, as an animated GIF."""
+        self._metrics.video(generation, gif)
 
     def note(self, generation: int, text: str) -> None:
         """A line for the user and for log.txt."""

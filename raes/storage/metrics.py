@@ -5,16 +5,61 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from raes.storage.files import write_atomically
 from raes.storage.place import Place
 
 Record = dict[str, float]
+Histograms = dict[str, np.ndarray[Any, Any]]
+"""What TensorBoard shows the distribution of, by name."""
 
 FLUSH_SECONDS = 10.0
 """How long TensorBoard may lag behind."""
+
+BINS = 40
+"""Of a histogram."""
+MOST_VALUES = 10_000
+"""Values that a histogram is of: every so many of a large policy's parameters, so that it costs no time."""
+RESULTS = ("eval/return_mean", "returns/mean", "progress/timesteps", "progress/seconds")
+"""What the table of hyper-parameters shows of a run's results."""
+LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
+    "1 returns": {
+        "evaluation: mean and 95 % interval": ("eval/return_mean", "eval/return_ci_low", "eval/return_ci_high"),
+        "perturbed policies: mean, worst, best": ("returns/mean", "returns/min", "returns/max"),
+        "standard deviation": ("returns/std", "eval/return_std"),
+        "timesteps an episode": ("episode/length_mean", "eval/length_mean"),
+    },
+    "2 health of the search": {
+        "step beside theta": ("search/update_ratio",),
+        "gradient": ("search/grad_norm",),
+        "size of theta": ("search/theta_norm",),
+        "sigma": ("search/sigma", "search/sigma_min", "search/sigma_max"),
+        "novelty": ("search/novelty_mean", "search/archive_spread"),
+    },
+    "3 speed": {
+        "timesteps a second": ("speed/timesteps_per_second",),
+        "busy": ("speed/worker_busy_fraction", "speed/driver_busy_fraction"),
+        "where the driver's seconds go": (
+            "speed/wait_seconds", "speed/reduce_seconds", "speed/update_seconds", "speed/log_seconds",
+            "speed/checkpoint_seconds", "speed/dispatch_seconds", "speed/ask_seconds",
+        ),
+        "workers": ("pool/actors",),
+    },
+    "4 faults": {
+        "since the beginning": (
+            "faults/actors_lost", "faults/tasks_reissued", "faults/tasks_copied", "faults/results_discarded",
+            "faults/episodes_quarantined",
+        ),
+    },
+}  # fmt: skip
+"""TensorBoard's page of custom scalars: group -> chart -> tags."""
+MARGINS = ("eval/return_mean", "returns/mean")
+"""First tags of the charts whose other tags are the borders of an area around it."""
 
 
 class MetricsWriter:
@@ -24,7 +69,17 @@ class MetricsWriter:
     ever sees two values for one step.
     """
 
-    def __init__(self, run_dir: Path, config: Mapping[str, Any], next_generation: int) -> None:
+    def __init__(
+        self, run_dir: Path, config: Mapping[str, Any], next_generation: int, not_compared: tuple[str, ...] = ()
+    ) -> None:
+        """Open both, without the records from `next_generation` on.
+
+        Args:
+            run_dir: the run.
+            config: of the run, shown as text and as hyper-parameters.
+            next_generation: the one that is written next.
+            not_compared: what the keys begin with that are no hyper-parameters.
+        """
         from tensorboardX.event_file_writer import EventsWriter
 
         self._path = run_dir / "metrics.jsonl"
@@ -37,18 +92,31 @@ class MetricsWriter:
         self._events = EventsWriter(str(folder / "events"), f".from_{next_generation:06d}")
         self._flushed_at = 0.0
         if not next_generation:
-            self._describe(config)
+            self._describe(flatten_config(config), not_compared)
 
-    def write(self, record: Record) -> None:
-        """One generation's figures."""
-        from tensorboardX.summary import scalar
+    def write(self, record: Record, histograms: Histograms | None = None) -> None:
+        """One generation's figures, and distributions for TensorBoard alone."""
+        from tensorboardX.summary import histogram, scalar
 
         self._file.write(json.dumps(record) + "\n")
         step = int(record["progress/generation"])
         for key, value in record.items():
             self._add(scalar(key, value), step)
+        for name, values in (histograms or {}).items():
+            some = values.ravel()[:: -(-values.size // MOST_VALUES)]
+            with suppress(ValueError):  # numbers too large or too close to each other for bins
+                self._add(histogram(f"histograms/{name}", some, BINS), step)
         if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self._flush_events()
+
+    def video(self, generation: int, gif: bytes) -> None:
+        """An animated GIF for TensorBoard's page of images."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        columns, rows = (int.from_bytes(gif[at : at + 2], "little") for at in (6, 8))
+        image = Summary.Image(height=rows, width=columns, colorspace=3, encoded_image_string=gif)
+        self._add(Summary(value=[Summary.Value(tag="video", image=image)]), generation)
+        self._flush_events()
 
     def flush(self) -> None:
         """Hand everything to the operating system, before a checkpoint relies on it."""
@@ -69,18 +137,27 @@ class MetricsWriter:
         self._events.flush()
         self._flushed_at = time.monotonic()
 
-    def _describe(self, config: Mapping[str, Any]) -> None:
-        """The resolved configuration as hyper-parameters and as text."""
-        from tensorboardX.summary import hparams, text
+    def _describe(self, config: Mapping[str, Any], not_compared: tuple[str, ...]) -> None:
+        """The resolved configuration as text and as hyper-parameters, and how charts are arranged."""
+        from tensorboardX.summary import custom_scalars, hparams, text
 
-        flat = flatten_config(config)
         values = {
-            key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in flat.items()
+            key: value if isinstance(value, bool | int | float | str) else str(value)
+            for key, value in config.items()
+            if not key.startswith(not_compared)
         }
-        for summary in hparams(values, {"eval/return_mean": 0.0}):
+        for summary in hparams(values, dict.fromkeys(RESULTS)):
             self._add(summary, 0)
-        lines = "\n".join(f"| {key} | {value} |" for key, value in flat.items())
+        lines = "\n".join(f"| {key} | {value} |" for key, value in config.items())
         self._add(text("config", f"| key | value |\n| --- | --- |\n{lines}"), 0)
+        charts = {
+            group: {
+                title: ["Margin" if tags[0] in MARGINS and len(tags) == 3 else "Multiline", [*tags]]
+                for title, tags in content.items()
+            }
+            for group, content in LAYOUT.items()
+        }
+        self._add(custom_scalars(charts), 0)
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

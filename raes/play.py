@@ -1,0 +1,146 @@
+"""`python -m raes.play run_dir=... [checkpoint=best] [episodes=1] [seed=0] [speed=1.0] [out=FILE.mp4|auto]`: watch a
+trained policy.
+
+In a window where there is a display, else as an mp4 in the run's `videos/`. The episodes are those of
+`python -m raes.evaluate` with the same seed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from raes.build import problem_spec
+from raes.command import check_out, complain, hear_interrupts, parse, shown
+from raes.config import Config, load
+from raes.evaluate import policy_snapshot
+from raes.film import Played, Sink, Subject, capped, play, title
+from raes.problems.episode import EpisodeSpec
+from raes.problems.renderer import choose
+from raes.rng import Purpose
+from raes.storage.checkpoint import Checkpoint, Checkpoints
+from raes.storage.place import place
+from raes.storage.video import Mp4File
+from raes.types import SETTINGS, RunFailedError, UserError
+from raes.window import Window, has_display
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line.
+
+    Attributes:
+        run_dir: the run.
+        checkpoint: `best`, `latest`, or a generation's number.
+        episodes: how many.
+        seed: of the episodes; another seed gives other episodes.
+        speed: 1 for the environment's own pace, 2 for twice as fast.
+        seconds: of film after which to stop, at most; null for whole episodes.
+        out: an mp4 file; `auto`: one in the run's `videos/`, or here where the run lies in a store; null: a window
+            where there is a display, else `auto`.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    run_dir: str
+    checkpoint: str | int = "best"
+    episodes: int = 1
+    seed: int = 0
+    speed: float = 1.0
+    seconds: float | None = None
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
+        if not 0.01 <= self.speed <= 100:
+            raise ValueError(f"speed must lie in [0.01, 100], got {self.speed:g}")
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"seconds must be positive, got {self.seconds:g}; null shows whole episodes")
+        if self.out not in (None, "auto") and not str(self.out).endswith(".mp4"):
+            raise ValueError(f"out must be auto or end with .mp4, got {self.out}")
+
+
+def show(arguments: Arguments) -> list[Played]:
+    """Show the episodes, and say what they returned.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or it has nothing that can be seen.
+    """
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    run_dir = place(arguments.run_dir)
+    config = load(run_dir / "config.yaml")
+    if arguments.out not in (None, "auto"):
+        check_out(arguments.out)
+    checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
+    subject = _subject(config, checkpoint, arguments.seed)
+    window = arguments.out is None and has_display()
+    if not window:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a display
+    note = choose(subject.spec)
+    if note is not None:
+        print(note)
+    threadpool_limits(1)  # as in the workers, whose bits these are
+    if window:
+        screen = Window(f"{subject.title}, generation {subject.generation}")
+        try:
+            return _episodes(arguments, subject, screen.show)
+        finally:
+            screen.close()
+    path = Path(str(arguments.out))
+    if arguments.out in (None, "auto"):
+        name = f"{checkpoint.path.name}_seed{arguments.seed}.mp4"
+        path = run_dir / "videos" / name if isinstance(run_dir, Path) else Path(name)
+        print(f"{'no display: ' if arguments.out is None else ''}the film goes to {shown(str(path))}", flush=True)
+    with Mp4File(path) as film:
+        return _episodes(arguments, subject, film.add)
+
+
+def _subject(config: Config, checkpoint: Checkpoint, seed: int) -> Subject:
+    spec = problem_spec(config, checkpoint)
+    if not isinstance(spec, EpisodeSpec):
+        raise UserError(
+            f"run_dir={checkpoint.path.parent.parent} is a search on the function {config.env.id}: it has no episodes "
+            "to look at; its value is told by python -m raes.evaluate"
+        )
+    snapshot = policy_snapshot(config, checkpoint)
+    return Subject(title(config), int(checkpoint.state["generation"]), spec, snapshot, seed, Purpose.HELD_OUT)
+
+
+def _episodes(arguments: Arguments, subject: Subject, sink: Sink) -> list[Played]:
+    sink, played = capped(sink, arguments.seconds), list[Played]()
+    for index in range(arguments.episodes):
+        episode = play(subject, index, sink, arguments.speed)
+        played.append(episode)
+        result = (
+            f"return {episode.total:.2f} after {episode.length} timesteps{', where it was cut' if episode.cut else ''}"
+        )
+        print(f"episode {index}: {f'failed: {episode.reason}' if episode.reason else result}", flush=True)
+        if episode.cut:
+            break
+    return played
+
+
+def main() -> None:
+    """The command; exits with 0, 1 where every episode failed, or 2 for a user's error."""
+    hear_interrupts()
+    try:
+        played = show(parse(Arguments, sys.argv[1:], "raes.play", __doc__))
+        sys.exit(int(all(episode.reason is not None for episode in played)))
+    except (UserError, OSError) as error:
+        sys.exit(complain(str(error)))
+    except RunFailedError as error:
+        complain(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

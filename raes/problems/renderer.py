@@ -1,0 +1,125 @@
+"""What draws MuJoCo without a window: EGL, OSMesa or GLFW, whichever works here.
+
+A broken driver may end the process that tries it, so each one is tried in a process of its own, with the environment
+that is to be drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import cloudpickle
+
+from raes.problems.atari import AtariSettings
+from raes.problems.camera import filmed
+from raes.problems.environment import EnvSettings, make_environment
+from raes.problems.episode import EpisodeSpec
+from raes.problems.registration import register
+from raes.types import UserError
+
+VARIABLE = "MUJOCO_GL"
+"""What MuJoCo and Gymnasium take their choice from."""
+LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa", "glfw": "GLFW"}
+"""In the order in which they are tried."""
+CURE = "on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 (or libosmesa6)"
+TRIAL_SECONDS = 120.0
+"""What a trial may take; importing MuJoCo takes seconds on a busy machine."""
+SHOWN = "raes: drawn"
+"""What a trial prints before it says what it has loaded."""
+
+
+def choose(spec: EpisodeSpec) -> str | None:
+    """Make this process draw the environment with what works, and say so; None where nothing had to be chosen.
+
+    `MUJOCO_GL` is set for what is made later in this process; where it is set already, it stays.
+
+    Raises:
+        UserError: the environment has no pictures, or nothing can draw it, with the cure.
+    """
+    settings = spec.env
+    if isinstance(settings, AtariSettings):
+        return None
+    given = os.environ.get(VARIABLE)
+    failures: list[str] = []
+    for name in [given] if given else LIBRARIES:
+        answer = _trial(cloudpickle.dumps((settings, spec.registered)), name)
+        if answer.get("refused"):
+            raise UserError(answer["refused"])
+        if answer.get("drawn"):
+            if not answer["mujoco"]:
+                return None
+            os.environ[VARIABLE] = name
+            why = f" ({VARIABLE} says so)" if given else f" ({'; '.join(failures)})" if failures else ""
+            return f"MuJoCo draws with {LIBRARIES.get(name, name)}{why}"
+        failures.append(f"{name}: {answer['failed']}")
+        if not answer.get("mujoco", True):
+            raise UserError(
+                f"env.id={settings.id} cannot be drawn: {answer['failed']}; mend the environment's render()"
+            )
+    raise UserError(f"env.id={settings.id}: nothing here can draw MuJoCo ({'; '.join(failures)}); {CURE}")
+
+
+def _trial(told: bytes, name: str) -> Mapping[str, Any]:
+    """What a process of its own says that draws one picture: `drawn`, `refused` or `failed`, and whether `mujoco`."""
+    command, around = [sys.executable, "-m", "raes.problems.renderer"], os.environ | {VARIABLE: name}
+    try:
+        done = subprocess.run(command, input=told, capture_output=True, timeout=TRIAL_SECONDS, env=around)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"no picture within {TRIAL_SECONDS:g} s"}
+    out, err = (text.decode(errors="replace").strip().splitlines() for text in (done.stdout, done.stderr))
+    said = [line.removeprefix(SHOWN) for line in out if line.startswith(SHOWN)]
+    if said:
+        answer: Mapping[str, Any] = json.loads(said[-1])
+        return answer
+    if done.returncode < 0:
+        return {"failed": f"the process that tried it died of signal {-done.returncode}"}
+    return {"failed": err[-1] if err else f"exit code {done.returncode}"}
+
+
+def _try() -> None:
+    """The trial: one picture."""
+    settings, registered = pickle.load(sys.stdin.buffer)
+    register(registered)
+    answer: dict[str, Any] = {}
+    try:
+        _check(settings)
+        env = make_environment(filmed(settings))
+        env.reset(seed=0)
+        picture = env.render()
+        shape = getattr(picture, "shape", None)
+        if shape is None or len(shape) != 3:
+            raise TypeError(f"render() gives {type(picture).__name__} of shape {shape}, not (rows, columns, 3)")
+        answer["drawn"] = shape
+    except UserError as error:
+        answer["refused"] = str(error)
+    except Exception as error:
+        answer["failed"] = " ".join(f"{type(error).__name__}: {error}".split())
+    answer["mujoco"] = "mujoco" in sys.modules
+    print(f"\n{SHOWN}{json.dumps(answer)}", flush=True)
+    os._exit(0)  # some drivers crash on their way out, which would say nothing about pictures
+
+
+def _check(settings: EnvSettings) -> None:
+    """Refuse an environment that has no pictures.
+
+    Raises:
+        UserError: there is no `rgb_array` among its render modes.
+    """
+    env = make_environment(settings)
+    modes = list(env.metadata.get("render_modes") or [])
+    env.close()
+    if "rgb_array" not in modes:
+        raise UserError(
+            f"env.id={settings.id} has no pictures: its metadata['render_modes'] is {modes}; give it a mode "
+            "'rgb_array' whose render() returns uint8 (rows, columns, 3)"
+        )
+
+
+if __name__ == "__main__":
+    _try()

@@ -1,0 +1,75 @@
+"""Videos of a run in training: beside it, in `videos/` and in TensorBoard, and without any effect on it."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from .helpers import CARTPOLE, SERIAL, Commands, deterministic, theta_of
+
+LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "algorithm.pairs=2", "noise.size=50000",
+        "runtime=serial")  # fmt: skip
+VIDEO = ("video.every=4", "video.seconds=1", "evaluation.every=0")
+
+
+def shown(run_dir: Path) -> dict[int, Image.Image]:
+    """The animated pictures in TensorBoard, by generation."""
+    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0}).Reload()
+    tags = events.Tags()["images"]
+    pictures = [] if not tags else events.Images("video")
+    return {one.step: Image.open(io.BytesIO(one.encoded_image_string)) for one in pictures}
+
+
+def files(run_dir: Path) -> list[str]:
+    """The names in `videos/`."""
+    return sorted(os.listdir(run_dir / "videos")) if (run_dir / "videos").exists() else []
+
+
+@pytest.mark.parametrize("words", [SERIAL, (*CARTPOLE, "workers=2")], ids=["serial", "ray"])
+def test_videos_of_the_first_and_the_last_policy(commands: Commands, words: tuple[str, ...]) -> None:
+    commands.run(*words, "generations=6", "evaluation.every=0", "run_dir=plain")
+    command = commands.run(*words, *VIDEO, "generations=6", "run_dir=filmed")
+    run_dir = commands.cwd / "filmed"
+    assert theta_of(run_dir).tobytes() == theta_of(commands.cwd / "plain").tobytes()
+    assert deterministic(run_dir) == deterministic(commands.cwd / "plain")
+    assert {"gen_000000.mp4", "gen_000006.mp4"} <= set(files(run_dir)) <= {f"gen_{g:06d}.mp4" for g in (0, 4, 6)}
+    pictures = shown(run_dir)
+    assert [f"gen_{generation:06d}.mp4" for generation in sorted(pictures)] == files(run_dir)
+    for generation, picture in pictures.items():
+        assert picture.format == "GIF"
+        assert picture.n_frames > 1
+        assert f"video of generation {generation} in videos/" in command.out
+    with av.open(str(run_dir / "videos" / "gen_000006.mp4")) as film:
+        assert 1 < len(list(film.decode(video=0))) <= 51
+
+
+def test_a_resumed_run_has_each_video_once(commands: Commands) -> None:
+    words = (*SERIAL, *VIDEO, "checkpoint.every=1", "run_dir=run")
+    commands.run(*words, "generations=5")
+    commands.run(*words, "generations=9", "resume=auto", "video.seconds=2")
+    steps = list(shown(commands.cwd / "run"))
+    assert steps == sorted(set(steps))
+    assert steps[0] == 0
+    assert steps[-1] == 9
+    assert 5 not in steps  # what came after the checkpoint is cut, as all of TensorBoard is
+
+
+def test_what_cannot_be_filmed_is_a_notice(commands: Commands) -> None:
+    commands.run(*LINE, "generations=3", "run_dir=plain")
+    command = commands.run(*LINE, "video.every=1", "generations=3", "run_dir=run")
+    assert theta_of(commands.cwd / "run").tobytes() == theta_of(commands.cwd / "plain").tobytes()
+    assert command.out.count("no video of generation") == 1, "told once"
+    assert "rgb_array" in command.out
+    assert files(commands.cwd / "run") == []
+
+
+def test_a_function_has_nothing_to_see(commands: Commands) -> None:
+    (commands.cwd / "plain.py").write_text("def sphere(x):\n    return float((x * x).sum())\n")
+    message = commands.refuse("env=function", "env.call=plain:sphere", "env.dim=2", "video.every=5", "runtime=serial")
+    assert "video.every=5" in message
