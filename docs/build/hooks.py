@@ -25,6 +25,7 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "cluster/README.md": "clusters.md",
+    "cluster/OTHER.md": "other-clusters.md",
     "results/README.md": "results-files.md",
 }
 """Pages that lie elsewhere in the repository, and what they are called in the site."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [
-    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "cluster/README.md")),
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "cluster/README.md", "cluster/OTHER.md")),
     *sorted((REPOSITORY / "docs").rglob("*.md")),
 ]
 FENCE = re.compile(

@@ -143,8 +143,8 @@ def test_a_wrong_command_would_be_found(words: str) -> None:
 def understand(words: list[str]) -> None:
     """Compose the configuration of a training, parse the words of another command, as they stand."""
     module, *rest = words
-    if module == "raes.train":
-        rest = [word for word in rest if not word.startswith("-") and word not in ("job", "hydra", "all")]
+    if module in ("raes.train", "raes.doctor"):
+        rest = [word for word in rest if not word.startswith(("-", "out=")) and word not in ("job", "hydra", "all")]
         rest = [opened(word) for word in rest]
         sweep = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(rest), None)
         for job in sweep[0]:
