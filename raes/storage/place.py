@@ -137,7 +137,7 @@ class RemotePath:
             raise
         except Exception as error:  # each store has errors of its own
             raise StoreError(
-                f"{self.url}: the store does not answer ({_reason(error)}); check the address, the network, and the "
+                f"{self.url}: the store fails ({_reason(error)}); check the address, the network, and the "
                 "credentials of this machine"
             ) from error
 
