@@ -188,9 +188,6 @@ def _host(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, statement: St
     if plan.on_ray and statement.open_files < need:
         text = f"its processes may open {statement.open_files} files; {there} workers there need about {need}"
         found.append(Finding("fault", node.host, text, "say `ulimit -n 65536` before `ray start`"))
-    if statement.renderers == ():
-        text = "nothing can draw MuJoCo without a window (EGL, OSMesa); only videos need it"
-        found.append(Finding("note", node.host, text, "on Debian or Ubuntu: apt-get install libegl1 or libosmesa6"))
     return found
 
 
@@ -211,6 +208,9 @@ def _trial(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, trial: Trial
         share = 100 * fastest / trial.step_seconds
         text = f"one core makes {1 / trial.step_seconds:,.0f} steps a second, {share:.0f} % of the fastest host's"
         found.append(Finding("note", node.host, text, "generations wait for the slowest; other work may run there"))
+    if trial.undrawn:
+        text, _, cure = trial.undrawn.rpartition("; ")
+        found.append(Finding("note", node.host, f"no video can be made there: {text}", cure))
     if plan.on_ray:
         found += _room(plan, node, trial)
     return found

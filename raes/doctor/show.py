@@ -28,7 +28,7 @@ HOSTS = (
     Column("shm", "shm GB", ".1f"),
     Column("files", "files", ",d"),
     Column("clock", "clock", "+.2f"),
-    Column("draws", "draws"),
+    Column("draws", "videos"),
     Column("digest", "arithmetic"),
 )
 AHEAD = (
@@ -104,10 +104,14 @@ def _host(node: NodeFacts) -> Row:
     if node.statement is not None:
         says = node.statement
         row |= {"shm": says.shm_total and says.shm_total / GB, "files": says.open_files}
-        row["draws"] = "-" if says.renderers is None else ", ".join(says.renderers) or "nothing"
     if isinstance(node.answer, Trial):
         trial = node.answer
-        row |= {"works": not trial.fault, "cores": trial.cores, "digest": trial.digest.split()[0]}
+        row |= {
+            "works": not trial.fault,
+            "draws": not trial.undrawn,
+            "cores": trial.cores,
+            "digest": trial.digest.split()[0],
+        }
         row["steps"] = 1 / trial.step_seconds if trial.lengths else None
     else:
         row["works"] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import closing
@@ -16,7 +17,9 @@ from raes.build import build_algorithm, problem_spec
 from raes.config import Config
 from raes.prepare import fitted
 from raes.problems.atari import AtariSettings
-from raes.problems.problem import Problem
+from raes.problems.episode import EpisodeSpec
+from raes.problems.problem import Problem, ProblemSpec
+from raes.problems.renderer import VARIABLE, choose
 from raes.resume import first_theta
 from raes.runtime.memory import free_memory
 from raes.runtime.packages import MODULES
@@ -53,6 +56,7 @@ class Trial:
         memory_free: bytes that may still be used.
         used: packages that the worker has loaded.
         fault: why the first episode failed; empty where it did not.
+        undrawn: why no video can be made; empty where one can.
     """
 
     num_params: int
@@ -71,6 +75,7 @@ class Trial:
     memory_free: int
     used: tuple[str, ...]
     fault: str
+    undrawn: str
 
 
 def try_out(config: Config) -> Trial | str:
@@ -117,7 +122,24 @@ def _try_out(config: Config) -> Trial:
         memory_free=free_memory(),
         used=tuple(name for name, module in MODULES.items() if module in sys.modules),
         fault=fault,
+        undrawn=_undrawn(spec),
     )
+
+
+def _undrawn(spec: ProblemSpec) -> str:
+    """Why nothing here draws the environment."""
+    if not isinstance(spec, EpisodeSpec):
+        return ""
+    before = os.environ.get(VARIABLE)
+    try:
+        choose(spec)
+    except UserError as error:
+        return str(error)
+    finally:
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
+    return ""
 
 
 def _longest(config: Config, problem: Problem) -> int | None:

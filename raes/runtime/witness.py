@@ -7,7 +7,6 @@ import os
 import platform
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,10 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from raes.runtime.packages import installed
-
-RENDERERS = ("egl", "osmesa")
-DRAW = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current(); print('drawn', flush=True)"
-DRAW_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,6 @@ class Statement:
         packages: Python and packages -> versions; see `packages.installed`.
         shm_total, shm_free: bytes of /dev/shm; None where there is none.
         open_files: what a process that Ray starts may have open at once.
-        renderers: what can draw MuJoCo there without a window; None where there is no MuJoCo.
     """
 
     host: str
@@ -38,7 +32,6 @@ class Statement:
     shm_total: int | None
     shm_free: int | None
     open_files: int
-    renderers: tuple[str, ...] | None
 
 
 class Witness:
@@ -50,40 +43,16 @@ class Witness:
 
     def look(self) -> Statement:
         """See `Statement`."""
-        packages = installed()
         shm = shutil.disk_usage("/dev/shm") if os.path.isdir("/dev/shm") else None
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return Statement(
             host=platform.node(),
-            packages=packages,
+            packages=installed(),
             shm_total=shm and shm.total,
             shm_free=shm and shm.free,
             open_files=sys.maxsize if files == resource.RLIM_INFINITY else files,
-            renderers=_renderers() if "mujoco" in packages else None,
         )
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a function says there; it is imported by its name."""
         return function(*arguments)
-
-
-def _renderers() -> tuple[str, ...]:
-    """Those that work, each tried in a process of its own, which a broken driver may end."""
-    trials = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", DRAW],
-            env=os.environ | {"MUJOCO_GL": name},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for name in RENDERERS
-    }
-    able = []
-    for name, trial in trials.items():
-        try:
-            if "drawn" in trial.communicate(timeout=DRAW_SECONDS)[0]:
-                able.append(name)
-        except subprocess.TimeoutExpired:
-            trial.kill()
-    return tuple(able)

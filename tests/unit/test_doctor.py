@@ -18,11 +18,12 @@ from raes.runtime.witness import Statement
 GIB = 1 << 30
 PACKAGES = {"python": "3.11.7", "ray": "2.60.0", "raes": "0.1.0 (sources ab)", "numpy": "2.4.6", "mujoco": "4.0.0",
             "gymnasium": "1.4.0", "ale-py": "0.12.1"}  # fmt: skip
-STATEMENT = Statement("one", PACKAGES, 8 * GIB, 8 * GIB, 65_536, ("egl",))
+STATEMENT = Statement("one", PACKAGES, 8 * GIB, 8 * GIB, 65_536)
 TRIAL = Trial(
     num_params=10_000, table_size=1 << 24, state_bytes=10**6, digest="aa on one (x86_64, numpy 2.4.6)",
     lengths=(20, 30), step_seconds=1e-3, longest=1000, slice_seconds=1e-5, groups=40, group=2, min_timesteps=0,
     max_groups=None, cores=1.0, memory_free=16 * GIB, used=("raes", "numpy", "gymnasium", "mujoco"), fault="",
+    undrawn="",
 )  # fmt: skip
 HEAD = NodeFacts("a", "10.0.0.1", 0, 4 * GIB, here=True, statement=STATEMENT, answer=TRIAL)
 WORKER = replace(HEAD, node_id="b", address="10.0.0.2", cpus=8, here=False, statement=replace(STATEMENT, host="two"))
@@ -143,8 +144,8 @@ def test_other_bits_slow_hosts_many_threads_failing_episodes_and_no_renderer() -
     assert "250 steps a second, 25 %" in only(tried(step_seconds=4e-3)).text
     assert "8.0 cores" in only(tried(cores=8.0)).text
     assert only(tried(fault="the joint is broken")).level == "fault"
-    assert only(changed(renderers=())).level == "note"
-    assert judged(changed(renderers=None)) == []
+    found = only(tried(undrawn="env.id=X: nothing here can draw MuJoCo (egl: none); apt-get install libegl1"))
+    assert (found.level, found.cure) == ("note", "apt-get install libegl1")
 
 
 def test_the_cluster_as_a_whole() -> None:
@@ -166,7 +167,7 @@ def test_the_run_directory() -> None:
 
 
 def test_the_worst_comes_first_and_the_last_line_counts() -> None:
-    found = judged(replace(changed(renderers=()), answer="env.id=X cannot be made; mend it"))
+    found = judged(replace(WORKER, answer="env.id=X cannot be made; mend it"), replace(tried(undrawn="x; y"), cpus=1))
     assert [one.level for one in found] == ["fault", "note"]
     lines = show.told(found).splitlines()
     assert lines[0].startswith("FAULT    two: env.id=X")
