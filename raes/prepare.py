@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from dataclasses import replace
@@ -24,6 +25,9 @@ NOT_IN_NAMES = (
     "runtime=", "runtime.relays=", "runtime.deadline=", "checkpoint.", "faults.", "upload.", "callbacks=", "hydra.",
 )  # fmt: skip
 """What a multirun's folder is not named after: what a resume may change, so that it finds the folder again."""
+
+LONGEST_NAME = 200
+"""Letters of a folder of a multirun; most file systems take 255."""
 
 
 def prepare(config: Config, overrides: str = "") -> Config:
@@ -111,10 +115,17 @@ def _check_algorithm(config: Config, problem: Problem) -> None:
         )
 
 
+def _short(name: str) -> str:
+    """A name that a file system takes; a long one ends in a digest of the whole, so that no two become one."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
 def _run_dir(config: Config, overrides: str) -> str:
     if config.run_dir is not None:
         ours = [part for part in overrides.split(",") if not part.lstrip("+").startswith(NOT_IN_NAMES)]
-        below = re.sub(r"[^\w.=,+-]", "_", ",".join(ours))
+        below = _short(re.sub(r"[^\w.=,+-]", "_", ",".join(ours)))
         return str(place(config.run_dir) / below) if overrides else str(place(config.run_dir))
     if config.resume == "auto":
         raise UserError("resume=auto needs run_dir=...: name the run to go on with")

@@ -13,6 +13,7 @@ import pytest
 import ray
 import yaml
 
+from raes.prepare import _short
 from raes.rng import Purpose, reset_seed
 from raes.runtime.commons import Commons, SharedTables, start_commons
 from raes.runtime.decisions import Share
@@ -144,3 +145,12 @@ def test_the_folders_of_a_sweep_are_told_apart_by_what_is_computed(commands: Com
     names = sorted(path.name for path in Path(commands.cwd / "sweep").iterdir())
     assert [name.rpartition(",")[2] for name in names] == ["seed=0", "seed=1"]
     assert not any("workers" in name or "runtime" in name or "generations" in name for name in names)
+
+
+def test_a_long_name_becomes_a_short_one_of_its_own() -> None:
+    names = [f"algorithm.sigma={'1' * length}" for length in (100, 300, 301)]
+    short = [_short(name) for name in names]
+    assert short[0] == names[0]
+    assert len({name[:200] for name in short[1:]}) == 1
+    assert len(set(short)) == 3
+    assert max(map(len, short)) < 255
