@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -38,6 +39,14 @@ def name(page: Path) -> str:
 
 
 WITH_BLOCKS = [page for page in PAGES if page.exists() and any(block.kind in RUN for block in blocks(page))]
+LONG = ("docs/how-to/atari.md", "docs/how-to/report.md", "docs/how-to/supervised.md")
+"""Pages whose blocks take half a minute and more."""
+
+
+def _marked(page: Path) -> Any:
+    return pytest.param(page, marks=[pytest.mark.slow] if name(page) in LONG else [], id=name(page))
+
+
 EXISTING = [page for page in PAGES if page.exists()]
 
 
@@ -93,7 +102,7 @@ def run(block: Block, checkout: Path, environment: dict[str, str]) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
+@pytest.mark.parametrize("page", [_marked(page) for page in WITH_BLOCKS])
 def test_the_blocks_of_a_page_run(page: Path, checkout: Path, shell: dict[str, str]) -> None:
     for file, body in borrowed(page):
         (checkout / file).write_text(body)
@@ -254,7 +263,8 @@ def test_formulas_tables_and_curves_are_made(site: Path) -> None:
     assert "arithmatex" not in page
     assert "algorithm.pairs" in page
     assert "<!-- made" not in "".join(path.read_text() for path in site.rglob("*.html"))
-    assert (site / "images" / "Swimmer.png").read_bytes().startswith(b"\x89PNG")
+    [picture] = re.findall(r'src="(\S+Swimmer\S+\.png)"', page)
+    assert (site / "methods" / picture).resolve().read_bytes().startswith(b"\x89PNG")
 
 
 def test_links_to_other_sites_are_well_formed() -> None:
