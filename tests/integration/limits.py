@@ -3,7 +3,7 @@
     python limits.py NAME WORDS...
 
 Training gets keys behind its words, which win: 2 generations (3 with resume=...) of a few short episodes, in one
-process where the words ask for no workers. Benchmarks and installations are not run: benchmarks have their own tests,
+process where the words ask for no workers. Benchmarks, the doctor and installations are not run: the first have tests,
 and `test_every_command_is_understood` parses their words; of an installation the extras are looked up. Of make, `make
 -n` is run. TensorBoard is asked for its page once, and ended.
 """
@@ -33,7 +33,7 @@ def training(words: list[str]) -> list[str]:
     more |= {"evaluation.every": "0", "evaluation.episodes": "1", "console": "plain", "noise.size": "null"}
     more |= {"ray.address": "local", "algorithm.min_timesteps": "0"}
     more |= {"algorithm.episode_cap.kind": "fixed", "algorithm.episode_cap.steps": "40"}
-    if "runtime" not in given and "workers" not in given:
+    if not given.keys() & {"runtime", "workers", "hydra.launcher.parallel"}:
         more["runtime"] = "serial"
     algorithm = given.get("algorithm", "es")
     if algorithm.split(",")[0] in PAIRS:
@@ -59,7 +59,9 @@ def python(words: list[str]) -> int:
             rest = training(rest)
         elif module == "raes.evaluate":
             rest = [*rest, "episodes=2", "runtime=serial"]
-        elif module == "raes.bench":
+        elif module == "raes.play":
+            rest = [*rest, "seconds=1", "out=auto"]
+        elif module in ("raes.bench", "raes.doctor"):
             return 0
         words = ["-m", module, *rest]
     return subprocess.run([sys.executable, *words], check=False).returncode

@@ -152,7 +152,11 @@ def understand(words: list[str]) -> None:
     """Compose the configuration of a training, parse the words of another command, as they stand."""
     module, *rest = words
     if module in ("raes.train", "raes.doctor"):
-        rest = [word for word in rest if not word.startswith(("-", "out=")) and word not in ("job", "hydra", "all")]
+        rest = [
+            word
+            for word in rest
+            if not word.startswith(("-", "out=", "hydra.")) and word not in ("job", "hydra", "all")
+        ]
         rest = [opened(word) for word in rest]
         sweep = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(rest), None)
         for job in sweep[0]:
