@@ -68,7 +68,7 @@ def fit(
         UserError: a key or a value is wrong, or the environment does not work; the message has the cure.
         RunFailedError: the run could not go on. What it has done lies in its folder.
     """
-    words = words_of({key: str(value) for key, value in (("run_dir", run_dir),) if value is not None} | keys)
+    words = words_of(keys if run_dir is None else {"run_dir": str(place(str(run_dir))), **keys})
     if isinstance(env, str):
         words.insert(0, f"env={env}")
     elif env is not None:

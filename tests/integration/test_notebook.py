@@ -8,7 +8,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
+
+from .helpers import latest_generation, wait_for
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "raes.ipynb"
 SECONDS = 120.0
@@ -55,3 +58,23 @@ def test_the_notebook_is_kept_without_outputs() -> None:
     nbformat.validate(notebook)
     assert not any(cell.get("outputs") for cell in notebook.cells)
     assert NOTEBOOK.stat().st_size < 20_000
+
+
+def test_the_stop_button_gives_back_the_run_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    manager, client = start_new_kernel(cwd=str(tmp_path))
+    try:
+        train = "import raes; run = raes.fit(env='CartPole', goal__return_mean=None, run_dir='run', runtime='serial')"
+        client.execute(train)
+        wait_for(lambda: latest_generation(tmp_path / "run") >= 1, 120, lambda: "no checkpoint")
+        manager.interrupt_kernel()
+        printed: list[str] = []
+        client.execute_interactive(
+            "print(run.interrupted, run.reason)",
+            timeout=60,
+            output_hook=lambda message: printed.append(message["content"].get("text", "")),
+        )
+        assert "True stopped after " in "".join(printed)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

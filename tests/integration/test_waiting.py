@@ -1,0 +1,64 @@
+"""Workers whose CPUs other work has, on a real Ray."""
+
+from __future__ import annotations
+
+import sys
+
+from .helpers import Command, Commands
+
+SOURCE = """
+import time
+import ray
+import raes
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+
+@ray.remote(num_cpus=2)
+class Other:
+    def ready(self):
+        return True
+
+other = Other.remote()
+ray.get(other.ready.remote())
+"""
+RUN = """
+import threading
+
+def free_them():
+    while "wait for CPUs" not in open("said.txt").read():
+        time.sleep(0.2)
+    ray.kill(other)
+
+class Said:
+    def write(self, text):
+        open("said.txt", "a").write(text)
+    def flush(self): ...
+    def isatty(self): return False
+
+class BothWork:
+    def on_generation(self, record):
+        return "have a CPU now" in open("said.txt").read()
+
+import sys
+open("said.txt", "w").close()
+sys.stdout = Said()
+threading.Thread(target=free_them, daemon=True).start()
+run = raes.fit(env="gymnasium", env__id="CartPole-v1", policy="linear", algorithm__pairs=3, noise__size=50_000,
+               evaluation__episodes=2, evaluation__every=0, max_minutes=2, callbacks=[BothWork()])
+sys.stdout = sys.__stdout__
+print(open("said.txt").read(), run.reason)
+"""
+
+
+def test_a_run_that_waits_for_cpus_says_so_and_goes_on_when_there_are_some(commands: Commands) -> None:
+    (commands.cwd / "script.py").write_text(SOURCE + RUN)
+    command = Command((sys.executable, "script.py"), commands.cwd, commands._environment)
+    commands._started.append(command)
+    command.wait()
+    lines = command.out.splitlines()
+    waits = [line for line in lines if "wait for CPUs" in line]
+    assert len(waits) == 1
+    assert waits[0].startswith("2 of 2 workers wait for CPUs that other work on this Ray has")
+    assert "all 2 workers have a CPU now" in lines
+    assert lines.index(waits[0]) < lines.index("all 2 workers have a CPU now")
+    assert any(line.startswith("gen     1") for line in lines)
