@@ -18,9 +18,11 @@ from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from raes.build import problem_spec
 from raes.callbacks import watched
@@ -34,6 +36,7 @@ from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeProblem
 from raes.problems.function import FunctionSettings
 from raes.problems.registration import enter
+from raes.screen import in_notebook, show_film
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.metrics import Record, read_records
 from raes.storage.place import Place, place
@@ -205,6 +208,33 @@ class Run:
         runtime: Literal["serial", "ray"] = "serial" if workers == 1 else "ray"
         arguments = Arguments(str(self.run_dir), number, episodes, seed, workers, runtime)
         return evaluate(arguments, say=lambda text: None)
+
+    def play(self, episodes: int = 1, seed: int = 0, speed: float = 1.0, out: str | Path | None = None) -> list[float]:
+        """Watch the policy, as `python -m raes.play` does.
+
+        Args:
+            episodes: how many; they are those of `evaluate` with the same seed.
+            seed: of the episodes.
+            speed: 1 for the environment's own pace.
+            out: an mp4 file; None: in a notebook below the cell, else a window where there is a display, else
+                an mp4 in the run's `videos/`.
+
+        Returns:
+            What the episodes returned; NaN for one that failed.
+
+        Raises:
+            UserError: there is nothing to see.
+        """
+        from raes import play
+
+        shown_here = out is None and in_notebook()
+        with TemporaryDirectory() as folder, threadpool_limits(1):
+            film = str(Path(folder) / "film.mp4" if shown_here else out) if shown_here or out is not None else None
+            number = self._checkpoint.state["generation"]
+            played = play.show(play.Arguments(str(self.run_dir), number, episodes, seed, speed, out=film))
+            if shown_here:
+                show_film(Path(str(film)))
+        return [float("nan") if episode.reason is not None else float(episode.total) for episode in played]
 
 
 class Policy:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 KEPT_FREE = 3
@@ -158,6 +159,12 @@ def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")
+
+
+def show_film(path: Path) -> None:
+    """Show an mp4 below the cell of a notebook, which keeps it."""
+    module: Any = import_module("IPython.display")
+    module.display(module.Video(str(path), embed=True))
 
 
 def joined(parts: Parts) -> str:

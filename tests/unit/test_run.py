@@ -177,6 +177,12 @@ def test_the_policy_acts_as_in_evaluations_with_its_normaliser(which: str, reque
     assert run.evaluate(episodes=2, seed=5)["return_mean"] == np.mean(returns)
 
 
+def test_a_film_shows_the_episodes_of_an_evaluation(run: raes.Run, tmp_path: Path) -> None:
+    returns = run.play(episodes=2, seed=5, speed=10.0, out=tmp_path / "film.mp4")
+    assert np.mean(returns) == run.evaluate(episodes=2, seed=5)["return_mean"]
+    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
+
+
 def test_a_class_of_ones_own_keeps_its_name_and_can_be_loaded(guess: raes.Run) -> None:
     assert guess.config["env"]["name"] == "Guess"
     assert raes.load(guess.run_dir, env=Guess).policy(np.zeros(2)).shape == (1,)
