@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 RUN ?= runs
+CLUSTER ?= cluster/local.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test docs test-cluster test-slow lint type fmt bench tensorboard clean check wheels
+.PHONY: help setup train test docs test-cluster test-slow lint type fmt bench tensorboard clean check wheels cluster-train
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -34,6 +35,9 @@ test: $(READY_DEV) ## Run the tests (about 10 minutes on 2 cores)
 
 docs: $(READY_DEV) ## Build the documentation into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+cluster-train: $(READY_DEV) ## Train on a cluster that is up: make cluster-train CLUSTER=cluster/aws.yaml WORDS="env=Humanoid ..."
+	PATH="$(abspath $(BIN)):$$PATH" cluster/train.sh $(CLUSTER) $(WORDS)
 
 test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real launches on hosts of namespaces
 	tests/setup-system.sh

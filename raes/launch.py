@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
+from raes import rayjob
 from raes.command import shown
 from raes.config import Config
 from raes.driver import drive
@@ -142,6 +143,8 @@ def _on_ray(config: Config, show: Show, stop: Heard) -> Outcome:
         stop.listen()
         show(("notice", session.text))
         show(("notice", headline(config)))
+        if (name := rayjob.submission()) is not None:
+            show(("notice", rayjob.steering(name)))
         if (advice := advise(config, size.most or session.cpus)) is not None:
             show(("notice", advice))
         driver = RunningDriver(config, show, session.embedded)

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from raes import rayjob
 from raes.algorithms import ALGORITHMS
 from raes.build import build_algorithm, problem_spec
 from raes.config import Config
@@ -53,7 +54,9 @@ def planned(config: Config, overrides: str = "") -> Config:
     Raises:
         UserError: as `prepare`.
     """
-    config = replace(config, run_dir=_run_dir(config, overrides))
+    if config.resume not in ("never", "auto"):
+        config = replace(config, resume=rayjob.lasting(config.resume))
+    config = replace(config, run_dir=rayjob.lasting(_run_dir(config, overrides)))
     start_from = config.start_from
     if start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
         config = replace(config, start_from=str(place(start_from, "start_from").absolute()))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from raes import rayjob
 from raes.command import complain, shown
 from raes.compose import explain_hydra, opened
 from raes.config import PLACES, Config, conf_dir, from_tree
@@ -208,9 +209,8 @@ def again(config: Config) -> str:
     words = [word.removeprefix("++") for word in sys.argv[1:] if not word.startswith(("run_dir=", "resume="))]
     if words[:1] == ["-m"] or words[:1] == ["--multirun"]:
         return f"the same command and resume=auto; this job lies in {shown(config.run_dir)}"
-    return " ".join(
-        ["python -m raes.train", *map(shlex.quote, words), f"run_dir={shown(config.run_dir)}", "resume=auto"]
-    )
+    command = "python -m raes.train" if rayjob.submission() is None else f"{rayjob.SUBMIT}python -m raes.train"
+    return " ".join([command, *map(shlex.quote, words), f"run_dir={shown(config.run_dir)}", "resume=auto"])
 
 
 if __name__ == "__main__":

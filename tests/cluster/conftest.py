@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .clusters import LocalCluster
+from .clusters import CLOUD, CLOUD_VARIABLES, LATE, AwsCluster, LocalCluster
 from .lab import PYTHON_ENV, REPOSITORY, Lab, what_is_missing
 
 FILES = (
@@ -52,6 +52,15 @@ def lab(checkout: Path) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def local_cluster(lab: Lab) -> Iterator[LocalCluster]:
-    """Three hosts and a Ray cluster on them, brought up by `ray up cluster/local.yaml`."""
-    with LocalCluster(lab) as cluster:
+    """Three hosts and a Ray cluster on them, brought up by `ray up cluster/local.yaml`; LATE is still switched off."""
+    with LocalCluster(lab, off=(LATE,)) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def aws_cluster(checkout: Path) -> Iterator[AwsCluster]:
+    """A cloud of its own in a lab; nothing is up yet."""
+    with Lab(**CLOUD, variables=CLOUD_VARIABLES) as lab:
+        lab.bring(checkout)
+        with AwsCluster(lab) as cluster:
+            yield cluster

@@ -24,7 +24,7 @@ import sysconfig
 import tempfile
 import time
 import venv
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -68,6 +68,11 @@ class Host:
         [child] = psutil.Process(outer).children()
         return child.pid
 
+    @property
+    def home(self) -> Path:
+        """Its user's home folder, as it is seen from outside of the lab."""
+        return Path(f"/proc/{self._first}/root{HOME}")
+
     def run(self, line: str, timeout: float = 120, check: bool = True) -> str:
         """Run a shell line there as its user, without ssh; what it printed, on both streams."""
         words = ("env", "-i", f"HOME={HOME}", "TERM=dumb", *self._lab.host_variables, "bash", "--login", "-c")
@@ -97,7 +102,8 @@ class Lab:
     Attributes:
         folder: what laptop and hosts share with the tests, `laptop/` (the laptop's home) among it.
         checkout: the project's files on the laptop, where its commands run.
-        hosts: the hosts that are up, by name.
+        hosts: the hosts that `add` has started, by name.
+        gateway: the hosts' default route.
     """
 
     def __init__(
@@ -119,7 +125,7 @@ class Lab:
         self.home = self.folder / "laptop"
         self.checkout = self.home / "raes"
         self.hosts: dict[str, Host] = {}
-        self._gateway = gateway
+        self.gateway = gateway
         self._variables = {"RAY_USAGE_STATS_ENABLED": "0", **(variables or {})}
         for name in ("laptop/.ssh", "hosts", "image"):
             (self.folder / name).mkdir(parents=True, mode=0o700)
@@ -147,30 +153,32 @@ class Lab:
         self.close()
 
     def __getitem__(self, name: str) -> Host:
-        return self.hosts[name]
+        return self.hosts.get(name) or Host(self, name)
 
     @property
     def host_variables(self) -> tuple[str, ...]:
         """What every session on a host has in its environment, as `name=value`."""
         return tuple(f"{name}={value}" for name, value in self._variables.items())
 
-    def words(self, *words: str, **variables: str) -> list[str]:
-        """The command line that runs `words` on the laptop, in its checkout."""
+    def words(self, *words: str, folder: Path | None = None, **variables: str) -> list[str]:
+        """The command line that runs `words` on the laptop, in its checkout or another folder."""
         environment = {"PATH": _path(), "HOME": str(self.home), "LAB": str(self.folder), "TERM": "dumb",
                        "RAY_COLOR": "0", **self._variables, **variables}  # fmt: skip
-        folder = self.checkout if self.checkout.exists() else self.home
+        folder = folder or (self.checkout if self.checkout.exists() else self.home)
         return [*_enter(self._first, str(folder)), "env", "-i", *(f"{k}={v}" for k, v in environment.items()), *words]
 
-    def run(self, *words: str, timeout: float = 240, check: bool = True, **variables: str) -> str:
+    def run(
+        self, *words: str, timeout: float = 240, check: bool = True, folder: Path | None = None, **variables: str
+    ) -> str:
         """Run a command on the laptop; what it printed, on both streams."""
-        return _run(self.words(*words, **variables), timeout, check)
+        return _run(self.words(*words, folder=folder, **variables), timeout, check)
 
-    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
-        """Start a command on the laptop; its output, both streams together, is to be read from `stdout`."""
-        return subprocess.Popen(
-            self.words(*words, **variables),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
-        )  # fmt: skip
+    def start(self, *words: str, log: Path, folder: Path | None = None, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a command on the laptop; what it prints goes to a file."""
+        with log.open("wb") as out:
+            return subprocess.Popen(
+                self.words(*words, folder=folder, **variables), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
 
     def add(
         self, *addresses: str, name: str = "", shm: str = "8g", tmp: str = "8g", keys: tuple[Path, ...] = ()
@@ -184,14 +192,20 @@ class Lab:
             keys: files of public keys that may log in, beside the laptop's own.
         """
         name = name or addresses[0]
-        authorized = " ".join(str(path) for path in (self.home / ".ssh" / "id_ed25519.pub", *keys))
-        self.run(
-            str(HERE / "host-up.sh"), name, self._gateway, *(one if "/" in one else f"{one}/24" for one in addresses),
-            KEEP=" ".join(self._keep), PYTHON_ENV=str(PYTHON_ENV), IMAGE=str(self.folder / "image"), HOST_USER=USER,
-            HOST_SHM=shm, HOST_TMP=tmp, HOST_ENV=" ".join(self.host_variables), AUTHORIZED=authorized,
-        )  # fmt: skip
+        settings = self.settings(shm, tmp)
+        settings["AUTHORIZED"] += "".join(f" {path}" for path in keys)
+        lengths = (one if "/" in one else f"{one}/24" for one in addresses)
+        self.run(str(HERE / "host-up.sh"), name, self.gateway, *lengths, **settings)
         self.hosts[name] = Host(self, name)
         return self.hosts[name]
+
+    def settings(self, shm: str = "8g", tmp: str = "8g") -> dict[str, str]:
+        """What host-up.sh reads from its environment."""
+        return {
+            "KEEP": " ".join(self._keep), "PYTHON_ENV": str(PYTHON_ENV), "IMAGE": str(self.folder / "image"),
+            "HOST_USER": USER, "HOST_SHM": shm, "HOST_TMP": tmp, "HOST_ENV": " ".join(self.host_variables),
+            "AUTHORIZED": str(self.home / ".ssh" / "id_ed25519.pub"),
+        }  # fmt: skip
 
     def bring(self, checkout: Path) -> None:
         """Put a copy of the project's files on the laptop."""
@@ -254,13 +268,6 @@ class Lab:
         (image / ".config" / "pip").mkdir(parents=True)
         (image / ".config" / "pip" / "pip.conf").write_text("[global]\nno-index = true\n")
         (image / ".bashrc").write_text("")
-
-
-def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
-    """What a started command prints, line by line."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        yield line.rstrip("\n")
 
 
 def _enter(pid: int, folder: str) -> list[str]:
