@@ -35,6 +35,8 @@ def training(words: list[str]) -> list[str]:
     more |= {"algorithm.episode_cap.kind": "fixed", "algorithm.episode_cap.steps": "40"}
     if not given.keys() & {"runtime", "workers", "hydra.launcher.parallel"}:
         more["runtime"] = "serial"
+    if "video.every" in given:
+        more["video.seconds"] = "1"
     algorithm = given.get("algorithm", "es")
     if algorithm.split(",")[0] in PAIRS:
         more["algorithm.pairs"] = "2"
