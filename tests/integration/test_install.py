@@ -57,8 +57,14 @@ def test_the_wheel_holds_code_and_configuration_only(wheel: Path) -> None:
         "raes/py.typed",
         "raes/train.py",
         "raes/bench/lengths.json",
+        "raes/reference/es_paper_atari.csv",
+        "hydra_plugins/raes_launcher.py",
     } <= set(names)
-    assert {name.split("/")[0] for name in names} == {"raes", *(n.split("/")[0] for n in names if ".dist-info/" in n)}
+    assert {name.split("/")[0] for name in names} == {
+        "raes",
+        "hydra_plugins",
+        *(n.split("/")[0] for n in names if ".dist-info/" in n),
+    }
     ours = {str(path.relative_to(REPOSITORY / "conf")) for path in (REPOSITORY / "conf").rglob("*.yaml")}
     assert {name.removeprefix("raes/conf/") for name in names if name.startswith("raes/conf/")} == ours
 
@@ -68,6 +74,11 @@ def test_it_works_outside_of_a_checkout(python: Path, tmp_path: Path) -> None:
     assert Path(where).is_relative_to(python.parents[1]), where
     job = run(python, "-m", "raes.train", "env=Humanoid", "--cfg", "job", cwd=tmp_path)
     assert "id: Humanoid-v5" in job
+    run(
+        python, "-m", "raes.train", "-m", "env=CartPole", "runtime=serial", "generations=1", "algorithm.pairs=2",
+        "seed=0,1", "run_dir=sweep", cwd=tmp_path,
+    )  # fmt: skip
+    assert len(list((tmp_path / "sweep").iterdir())) == 2
     run(
         python, "-m", "raes.train", "env=CartPole", "runtime=serial", "generations=1", "algorithm.pairs=2",
         "evaluation.episodes=1", "run_dir=run", cwd=tmp_path,
