@@ -71,6 +71,7 @@ def here(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     """This process knows the store, which is healthy at first."""
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # nothing in the home
     monkeypatch.syspath_prepend(str(Path(__file__).parent))  # trial_worlds
     s3fs.S3FileSystem.clear_instance_cache()
     store.plan = everything
