@@ -240,7 +240,9 @@ def _room(plan: Plan, node: NodeFacts, trial: Trial) -> list[Finding]:
             f"/dev/shm has {total / GIB:.2f} GiB, less than its object store of {node.store_bytes / GIB:.2f} GiB, "
             "which therefore lies on a disk"
         )
-        found.append(Finding("warning", node.host, text, _enlarge(node.store_bytes)))
+        small = table > 0.9 * total  # every episode would read its noise from there
+        text = f"{needs}, and {text}" if small else text
+        found.append(Finding("fault" if small else "warning", node.host, text, _enlarge(node.store_bytes)))
     if 2 * table > 0.8 * trial.memory_free:
         text = f"{needs}, twice for a moment, and {trial.memory_free / GIB:.1f} GiB of memory are free"
         found.append(Finding("fault" if node.here else "warning", node.host, text, smaller))

@@ -104,7 +104,8 @@ def test_a_small_object_store_and_a_small_shared_memory() -> None:
     assert "--object-store-memory=" in found.cure
     found = only(replace(WORKER, store_bytes=60 << 20))
     assert "/dev/shm" not in found.text
-    assert only(changed(shm_total=64 << 20)).level == "warning"  # the store lies on a disk then, and holds the table
+    assert only(changed(shm_total=1 << 30)).level == "warning"  # the store lies on a disk then
+    assert only(changed(shm_total=60 << 20)).level == "fault"  # and the table would not even fit into shared memory
 
 
 def test_an_embedded_ray_needs_the_shared_memory_itself() -> None:
