@@ -22,6 +22,7 @@ FILES = (
     "cluster",
     "conf",
     "raes",
+    "hydra_plugins",
 )
 """What of the project a user's checkout must hold for the commands of cluster/README.md."""
 
