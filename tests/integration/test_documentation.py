@@ -111,6 +111,21 @@ def test_the_blocks_of_a_page_run(page: Path, checkout: Path, shell: dict[str, s
             run(block, checkout, shell)
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("bash", "python -m raes.train env=Hopper algorithm.sigm=1 | cat\necho on\n"),
+        ("console", "$ tensorboard --logdir nothing\n"),
+        ("bash", "pip install -e '.[no_extra]'\nmake test\n"),
+        ("bash", "make no_target\n"),
+        ("python", "import raes\n\nraes.no_such_name()\n"),
+    ],
+)
+def test_a_block_that_fails_is_found(kind: str, body: str, checkout: Path, shell: dict[str, str]) -> None:
+    with pytest.raises(AssertionError, match="ends with"):
+        run(Block("made.md", 1, kind, body, None), checkout, shell)
+
+
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
 def test_blocks_that_are_not_run_have_a_reason_and_can_be_read(page: Path, tmp_path: Path) -> None:
     for block in blocks(page):
