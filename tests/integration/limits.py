@@ -31,7 +31,7 @@ def training(words: list[str]) -> list[str]:
     given = dict(word.split("=", 1) for word in words if "=" in word)
     more = {"generations": "3" if given.get("resume", "never") != "never" else "2"}
     more |= {"evaluation.every": "0", "evaluation.episodes": "1", "console": "plain", "noise.size": "null"}
-    more |= {"ray.address": "local", "algorithm.min_timesteps": "0"}
+    more |= {"ray.address": "local", "algorithm.min_timesteps": "0", "video.seconds": "1"}
     more |= {"algorithm.episode_cap.kind": "fixed", "algorithm.episode_cap.steps": "40"}
     if not given.keys() & {"runtime", "workers", "hydra.launcher.parallel"}:
         more["runtime"] = "serial"
