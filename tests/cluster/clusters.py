@@ -232,7 +232,7 @@ class AwsCluster(Cluster):
         for line in (self.lab.folder / "requests.jsonl").read_text().splitlines():
             record = json.loads(line)
             body = record.get("body") or ""
-            text = base64.b64decode(body).decode() if record.get("body_encoded") else str(body)
+            text = base64.b64decode(body).decode(errors="replace") if record.get("body_encoded") else str(body)
             query = dict(urllib.parse.parse_qsl(text))
             if query.get("Action") == action:
                 asked.append(query)
