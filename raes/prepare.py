@@ -11,6 +11,7 @@ from pathlib import Path
 from raes import rayjob
 from raes.algorithms import ALGORITHMS
 from raes.build import build_algorithm, problem_spec
+from raes.command import shown
 from raes.config import Config
 from raes.problems.function import FunctionSettings
 from raes.problems.problem import Problem
@@ -44,7 +45,7 @@ def prepare(config: Config, overrides: str = "") -> Config:
     config = planned(config, overrides)
     assert config.noise.size is not None
     check_memory(4 * config.noise.size, copies=2 if config.runtime.name == "ray" else 1)
-    check_writable(str(config.run_dir), config.upload)
+    check_writable(shown(config.run_dir), config.upload)  # messages give the path as the user does
     return config
 
 
