@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 RUN ?= runs
+CLUSTER_TESTS ?= tests
 CLUSTER ?= cluster/local.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test docs test-cluster test-slow lint type fmt bench tensorboard clean check wheels cluster-train
+.PHONY: help setup train test docs test-docs test-cluster test-slow lint type fmt bench tensorboard clean check wheels cluster-train
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -41,7 +42,10 @@ cluster-train: $(READY_DEV) ## Train on a cluster that is up: make cluster-train
 
 test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real launches on hosts of namespaces
 	tests/setup-system.sh
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m cluster $(CLUSTER_TESTS)
+
+test-docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 10 minutes)
+	$(BIN)/python -m pytest -m documentation
 
 test-slow: $(READY_DEV) ## Run the learning and installation tests too (about an hour)
 	$(BIN)/python -m pytest -m slow --timeout 3600

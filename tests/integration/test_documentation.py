@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -39,12 +38,6 @@ def name(page: Path) -> str:
 
 
 WITH_BLOCKS = [page for page in PAGES if page.exists() and any(block.kind in RUN for block in blocks(page))]
-LONG = tuple(f"docs/how-to/{page}.md" for page in ("atari", "report", "supervised", "sweeps", "train", "watch"))
-"""Pages whose blocks take twenty CPU seconds and more."""
-
-
-def _marked(page: Path) -> Any:
-    return pytest.param(page, marks=[pytest.mark.slow] if name(page) in LONG else [], id=name(page))
 
 
 EXISTING = [page for page in PAGES if page.exists()]
@@ -101,8 +94,9 @@ def run(block: Block, checkout: Path, environment: dict[str, str]) -> None:
     assert done.returncode == 0, f"{block.page}:{block.line} ends with {done.returncode}\n{said}"
 
 
+@pytest.mark.documentation
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", [_marked(page) for page in WITH_BLOCKS])
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
 def test_the_blocks_of_a_page_run(page: Path, checkout: Path, shell: dict[str, str]) -> None:
     for file, body in borrowed(page):
         (checkout / file).write_text(body)
