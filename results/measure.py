@@ -1,14 +1,14 @@
 """Trains a preset with several seeds, evaluates the best policy of each, and keeps the figures.
 
-    python results/measure.py NAME bar=NUMBER [seeds=0,1,2] [variant=WORD] [folder=PATH] [key=value of raes.train ...]
+    python results/measure.py NAME bar=NUMBER [seeds=0,1,2] [variant=WORD] [folder=PATH] [episodes=100] [key=value ...]
     python results/measure.py table
 
 The first writes results/NAME.json, or results/NAME_WORD.json: commands, date, machine, versions, the evaluations' curve
 of each seed, the minutes and core-minutes of its training, and what `raes.evaluate checkpoint=best episodes=100` says
 of it. Core-minutes are CPU time, which other work on the machine hardly changes; they are known with runtime=serial,
 where one process does everything. With `folder` the runs stay there, as seed0, seed1, ..., and those that it holds are
-gone on with. NAME is the environment, unless a key env=... names another. The second prints all of them as the README's
-table.
+gone on with. NAME is the environment, unless a key env=... names another; keys that are not named here are those of
+raes.train. The second prints all of them as the README's table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from raes.bench.report import machine, versions
 from raes.storage.metrics import read_records
 
 HERE = Path(__file__).parent
-WORDS = ("bar", "seeds", "variant", "folder")
+WORDS = ("bar", "seeds", "variant", "folder", "episodes")
 """What is said to this file; the other words are keys of the training."""
 
 
@@ -53,12 +53,14 @@ def _seconds_of_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def measure_seed(keys: list[str], seed: int, run_dir: Path) -> dict[str, object]:
+def measure_seed(keys: list[str], seed: int, run_dir: Path, episodes: str) -> dict[str, object]:
     """Train and evaluate one seed."""
     words = ["-m", "raes.train", *keys, f"seed={seed}", f"run_dir={run_dir}", "resume=auto", "console=plain"]
     seconds = train(words, run_dir / "cpu_seconds.txt")
     out = run_dir / "evaluation.json"
-    run(["-m", "raes.evaluate", f"run_dir={run_dir}", "checkpoint=best", "episodes=100", f"out={out}"])
+    runtime = [key for key in keys if key == "runtime=serial"]  # the same figures either way
+    chosen = [f"run_dir={run_dir}", "checkpoint=best", f"episodes={episodes}"]
+    run(["-m", "raes.evaluate", *chosen, f"out={out}", *runtime])
     evaluation = json.loads(out.read_text())
     records = read_records(run_dir / "metrics.jsonl")
     curve = [
@@ -82,7 +84,7 @@ def measure(name: str, words: dict[str, str], keys: list[str]) -> None:
 
     Args:
         name: of the task.
-        words: `bar`, and where given `seeds`, `variant` and `folder`.
+        words: `bar`, and where given `seeds`, `variant`, `folder` and `episodes`.
         keys: of the training.
     """
     bar, seeds = float(words["bar"]), [int(seed) for seed in words.get("seeds", "0,1,2").split(",")]
@@ -94,7 +96,7 @@ def measure(name: str, words: dict[str, str], keys: list[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for seed in seeds:
             run_dir = Path(words.get("folder", temporary)) / f"seed{seed}"
-            result = measure_seed(keys, seed, run_dir)
+            result = measure_seed(keys, seed, run_dir, words.get("episodes", "100"))
             before = json.loads(path.read_text()) if path.exists() else {}
             others = before["seeds"] if before.get("command") == command else []
             results = [other for other in others if other["seed"] != seed] + [result]
