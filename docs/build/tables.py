@@ -156,13 +156,35 @@ def results(*names: str) -> str:
     )
 
 
+def actions(*games: str) -> str:
+    """What Atari games pay for one action held throughout, and for random play."""
+    rows = []
+    for game in games:
+        report = json.loads((RESULTS / f"actions_{game}.json").read_text())
+        for one in report["rows"]:
+            figures = f"{one['return_mean']:,.1f} ± {one['standard_error']:.1f}"
+            rows.append((game, one["actions"], figures, str(report["episodes"]), report["date"]))
+    return _table(("game", "action", "mean ± standard error", "episodes", "date"), rows)
+
+
+def sweep(name: str) -> str:
+    """The runs of a multirun, one row each."""
+    report = json.loads((RESULTS / f"{name}.json").read_text())
+    figures = ("timesteps", "first evaluation", "last evaluation", "best evaluation")
+    rows = [
+        (*(str(one[key]) for key in report["keys"]), *(f"{one[key]:,.0f}" for key in figures)) for one in report["rows"]
+    ]
+    return f"`{report['command']}`, {report['date']}:\n\n" + _table((*report["keys"], *figures), rows, ())
+
+
 def example(name: str) -> str:
     """A file of examples/, as it is."""
     return f"```python\n{(RESULTS.parent / 'examples' / f'{name}.py').read_text()}```"
 
 
 MAKERS: dict[str, Callable[..., str]] = {
-    maker.__name__: maker for maker in (commands, common, example, group, keys, options, presets, results, settings)
+    maker.__name__: maker
+    for maker in (actions, commands, common, example, group, keys, options, presets, results, settings, sweep)
 }
 """What a page may ask for with `<!-- made: NAME WORDS -->`."""
 
