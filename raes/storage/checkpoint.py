@@ -152,26 +152,41 @@ class CheckpointStore(Checkpoints):
     def save(self, state: dict[str, Any], arrays: Arrays, pointer: str = "latest") -> Path:
         """Write a checkpoint whole, point `latest` or `best` to it, remove those that are no longer kept.
 
-        A generation has one checkpoint: where it is there already, only the pointer is written.
+        A generation has one checkpoint: where it is there already, only the pointer is written. But what was written
+        before the search had settled the generation (its probe was still out) gives way to what is known now.
         """
         target = self.folder / _name(int(state["generation"]))
-        if not target.exists():
-            self._write(target, state, arrays)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        content = buffer.getvalue()
+        state = {"schema_version": SCHEMA_VERSION, "arrays_sha256": hashlib.sha256(content).hexdigest()} | state
+        if not target.exists() or self._is_unsettled(target, state):
+            self._write(target, state, content)
         self._point(pointer, target.name)
         self._prune()
         return target
 
-    def _write(self, target: Path, state: dict[str, Any], arrays: Arrays) -> None:
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        content = buffer.getvalue()
-        checksum = {"schema_version": SCHEMA_VERSION, "arrays_sha256": hashlib.sha256(content).hexdigest()}
+    @staticmethod
+    def _is_unsettled(target: Path, state: dict[str, Any]) -> bool:
+        """Whether a checkpoint is of the same generation of the same way, and of another state of its search."""
+        try:
+            there = json.loads((target / "state.json").read_text())
+        except (OSError, ValueError):  # it is no checkpoint
+            return True
+        if there.get("branch", False) or state.get("branch", False):
+            return False
+        compared = ("arrays_sha256", "search")
+        return [there.get(key) for key in compared] != [json.loads(json.dumps(state.get(key))) for key in compared]
+
+    def _write(self, target: Path, state: dict[str, Any], content: bytes) -> None:
         temporary = self.folder / f".writing_{target.name}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         write_durably(temporary / "arrays.npz", content)
-        write_durably(temporary / "state.json", json.dumps(checksum | state, indent=1).encode())
+        write_durably(temporary / "state.json", json.dumps(state, indent=1).encode())
         sync_folder(temporary)
+        if target.exists():
+            remove_folder(target)  # a kill at this moment leaves the checkpoint before it
         temporary.rename(target)
         sync_folder(self.folder)
 

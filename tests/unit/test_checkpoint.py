@@ -61,6 +61,29 @@ def test_a_best_that_is_saved_is_not_the_latest(store: CheckpointStore) -> None:
     assert (store.pointed("latest"), store.pointed("best")) == ("gen_000004", "gen_000005")
 
 
+def settled(store: CheckpointStore, value: float, chosen: bool, branch: bool = False) -> Path:
+    """What a search that probes saves of generation 5, before and after it knows the answer."""
+    state = {"generation": 5, "config": {"seed": 0}, "search": {"chosen": chosen}, "branch": branch}
+    return store.save(state, {"theta": np.full(5, value, np.float32)}, "best" if chosen else "latest")
+
+
+@pytest.mark.parametrize("value", [1.0, 2.0])
+def test_what_a_search_settles_later_replaces_what_was_saved_before(store: CheckpointStore, value: float) -> None:
+    settled(store, 1.0, chosen=False)
+    settled(store, value, chosen=True)
+    for which in ("latest", "best"):
+        checkpoint = store.find(which)
+        np.testing.assert_array_equal(checkpoint.arrays["theta"], value)
+        assert checkpoint.state["search"] == {"chosen": True}
+    assert [path.name for path in store.folder.iterdir() if path.is_dir()] == ["gen_000005"]
+
+
+def test_a_branch_does_not_replace_the_run_s_own_checkpoint(store: CheckpointStore) -> None:
+    settled(store, 1.0, chosen=False)
+    settled(store, 2.0, chosen=True, branch=True)
+    np.testing.assert_array_equal(store.find("best").arrays["theta"], 1.0)
+
+
 # Damage.
 
 
@@ -176,6 +199,30 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(
     np.testing.assert_array_equal(latest.arrays["theta"], latest.state["generation"])
     save(store, 2)
     assert store.find("latest").state["generation"] == 2
+
+
+@pytest.mark.parametrize("moment", range(1, 5))
+def test_a_kill_while_one_is_replaced_leaves_a_whole_checkpoint(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    save(store, 1)
+    settled(store, 1.0, chosen=False)
+    sync, left = os.fsync, [moment]
+
+    def count_down(descriptor: int) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", count_down)
+        with pytest.raises(Killed):
+            settled(store, 2.0, chosen=True)
+    newest, problems = CheckpointStore(store.folder.parent).newest()
+    assert newest is not None
+    assert (problems, newest.state["generation"]) == ([], 5)
+    np.testing.assert_array_equal(newest.arrays["theta"], 2.0 if newest.state["search"]["chosen"] else 1.0)
 
 
 # Rewind and find.
