@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -114,30 +115,30 @@ def test_optuna_looks_for_sigma_and_the_step_size(commands: Commands) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_six_jobs_side_by_side_take_hardly_longer_than_their_actor_seconds(commands: Commands) -> None:
-    """Episodes sleep, so that other work on the machine counts for little; the figures are printed.
+    """Episodes sleep; the figures are printed.
 
-    Actor seconds are workers times wall seconds of each job alone on two workers, from its first dispatch to its last
-    update. Six jobs side by side on two CPUs have to fit their sum, divided by two CPUs, times 1.15; the sixth fails.
+    Actor seconds are workers times wall seconds of each job alone on all CPUs, from its first dispatch to its last
+    update. Side by side the six jobs, one of which fails, have 1.15 times as many for everything, Ray's start included.
     """
     words = (*LINE, "algorithm.pairs=10", "generations=60", "evaluation.every=0", "console=quiet")
-    slow = FAILING | {"STEP_SECONDS": "0.004"}
+    slow = FAILING | {"STEP_SECONDS": "0.008"}
     busy = total = 0.0
     for seed in range(6):
-        commands.run(*words, f"seed={seed}", "workers=2", f"run_dir=alone/{seed}", code=int(seed == 1), **slow)
+        commands.run(*words, f"seed={seed}", f"run_dir=alone/{seed}", code=int(seed == 1), **slow)
         for record in records_of(commands.cwd / f"alone/{seed}"):
             seconds = record["pool/actors"] * record["speed/generation_seconds"]
             total, busy = total + seconds, busy + seconds * record["speed/worker_busy_fraction"]
     started = time.perf_counter()
-    command = commands.run(
-        "-m", *words, "seed=0,1,2,3,4,5", "workers=1", "run_dir=sweep", "hydra.launcher.parallel=2", code=1, **slow
-    )
+    command = commands.start("-m", *words, "seed=0,1,2,3,4,5", "run_dir=sweep", "hydra.launcher.parallel=2", **slow)
+    command.wait(code=1, timeout=900)
     wall = time.perf_counter() - started
     assert "5 of 6 jobs are done" in command.out
+    shared = wall * int(re.findall(r"which share (\d+) CPUs", command.out)[0])
     print(
-        f"\nactor seconds alone {total:.1f}, of them in episodes {busy:.1f}; sweep {wall:.1f} s of 2 CPUs: "
-        f"{2 * wall / total:.3f} of the actor seconds, {2 * wall / busy:.3f} of those in episodes"
+        f"\nactor seconds alone {total:.1f}, of them in episodes {busy:.1f}; CPU seconds of the sweep {shared:.1f}: "
+        f"{shared / total:.3f} of the actor seconds, {shared / busy:.3f} of those in episodes"
     )
-    assert 2 * wall <= 1.15 * total
+    assert shared <= 1.15 * total
 
 
 def test_the_folders_of_a_sweep_are_told_apart_by_what_is_computed(commands: Commands) -> None:
