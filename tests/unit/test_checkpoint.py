@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -173,12 +175,9 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("moment", range(1, 7))
-def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(
-    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, moment: int
-) -> None:
-    """A save syncs arrays, state, folder, parent, pointer, parent: six moments."""
-    save(store, 1)
+@contextmanager
+def killed(monkeypatch: pytest.MonkeyPatch, moment: int) -> Iterator[None]:
+    """What is done inside ends at the `moment`-th time that something is synced."""
     sync, left = os.fsync, [moment]
 
     def count_down(descriptor: int) -> None:
@@ -190,7 +189,17 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", count_down)
         with pytest.raises(Killed):
-            save(store, 2)
+            yield
+
+
+@pytest.mark.parametrize("moment", range(1, 7))
+def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_checkpoint(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """A save syncs arrays, state, folder, parent, pointer, parent: six moments."""
+    save(store, 1)
+    with killed(monkeypatch, moment):
+        save(store, 2)
     newest, problems = CheckpointStore(store.folder.parent).newest()
     assert newest is not None
     assert problems == []
@@ -207,18 +216,8 @@ def test_a_kill_while_one_is_replaced_leaves_a_whole_checkpoint(
 ) -> None:
     save(store, 1)
     settled(store, 1.0, chosen=False)
-    sync, left = os.fsync, [moment]
-
-    def count_down(descriptor: int) -> None:
-        left[0] -= 1
-        if not left[0]:
-            raise Killed
-        sync(descriptor)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", count_down)
-        with pytest.raises(Killed):
-            settled(store, 2.0, chosen=True)
+    with killed(monkeypatch, moment):
+        settled(store, 2.0, chosen=True)
     newest, problems = CheckpointStore(store.folder.parent).newest()
     assert newest is not None
     assert (problems, newest.state["generation"]) == ([], 5)
