@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from fsspec.registry import _registry
 
 from raes.storage.place import Place, RemotePath, StoreError, masked, place
 from raes.train import run_command
@@ -114,6 +115,8 @@ def test_a_store_whose_package_is_missing_names_the_extra(
     url: str, package: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    scheme = url.partition(":")[0]  # fsspec remembers the class where an earlier test has used this store
+    monkeypatch.delitem(_registry, scheme, raising=False)
     with pytest.raises(UserError, match=words) as caught:
         (place(url) / "config.yaml").exists()
     assert not isinstance(caught.value, StoreError)
