@@ -71,7 +71,7 @@ class Camera(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._show = show
         self._game = _Screens(env) if isinstance(env, AtariEnvironment) else None
-        rate = ATARI_RATE if self._game else float(env.metadata.get("render_fps") or USUAL_RATE)
+        rate = ATARI_RATE if self._game is not None else float(env.metadata.get("render_fps") or USUAL_RATE)
         self._every = max(1, math.ceil(rate * speed / HIGHEST_RATE))
         self._rate = rate * speed / self._every
         self._pictures, self._timestep, self._total = 0, 0, 0.0

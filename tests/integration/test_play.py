@@ -101,6 +101,8 @@ def test_a_game_as_a_person_and_as_the_agent_see_it(commands: Commands) -> None:
     assert played(command.out) == [(float(told["return_mean"]), int(told["length_min"]))]
     film = pictures(commands.cwd / "film.mp4")
     assert len(film) == 300  # every frame of the emulator
+    with av.open(str(commands.cwd / "film.mp4")) as container:
+        assert container.streams.video[0].average_rate == 60
     person, agent = film[-1][LABEL:-BAR, :320], film[-1][LABEL:-BAR, 320 + MARGIN :]
     assert person.shape == (420, 320, 3)
     assert agent.shape == (420, 420, 3)
