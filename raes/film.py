@@ -9,9 +9,10 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
@@ -159,6 +160,8 @@ def _both(file: Mp4File, gif: AnimatedGif, parent: int, picture: UInt8, rate: fl
 def _beside_a_run() -> None:
     """The process: a job comes in, a GIF goes out; exit code 2 where no video of this run can be made."""
     os.nice(19)
+    with suppress(OSError):  # Linux shares CPUs among sessions first, and niceness counts within one only
+        Path("/proc/self/autogroup").write_text("19")
     threadpool_limits(1)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is not part of the GIF

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import av
+import psutil
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -47,6 +49,23 @@ def test_videos_of_the_first_and_the_last_policy(commands: Commands, words: tupl
         assert f"video of generation {generation} in videos/" in command.out
     with av.open(str(run_dir / "videos" / "gen_000006.mp4")) as film:
         assert 1 < len(list(film.decode(video=0))) <= 51
+
+
+def test_the_process_beside_a_run_gives_way_to_it(commands: Commands) -> None:
+    command = commands.start(*SERIAL, *VIDEO, "generations=3", "run_dir=run")
+    wanted = {19: "19"}
+
+    def standing() -> dict[int, str]:
+        """The niceness of the process that films, and of its session where Linux weighs sessions."""
+        for process in command.relatives():
+            with suppress(psutil.Error, OSError):
+                if "raes.film" in process.cmdline():
+                    session = Path(f"/proc/{process.pid}/autogroup")
+                    return {int(process.nice()): session.read_text().split()[-1] if session.exists() else "19"}
+        return {}
+
+    command.wait_for(lambda: standing() == wanted)
+    command.wait()
 
 
 def test_a_resumed_run_has_each_video_once(commands: Commands) -> None:
