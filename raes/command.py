@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
 from raes.config import explain
-from raes.types import UserError
+from raes.types import RunFailedError, UserError
 
 Arguments = TypeVar("Arguments")
 
@@ -22,6 +23,26 @@ def shown(path: str | None) -> str:
     """A path as one would type it here: relative where it lies below the working directory."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if path and Path(path).is_relative_to(here) else str(path)
+
+
+def command(work: Callable[[], int | None]) -> None:
+    """Run a command, whatever ends it, and leave with its exit code."""
+    hear_interrupts()
+    sys.exit(ending(work))
+
+
+def ending(work: Callable[[], int | None]) -> int:
+    """The exit code of a command: what `work` returns, 2 for a user's error and 1 for a run that failed, each told in
+    one message, and 130 for an interrupt."""
+    try:
+        return work() or 0
+    except (UserError, OSError) as error:
+        return complain(str(error))
+    except RunFailedError as error:
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def complain(text: str) -> int:

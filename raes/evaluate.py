@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from raes.build import build_algorithm, make_executor, problem_spec
-from raes.command import check_out, complain, hear_interrupts, parse
+from raes.command import check_out, command, parse
 from raes.config import Config, RaySettings, load
 from raes.driver import evaluation_tasks
 from raes.resume import trained
@@ -28,7 +28,7 @@ from raes.runtime.worker import WorkerSpec
 from raes.search.statistics import summarize
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.place import place
-from raes.types import RESULT_DTYPE, SETTINGS, RunFailedError, Snapshot, UserError
+from raes.types import RESULT_DTYPE, SETTINGS, RunFailedError, Snapshot
 
 NO_TABLE = 1
 """Floats of the noise table: theta itself is evaluated, so one is enough."""
@@ -158,24 +158,15 @@ def _gather(executor: Executor, arguments: Arguments, snapshot: Snapshot) -> np.
 
 
 def main() -> None:
-    """The command; exits with 0, or 2 for a user's error."""
-    hear_interrupts()
-    try:
-        arguments = parse(Arguments, sys.argv[1:], "raes.evaluate", __doc__)
-        check_out(arguments.out)
-        figures = evaluate(arguments)
-        for key, value in figures.items():
-            print(f"{key:20s} {value:.2f}" if isinstance(value, float) else f"{key:20s} {value}")
-        if arguments.out is not None:
-            Path(arguments.out).write_text(json.dumps(figures, indent=1) + "\n")
-    except (UserError, OSError) as error:
-        sys.exit(complain(str(error)))
-    except RunFailedError as error:
-        complain(str(error))
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    """The command."""
+    arguments = parse(Arguments, sys.argv[1:], "raes.evaluate", __doc__)
+    check_out(arguments.out)
+    figures = evaluate(arguments)
+    for key, value in figures.items():
+        print(f"{key:20s} {value:.2f}" if isinstance(value, float) else f"{key:20s} {value}")
+    if arguments.out is not None:
+        Path(arguments.out).write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from raes.build import build_algorithm, problem_spec
-from raes.command import check_out, complain, hear_interrupts, parse
+from raes.command import check_out, command, parse
 from raes.config import load
 from raes.policies import MLP, ActionSpec, ConvPolicy, TorchPolicy
 from raes.policies.heads import Binned
@@ -146,17 +146,11 @@ def _save_state(policy: TorchPolicy, snapshot: Snapshot, out: str) -> None:
 
 
 def main() -> None:
-    """The command; exits with 0, or 2 for a user's error."""
-    hear_interrupts()
-    try:
-        arguments = parse(Arguments, sys.argv[1:], "raes.export", __doc__)
-        check_out(arguments.out)
-        print(f"{arguments.out}: {export(arguments)}")
-    except (UserError, OSError) as error:
-        sys.exit(complain(str(error)))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    """The command."""
+    arguments = parse(Arguments, sys.argv[1:], "raes.export", __doc__)
+    check_out(arguments.out)
+    print(f"{arguments.out}: {export(arguments)}")
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -15,7 +15,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from raes.build import problem_spec
-from raes.command import check_out, complain, hear_interrupts, parse, shown
+from raes.command import check_out, command, parse, shown
 from raes.config import Config, load
 from raes.evaluate import policy_snapshot
 from raes.film import Played, Sink, Subject, capped, play, title
@@ -25,7 +25,7 @@ from raes.rng import Purpose
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.place import place
 from raes.storage.video import Mp4File
-from raes.types import SETTINGS, RunFailedError, UserError
+from raes.types import SETTINGS, UserError
 from raes.window import Window, has_display
 
 
@@ -127,20 +127,11 @@ def _episodes(arguments: Arguments, subject: Subject, sink: Sink) -> list[Played
     return played
 
 
-def main() -> None:
-    """The command; exits with 0, 1 where every episode failed, or 2 for a user's error."""
-    hear_interrupts()
-    try:
-        played = show(parse(Arguments, sys.argv[1:], "raes.play", __doc__))
-        sys.exit(int(all(episode.reason is not None for episode in played)))
-    except (UserError, OSError) as error:
-        sys.exit(complain(str(error)))
-    except RunFailedError as error:
-        complain(str(error))
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+def main() -> int:
+    """The command; 1 where every episode failed."""
+    played = show(parse(Arguments, sys.argv[1:], "raes.play", __doc__))
+    return int(all(episode.reason is not None for episode in played))
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from threadpoolctl import threadpool_limits
 
 from raes.build import problem_spec
-from raes.command import complain, hear_interrupts, parse
+from raes.command import command, parse
 from raes.config import Config, load
 from raes.rng import Purpose, reset_seed, seed_generation
 from raes.runtime.worker import Worker, WorkerSpec
@@ -198,16 +198,10 @@ def _told(results: Results) -> Replayed:
     return Replayed(False, f"return {float(record['return'])!r} after {int(record['length'])} timesteps")
 
 
-def main() -> None:
-    """The command; exits with 0, 1 where the fault shows, or 2 for a user's error."""
-    hear_interrupts()  # a child that hangs must not be left behind
-    try:
-        sys.exit(int(replay(parse(Arguments, sys.argv[1:], "raes.replay", __doc__))))
-    except (UserError, OSError) as error:
-        sys.exit(complain(str(error)))
-    except KeyboardInterrupt:
-        sys.exit(130)
+def main() -> int:
+    """The command; 1 where the fault shows."""
+    return int(replay(parse(Arguments, sys.argv[1:], "raes.replay", __doc__)))
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

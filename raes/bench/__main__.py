@@ -6,8 +6,8 @@ import importlib
 import sys
 
 from raes.bench.report import print_report, write_report
-from raes.command import check_out, complain, hear_interrupts, parse
-from raes.types import RunFailedError, UserError
+from raes.command import check_out, command, parse
+from raes.types import UserError
 
 BENCHES = {
     "rollout": "one worker's timesteps a second, and its share inside env.step",
@@ -27,34 +27,28 @@ def usage() -> str:
     return f"usage: python -m raes.bench NAME [out=FILE.json] [key=value ...]\n{names}\nkeys of one: NAME --help"
 
 
-def run_command(words: list[str]) -> int:
-    """Run one benchmark; the exit code."""
+def main(words: list[str]) -> None:
+    """Run one benchmark.
+
+    Raises:
+        UserError: there is none of this name, or one of its keys is wrong.
+    """
     if not words:
-        return complain(usage())
+        raise UserError(usage())
     name, *rest = words
     if name in ("-h", "--help"):
         print(usage())
-        return 0
+        return
     if name not in BENCHES:
-        return complain(f"{name}: there is no such benchmark; there are {', '.join(BENCHES)}")
+        raise UserError(f"{name}: there is no such benchmark; there are {', '.join(BENCHES)}")
     bench = importlib.import_module(f"raes.bench.{name}")
-    try:
-        arguments = parse(bench.Arguments, rest, f"raes.bench {name}", bench.__doc__)
-        check_out(arguments.out)
-        report = bench.run(arguments)
-        print_report(report)
-        if arguments.out is not None:
-            write_report(report, arguments)
-    except (UserError, OSError) as error:
-        return complain(str(error))
-    except RunFailedError as error:
-        complain(str(error))
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    arguments = parse(bench.Arguments, rest, f"raes.bench {name}", bench.__doc__)
+    check_out(arguments.out)
+    report = bench.run(arguments)
+    print_report(report)
+    if arguments.out is not None:
+        write_report(report, arguments)
 
 
 if __name__ == "__main__":
-    hear_interrupts()
-    sys.exit(run_command(sys.argv[1:]))
+    command(lambda: main(sys.argv[1:]))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from raes.bench.report import table
-from raes.command import check_out, complain, hear_interrupts, shown
+from raes.command import check_out, command, shown
 from raes.config import Config
 from raes.doctor import show
 from raes.doctor.findings import Finding, Plan, exit_code, findings
@@ -36,22 +36,18 @@ CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")
 """Where `ray up` leaves the cluster's file, on the head."""
 
 
-def main() -> None:
-    """The command."""
-    hear_interrupts()
+def main() -> int:
+    """The command; 1 where a run would fail."""
     words = sys.argv[1:]
     if any(word in ("-h", "--help") for word in words):
         print((__doc__ or "").strip())
-        sys.exit(0)
+        return 0
     out = next((word.removeprefix("out=") for word in reversed(words) if word.startswith("out=")), None)
     sys.argv[1:] = [word for word in words if not word.startswith("out=")]
-    try:
-        check_out(out)
-        if any(word in ("-m", "--multirun") for word in words):
-            raise UserError("raes.doctor looks at one configuration; leave out --multirun")
-    except UserError as error:
-        sys.exit(complain(str(error)))
-    sys.exit(run_command(lambda config: examine(config, out)))
+    check_out(out)
+    if any(word in ("-m", "--multirun") for word in words):
+        raise UserError("raes.doctor looks at one configuration; leave out --multirun")
+    return run_command(lambda config: examine(config, out))
 
 
 def examine(config: Config, out: str | None) -> int:
@@ -177,4 +173,4 @@ def _plain(
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

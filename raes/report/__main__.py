@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from raes.bench.report import Section, table
-from raes.command import complain, hear_interrupts, parse, shown
+from raes.command import command, parse, shown
 from raes.report import figures, page, tables
 from raes.report.groups import Group, group
 from raes.report.runs import AXES, RandomPlay, Run, Unreadable, find, read
@@ -117,18 +117,12 @@ def _pictures(groups: Sequence[Group], resamples: int) -> dict[str, bytes]:
 
 
 def main() -> None:
-    """The command; exits with 0, or 2 for a user's error."""
-    hear_interrupts()
+    """The command."""
     words, keys = split(sys.argv[1:])
-    try:
-        arguments = parse(Arguments, keys, "raes.report", __doc__)
-        if not words:
-            raise UserError("name runs: python -m raes.report runs/sweep [out=report]")
-        sections = report(words, arguments)
-    except (UserError, OSError) as error:
-        sys.exit(complain(str(error)))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    arguments = parse(Arguments, keys, "raes.report", __doc__)
+    if not words:
+        raise UserError("name runs: python -m raes.report runs/sweep [out=report]")
+    sections = report(words, arguments)
     for section in sections:
         if section.key in ON_TERMINAL:
             print(f"{section.title}\n{table(section)}\n")
@@ -136,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

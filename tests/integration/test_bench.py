@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raes.bench.__main__ import BENCHES, run_command
+from raes.bench.__main__ import BENCHES, main
 from raes.bench.report import Column, Section, against_bar, table
 from raes.bench.rollout import BARS, TASKS, cases
 from raes.bench.timing import cpu_clock, interleave, median_ratio
+from raes.command import ending
 
 TINY = {
     "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
@@ -173,7 +174,7 @@ def test_scale_measures_virtual_workers_with_and_without_relays(tmp_path: Path) 
 def test_a_wrong_word_is_named_with_exit_code_2(
     words: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(words) == 2
+    assert ending(lambda: main(words)) == 2
     message = capsys.readouterr().err
     assert all(name in message for name in named)
     assert "Traceback" not in message
