@@ -1,5 +1,6 @@
 """`python -m raes.bench scale [out=FILE.json] [workers=[64,1440,4096]] [nodes=16] [episodes=10000] [relays=both]
-[policy=both] [pipelined=[1440]] [seconds=60] [rate=250] [stretch=...] [picture=FILE.png]`: thousands of workers.
+[policy=both] [pipelined=[1440]] [fewer=true] [seconds=60] [rate=250] [stretch=...] [picture=FILE.png]`: thousands of
+workers.
 
 Real Ray actors that wait instead of simulating, for as long as recorded episodes of Humanoid would take, many in one
 process, on virtual nodes. All seconds are stretched by a factor, so that this machine's few cores, which have to play
@@ -72,6 +73,7 @@ class Arguments(TimedArguments):
         relays: with, without or both.
         policy: whose episode lengths.
         pipelined: numbers of workers that are also measured with runtime.pipeline=1.
+        fewer: whether fewer nodes and half the episodes are measured too.
         rate: results a second that this machine should handle; sets the factor.
         stretch: the factor itself.
         picture: a PNG file; needs matplotlib.
@@ -84,6 +86,7 @@ class Arguments(TimedArguments):
     relays: bool | Literal["both"] = "both"
     policy: Literal["both", "falling", "walking"] = "both"
     pipelined: list[int] = field(default_factory=lambda: [1440])
+    fewer: bool = True
     rate: float = 250.0
     stretch: float | None = None
     picture: str | None = None
@@ -129,7 +132,7 @@ def cases(arguments: Arguments) -> Iterator[Case]:
         for workers in arguments.pipelined:
             for relays in both:
                 yield Case("pipelined", policy, workers, nodes, relays, 1, episodes)
-    if True not in both:
+    if True not in both or not arguments.fewer:
         return
     middle = sorted(arguments.workers)[(len(arguments.workers) - 1) // 2]
     for fewer in (nodes // 4, nodes // 2):

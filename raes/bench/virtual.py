@@ -21,7 +21,7 @@ from raes.bench.schedule import SECONDS_PER_STEP, Lengths
 from raes.runtime.executor import Pool
 from raes.runtime.pace import Pace
 from raes.runtime.pool import ActorPool
-from raes.runtime.relay import Parcel, RayRelay
+from raes.runtime.relay import Interest, Parcel, RayRelay
 from raes.runtime.relays import RelayPool
 from raes.types import RESULT_DTYPE, Results, Tasks
 
@@ -110,15 +110,15 @@ class CountingRelay(RayRelay):
 
     calls: Counter[str]
 
-    def give(self, parcels: list[Parcel], more: bool) -> None:
+    def give(self, parcels: list[Parcel], interest: Interest) -> None:
         """See `RayRelay`."""
         self.calls["give"] += 1
-        super().give(parcels, more)
+        super().give(parcels, interest)
 
-    def take(self, workers: int, pause: float, parcels: list[Parcel], more: bool) -> Any:
+    def take(self, workers: int, pause: float, parcels: list[Parcel], interest: Interest) -> Any:
         """See `RayRelay`."""
         self.calls["take"] += 1
-        return super().take(workers, pause, parcels, more)
+        return super().take(workers, pause, parcels, interest)
 
 
 @dataclass(frozen=True)

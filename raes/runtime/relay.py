@@ -28,6 +28,19 @@ COLLECT_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
+class Interest:
+    """What the driver wants to hear at once, beside that a generation has all its answers.
+
+    Attributes:
+        low: that the queue runs low, since the driver has more.
+        idle: that workers are idle, since there may be time to share what others have not begun.
+    """
+
+    low: bool
+    idle: bool
+
+
+@dataclass(frozen=True)
 class Report:
     """What a relay says of itself.
 
@@ -59,30 +72,31 @@ class RelayActor:
         self._placed: Mapping[str, int] = {}
         self._inbox: queue.SimpleQueue[Parcel] = queue.SimpleQueue()
         self._oldest = 0
-        self._more = self._low_is_news = self._hunger_is_news = False
+        self._interest = Interest(low=False, idle=False)
+        self._low_is_news = self._hunger_is_news = False
         self._reported = Counters()
 
-    def give(self, parcels: list[Parcel], more: bool) -> None:
+    def give(self, parcels: list[Parcel], interest: Interest) -> None:
         """Take over episodes.
 
         Args:
             parcels: the episodes.
-            more: whether the driver has others, so that it is worth its time to hear that the queue runs low.
+            interest: what to report at once from now on.
         """
         for parcel in parcels:
             self._inbox.put(parcel)
-        self._more = more
+        self._interest = interest
 
-    def take(self, workers: int, pause: float, parcels: list[Parcel], more: bool) -> Report:
+    def take(self, workers: int, pause: float, parcels: list[Parcel], interest: Interest) -> Report:
         """Work on for `pause` seconds, or until there is something to tell at once.
 
         Args:
             workers: how many actors the node should have from now on.
             pause: how long results are gathered.
             parcels: as to `give`, to save a call.
-            more: likewise.
+            interest: likewise.
         """
-        self.give(parcels, more)
+        self.give(parcels, interest)
         try:
             return self._take(workers, pause)
         except RunFailedError as error:
@@ -110,12 +124,11 @@ class RelayActor:
     def _is_urgent(self, pool: ActorPool, done: list[Results]) -> bool:
         """Whether a generation has all its answers, or the queue runs low, or workers are idle.
 
-        The latter two are said once after each delivery; that the queue is low, only where the driver has more.
+        The latter two are said once after each delivery, and only where they are of interest.
         """
-        low = (
-            self._more and self._low_is_news and decisions.is_low(pool.queued, pool.workers, pool.counters.mean_seconds)
-        )
-        hungry = self._hunger_is_news and decisions.is_hungry(pool.idle, pool.workers)
+        interest, mean = self._interest, pool.counters.mean_seconds
+        low = interest.low and self._low_is_news and decisions.is_low(pool.queued, pool.workers, mean)
+        hungry = interest.idle and self._hunger_is_news and decisions.is_hungry(pool.idle, pool.workers)
         self._low_is_news = self._low_is_news and not low
         self._hunger_is_news = self._hunger_is_news and not hungry
         return low or hungry or any(not pool.awaits(results.generation) for results in done)
@@ -147,13 +160,13 @@ class RayRelay:
         options = {"max_concurrency": 2, "scheduling_strategy": there}
         self._handle = actor_class.options(**options).remote(node_id, start, deadline, pace)
 
-    def give(self, parcels: list[Parcel], more: bool) -> None:
+    def give(self, parcels: list[Parcel], interest: Interest) -> None:
         """See `RelayActor.give`; nothing is waited for."""
-        self._handle.give.remote(parcels, more)
+        self._handle.give.remote(parcels, interest)
 
-    def take(self, workers: int, pause: float, parcels: list[Parcel], more: bool) -> Any:
+    def take(self, workers: int, pause: float, parcels: list[Parcel], interest: Interest) -> Any:
         """A reference to the next report."""
-        return self._handle.take.remote(workers, pause, parcels, more)
+        return self._handle.take.remote(workers, pause, parcels, interest)
 
     def kill(self) -> None:
         """End it with all its actors."""

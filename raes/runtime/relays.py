@@ -16,7 +16,7 @@ from raes.runtime.executor import Counters
 from raes.runtime.pace import REAL, Pace
 from raes.runtime.pending import Group, PendingTable
 from raes.runtime.pool import Placement
-from raes.runtime.relay import Parcel, RayRelay, Report
+from raes.runtime.relay import Interest, Parcel, RayRelay, Report
 from raes.types import Results, RunFailedError, Tasks
 
 StartRelay = Callable[[str], RayRelay]
@@ -69,6 +69,12 @@ class _Member:
     def outstanding(self) -> int:
         """Episodes that it has."""
         return sum(map(len, self.owes.values()))
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to send to it and nothing to hear of it, so that a call would be for nothing."""
+        complete = self.reported and not self.starting and self.workers == self.wanted
+        return complete and not self.parcels and not self.outstanding
 
 
 class RelayPool:
@@ -178,15 +184,16 @@ class RelayPool:
 
     def _send(self) -> None:
         """Ask for the reports that are not under way, and send what there is, in the same call where possible."""
-        pause = decisions.report_seconds(len(self._members), tail=not self._pending.queued and len(self._pending) > 0)
-        more = self._pending.queued > 0
+        tail = not self._pending.queued and len(self._pending) > 0 and not self._short
+        pause = decisions.report_seconds(len(self._members), tail)
+        interest = Interest(low=self._pending.queued > 0, idle=not self._short)
         for node, member in self._members.items():
-            if member.called is None:
+            if member.called is None and not member.settled:
                 workers = member.wanted or member.workers  # those of a leaving node end what they have
-                self._calls[member.relay.take(workers, pause, member.parcels, more)] = node
+                self._calls[member.relay.take(workers, pause, member.parcels, interest)] = node
                 member.called = self._pace.now()
             elif member.parcels:
-                member.relay.give(member.parcels, more)
+                member.relay.give(member.parcels, interest)
             member.parcels = []
 
     def _dispatch(self) -> None:

@@ -3,9 +3,8 @@
     python limits.py NAME WORDS...
 
 Training gets keys behind its words, which win: 2 generations (3 with resume=...) of a few short episodes, in one
-process where the words ask for no workers. Benchmarks, the doctor and installations are not run: the first have tests,
-and `test_every_command_is_understood` parses their words; of an installation the extras are looked up. Of make, `make
--n` is run. TensorBoard is asked for its page once, and ended.
+process where the words ask for no workers. Benchmarks get words that make them short. Of an installation the extras are
+looked up; of make, `make -n` is run. TensorBoard is asked for its page once, and ended.
 """
 
 from __future__ import annotations
@@ -21,6 +20,16 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAIRS = ("es", "ars", "ns_es", "nsr_es", "nsra_es", "pgpe")
+SHORT_BENCHES = {
+    "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
+    "atari": ["seconds=0.05"],
+    "low_rank": ["seconds=0.05", "tasks=[Hopper]", "ranks=[1]", "pairs=10"],
+    "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
+    "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
+    "chaos": ["generations=6", "pairs=60", "actor_kills=8", "relay_kills=1", "node_kills=1", "memory_generations=50"],
+    "scale": ["seconds=0.1", "workers=[16]", "pipelined=[16]", "nodes=2", "episodes=200", "policy=falling"],
+}
+"""Name of a benchmark -> words that make it short."""
 AS_IT_IS = ("--help", "--cfg", "--hydra-help", "--info")
 
 
@@ -63,8 +72,8 @@ def python(words: list[str]) -> int:
             rest = [*rest, "episodes=2", "runtime=serial"]
         elif module == "raes.play":
             rest = [*rest, "seconds=1", "out=auto"]
-        elif module in ("raes.bench", "raes.doctor"):
-            return 0
+        elif module == "raes.bench" and rest:
+            rest = [*rest, *SHORT_BENCHES.get(rest[0], [])]
         words = ["-m", module, *rest]
     return subprocess.run([sys.executable, *words], check=False).returncode
 

@@ -17,20 +17,12 @@ from raes.bench.rollout import BARS, TASKS, cases
 from raes.bench.timing import cpu_clock, interleave, median_ratio
 from raes.command import ending
 
-TINY = {
-    "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
-    "atari": ["seconds=0.05"],
-    "low_rank": ["seconds=0.05", "tasks=[Hopper]", "ranks=[1]", "pairs=10"],
-    "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
-    "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
-    "chaos": ["generations=6", "pairs=60", "actor_kills=8", "relay_kills=1", "node_kills=1", "memory_generations=50"],
-    "scale": ["seconds=0.1", "workers=[16]", "pipelined=[16]", "nodes=2", "episodes=200", "policy=falling"],
-}
+from .limits import SHORT_BENCHES
 
 
 def run_bench(name: str, folder: Path, timeout: float = 240.0) -> dict[str, Any]:
     out = folder / f"{name}.json"
-    command = [sys.executable, "-m", "raes.bench", name, f"out={out}", *TINY[name]]
+    command = [sys.executable, "-m", "raes.bench", name, f"out={out}", *SHORT_BENCHES[name]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
     content: dict[str, Any] = json.loads(out.read_text())

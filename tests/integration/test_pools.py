@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,19 +123,45 @@ def test_a_node_that_has_gone_and_is_still_listed_is_no_reason_to_stop(tables: N
 
 
 def test_a_relay_that_hangs_is_replaced(tables: NodeTables, monkeypatch: pytest.MonkeyPatch) -> None:
-    placed, start = {tables.node: 1}, rollouts(tables, TrivialSpec())
-    pool = RelayPool(lambda node: RayRelay(node, start, None), lambda: placed)
+    executor = RayExecutor(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, Size(1, 1), relays=True, deadline=None)
     try:
-        collect_until(pool, lambda: pool.workers == 1)
+        generation(executor, 2)
         [relay] = processes("ray::RelayActor")
         relay.send_signal(signal.SIGSTOP)
         monkeypatch.setattr(decisions, "REPORT_PATIENCE", 5.0)
-        collect_until(pool, lambda: any("has not reported" in notice for notice in pool.notices))
-        monkeypatch.undo()
+        generation(executor, 2)
+        assert any("has not reported" in notice for notice in executor.notices)
+        assert executor.counters.tasks_reissued
         relay.kill()
-        collect_until(pool, lambda: pool.workers == 1)
     finally:
-        pool.close()
+        executor.close()
+
+
+def test_a_relay_is_called_once_for_a_short_generation_and_not_between_two(
+    tables: NodeTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    class Counted(RayRelay):
+        def give(self, *words: Any) -> None:
+            calls["give"] += 1
+            super().give(*words)
+
+        def take(self, *words: Any) -> Any:
+            calls["take"] += 1
+            return super().take(*words)
+
+    monkeypatch.setattr("raes.runtime.cluster.RayRelay", Counted)
+    executor = RayExecutor(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, Size(1, 1), relays=True, deadline=None)
+    try:
+        generation(executor, 2)
+        for _ in range(20):
+            executor.collect(0.1)
+        calls.clear()
+        generation(executor, 2)
+        assert calls == {"take": 1}
+    finally:
+        executor.close()
 
 
 def test_tables_of_nodes_that_have_gone_are_let_go(tables: NodeTables) -> None:
