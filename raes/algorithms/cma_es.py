@@ -6,10 +6,9 @@ Costs of d^2 memory and d^3 time: for few parameters. A member without a result 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from cmaes import CMA
 
 from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
@@ -18,6 +17,9 @@ from raes.types import Batch, Float32, Float64, Genomes
 from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings, vectors
 from .search import Conditions
+
+if TYPE_CHECKING:
+    from cmaes import CMA
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class CMAES(PopulationSearch):
 
     def _library(self, state: CMAESState) -> CMA:
         """The library's object in this state."""
+        from cmaes import CMA  # imports scipy.stats, which takes half a second
+
         seed = int(generator(self._seed, Purpose.SAMPLE, state.generation).integers(2**32))
         library = CMA(state.mean.copy(), state.sigma, seed=seed, population_size=self.min_groups)
         library._C, library._g = state.covariance.copy(), state.generation

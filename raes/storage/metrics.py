@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ class MetricsWriter:
             next_generation: the one that is written next.
             not_compared: what the keys begin with that are no hyper-parameters.
         """
-        from tensorboardX.event_file_writer import EventsWriter
+        with _hidden("torch"):
+            from tensorboardX.event_file_writer import EventsWriter
 
         self._path = run_dir / "metrics.jsonl"
         folder = run_dir / "tensorboard"
@@ -181,6 +183,22 @@ def read_records(path: Place) -> list[Record]:
             except ValueError:
                 continue
     return records
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """A package that what is imported meanwhile would import, and can do without.
+
+    tensorboardX imports PyTorch where there is one, for its types alone; it takes longer than the rest of a short run.
+    """
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def _cut_records(path: Path, next_generation: int) -> None:

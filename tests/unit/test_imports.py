@@ -143,3 +143,20 @@ def test_the_algorithms_pull_in_neither_ray_nor_an_environment_library() -> None
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "raes" in loaded
     assert {"ray", "torch", "gymnasium", "hydra", "omegaconf", "pydantic"} & set(loaded) == set()
+
+
+HEAVY = ("torch", "ray", "scipy.stats", "matplotlib", "tensorboard")
+"""What a run in one process has no use for; each takes longer to import than such a run takes otherwise."""
+
+
+def test_a_run_in_one_process_imports_nothing_heavy(tmp_path: Path) -> None:
+    words = ["env=CartPole", "runtime=serial", "generations=1", "algorithm.pairs=2", "evaluation.episodes=1"]
+    script = (
+        "import runpy, sys\n"
+        f"sys.argv = ['raes.train', *{words}, 'run_dir={tmp_path / 'run'}']\n"
+        "try:\n    runpy.run_module('raes.train', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
