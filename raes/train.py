@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import sys
@@ -92,6 +93,7 @@ class Runs:
             self.ended.append((job_name(), Outcome(2, str(error))))
             return float("nan")
         outcome = train(config)
+        gc.collect()  # the noise table, up to 1 GB, before the next job makes its own
         self.ended.append((place(str(config.run_dir)).name, outcome))
         if outcome.code == STOPPED:
             raise KeyboardInterrupt
