@@ -233,7 +233,7 @@ class RunningDriver:
             for number, event in events:
                 self._seen = number
                 if (reason := self._show(event)) is not None:
-                    self._actor.wish.remote(reason)
+                    ray.get(self._actor.wish.remote(reason), timeout=5)  # Ray complains of calls that `close` cuts off
 
     def outcome(self) -> Outcome:
         """How it ended; to be called when `running` is ready.

@@ -27,6 +27,8 @@ NODE_CORES = 64
 EPISODES_PER_WORKER = 7
 """Of a predicted generation: 10,000 episodes on 1,440 workers, and as many for each of more."""
 LEAST_EPISODES = 10_000
+LEAST_VALUE = 1e-3
+"""Seconds, or calls; CPU seconds, from which those of idle processes are subtracted, may come out as none."""
 
 
 def fit_terms(terms: Sequence[Sequence[float]], values: Sequence[float]) -> tuple[Float64, float]:
@@ -34,11 +36,11 @@ def fit_terms(terms: Sequence[Sequence[float]], values: Sequence[float]) -> tupl
 
     Args:
         terms: a row for each value.
-        values: positive.
+        values: not negative; those below `LEAST_VALUE` count as that, since errors are relative.
     """
-    scaled = np.asarray(terms, dtype=np.float64) / np.asarray(values, dtype=np.float64)[:, None]
-    factors, _ = nnls(scaled, np.ones(len(values)))
-    return factors, float(np.abs(scaled @ factors - 1).max())
+    positive = np.maximum(values, LEAST_VALUE)
+    factors, _ = nnls(np.asarray(terms, dtype=np.float64) / positive[:, None], np.ones(len(positive)))
+    return factors, float(np.abs(terms @ factors / positive - 1).max())
 
 
 def fit(rows: Sequence[Row], relays: bool) -> Model:

@@ -17,8 +17,8 @@ from raes.search.optimizers import OptimizerSettings
 from raes.types import Float32, Int64, RunFailedError
 
 TABLE_SIZE = 1 << 16
-IDLE_SECONDS = 60.0
-"""How long this process is watched doing nothing."""
+IDLE_SECONDS = (2.0, 60.0)
+"""How long this process is watched doing nothing: as long as it is measured, within these bounds."""
 COLLECT_SECONDS = 0.5
 """As the driver of a training waits."""
 
@@ -118,7 +118,7 @@ def generations(
     running.clear()
     done = WARM_UP
     resting = Cost.now(fleet, others)
-    time.sleep(IDLE_SECONDS)
+    time.sleep(float(np.clip(seconds, *IDLE_SECONDS)))
     idle = Cost.now(fleet, others).since(resting)
     begun: Cost | None = None
     while True:
