@@ -21,6 +21,9 @@ from raes.storage.metrics import flatten_config, read_records
 HERE = Path(__file__).parent
 OWN = ("run_dir",)
 """Keys that always differ."""
+COLUMNS = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
+           "last evaluation", "best evaluation")  # fmt: skip
+"""Of the table; `perturbed`: the mean return of the perturbed policies, over three generations."""
 
 
 def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -28,11 +31,14 @@ def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     config = flatten_config(load(run_dir / "config.yaml").as_dict())
     records = read_records(run_dir / "metrics.jsonl")
     evaluations = [record for record in records if "eval/return_mean" in record]
+    perturbed = [record["returns/mean"] for record in records if "returns/mean" in record]
     best = max(evaluations, key=lambda record: float(record["eval/return_mean"]))
     figures = {
         "timesteps": records[-1]["progress/timesteps"],
         "frames": records[-1].get("progress/frames"),
-        "generations": len(records),
+        "generations": len(perturbed),
+        "perturbed, first 3": sum(perturbed[:3]) / len(perturbed[:3]),
+        "perturbed, last 3": sum(perturbed[-3:]) / len(perturbed[-3:]),
         "first evaluation": evaluations[0]["eval/return_mean"],
         "last evaluation": evaluations[-1]["eval/return_mean"],
         "best evaluation": best["eval/return_mean"],
@@ -55,7 +61,7 @@ def gather(name: str, run_dirs: list[str], command: str) -> None:
 def table(name: str) -> None:
     """What was gathered, in Markdown."""
     report = json.loads((HERE / f"{name}.json").read_text())
-    columns = [*report["keys"], "timesteps", "frames", "first evaluation", "last evaluation", "best evaluation"]
+    columns = [*report["keys"], *COLUMNS]
     columns = [column for column in columns if any(one[column] is not None for one in report["rows"])]
     print(f"`{report['command']}`, {report['date']}:\n")
     print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))

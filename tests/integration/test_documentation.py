@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -142,7 +143,7 @@ def test_the_commands_of_the_results_are_understood() -> None:
     for path in sorted((REPOSITORY / "results").glob("*.json")):
         report = json.loads(path.read_text())
         if isinstance(report, dict) and "command" in report:
-            _, first, *others = report["command"].split()
+            _, first, *others = shlex.split(report["command"])
             if first == "-m":
                 understand(others)
             else:
