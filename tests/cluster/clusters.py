@@ -122,6 +122,11 @@ class Cluster:
         wait_for(there, seconds, lambda: f"{nodes} after {seconds} s, not {number} nodes\n{self.log()}")
         return nodes
 
+    def await_addresses(self, wanted: set[str], seconds: float = 300) -> None:
+        """Until these nodes are alive, and no others: a new one may join before Ray misses one that has vanished."""
+        message = f"not {wanted} after {seconds} s"
+        wait_for(lambda: set(self.nodes()) == wanted, seconds, lambda: f"{message}\n{self.nodes()}\n{self.log()}")
+
     def log(self) -> str:
         """What Ray's autoscaler has to say."""
         return self.head().run("tail -n 60 /tmp/ray/session_latest/logs/monitor.*", check=False)
