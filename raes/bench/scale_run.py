@@ -17,7 +17,7 @@ from raes.search.optimizers import OptimizerSettings
 from raes.types import Float32, Int64, RunFailedError
 
 TABLE_SIZE = 1 << 16
-IDLE_SECONDS = (2.0, 60.0)
+IDLE_SECONDS = (20.0, 60.0)
 """How long this process is watched doing nothing: as long as it is measured, within these bounds."""
 COLLECT_SECONDS = 0.5
 """As the driver of a training waits."""

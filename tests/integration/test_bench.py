@@ -134,12 +134,10 @@ def test_scale_measures_virtual_workers_with_and_without_relays(tmp_path: Path) 
         assert 0.3 < row["efficiency"] <= 1.02
         if not row["pipeline"]:
             assert 0.3 < row["of_ideal"] <= 1.2  # in another order it may take less
-        assert positive(row, "driver_busy", "host_cpu_seconds", "generations")
-        assert row["driver_cpu_seconds"] >= 0  # after so short a time, what an idle driver takes may be as much
+        assert positive(row, "driver_cpu_seconds", "driver_busy", "host_cpu_seconds", "generations")
         assert row["stretch"] == pytest.approx(max(1.0, 16 / (250 * row["mean_seconds"])))
         if row["relays"]:
-            assert positive(row, "takes")
-            assert row["relay_cpu_seconds"] >= 0
+            assert positive(row, "relay_cpu_seconds", "takes", "relay_busy")
     assert [row["relays"] for row in content["model"]] == [True, False]
     assert {row["workers"] for row in content["predicted"]} == {64, 1440, 4096, 8192, 65536}
 

@@ -18,6 +18,7 @@ from ray.exceptions import ObjectLostError, RayTaskError, WorkerCrashedError
 
 from raes.bench.killer import processes
 from raes.bench.pool import TRIVIAL_TABLE, Trivial, TrivialSpec, generation
+from raes.bench.virtual import CountingRelay
 from raes.runtime import decisions
 from raes.runtime.calls import is_our_fault
 from raes.runtime.cluster import NodeRollouts, RayExecutor
@@ -141,17 +142,8 @@ def test_a_relay_is_called_once_for_a_short_generation_and_not_between_two(
     tables: NodeTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: Counter[str] = Counter()
-
-    class Counted(RayRelay):
-        def give(self, *words: Any) -> None:
-            calls["give"] += 1
-            super().give(*words)
-
-        def take(self, *words: Any) -> Any:
-            calls["take"] += 1
-            return super().take(*words)
-
-    monkeypatch.setattr("raes.runtime.cluster.RayRelay", Counted)
+    monkeypatch.setattr(CountingRelay, "calls", calls, raising=False)
+    monkeypatch.setattr("raes.runtime.cluster.RayRelay", CountingRelay)
     executor = RayExecutor(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, Size(1, 1), relays=True, deadline=None)
     try:
         generation(executor, 2)
