@@ -13,15 +13,15 @@ GET_SECONDS = 60.0
 """How long finished results may take to be read; then their actors count as lost."""
 
 
-def wait(references: Iterable[Any], timeout: float) -> list[Any]:
-    """All that are finished, as soon as one is, or none after `timeout` seconds."""
+def wait(references: Iterable[Any], timeout: float, gather: float = 0.0) -> list[Any]:
+    """All that are finished `gather` seconds after the first, or as soon as all are; none after `timeout` seconds."""
     waiting = list(references)
     if not waiting:
         time.sleep(min(timeout, 0.01))
         return []
     finished, _ = ray.wait(waiting, num_returns=1, timeout=timeout)
     if finished:
-        finished, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        finished, _ = ray.wait(waiting, num_returns=len(waiting), timeout=gather)
     return list(finished)
 
 

@@ -47,6 +47,8 @@ ROUND_SHARE = 0.1
 """A queue is handed out piece by piece where a call to each relay takes less than this share of its time."""
 SHARE_SECONDS = 0.02
 """Episodes that a relay would not begin within this time are shared with an idle one."""
+GATHER_SECONDS = 0.02
+"""Where each relay reports once, since a queue is short, the driver takes the reports of so long a time together."""
 LEAST_REPORT_SECONDS = 0.02
 REPORT_PATIENCE = 120.0
 """A relay that has not reported for so long hangs: they report twice a second, also where there is nothing to say."""

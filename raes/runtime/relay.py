@@ -6,10 +6,13 @@ with workers (as the aggregation tree of Moritz et al. 2018, arXiv 1712.05889, s
 
 from __future__ import annotations
 
+import pickle
 import queue
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import ray
 
 from raes.runtime import decisions
 from raes.runtime.actor import StartRollout
@@ -20,9 +23,10 @@ from raes.types import Results, RunFailedError, Tasks
 
 IDLE_SECONDS = 0.5
 """A relay with nothing to tell reports after this time."""
-Parcel = tuple[Tasks, Any, int]
-"""Tasks of one generation; the reference to its snapshot; generations before the number are given up. (A reference
-inside a tuple stays one: Ray only resolves arguments themselves.)"""
+Parcel = tuple[bytes, Any, int]
+"""Tasks of one generation, pickled here since Ray's way costs the driver several times as much; the reference to its
+snapshot; generations before the number are given up. (A reference inside a tuple stays one: Ray only resolves arguments
+themselves.)"""
 COLLECT_SECONDS = 0.02
 """How long new tasks may wait for the relay to look into its inbox."""
 
@@ -71,6 +75,7 @@ class RelayActor:
         self._pool: ActorPool | None = None
         self._placed: Mapping[str, int] = {}
         self._inbox: queue.SimpleQueue[Parcel] = queue.SimpleQueue()
+        self._snapshots: dict[int, Any] = {}
         self._oldest = 0
         self._interest = Interest(low=False, idle=False)
         self._low_is_news = self._hunger_is_news = False
@@ -138,21 +143,28 @@ class RelayActor:
         while True:
             try:
                 wait = 0.0 if pool.open_episodes else self._pace.real(COLLECT_SECONDS)
-                tasks, snapshot, oldest = self._inbox.get(timeout=wait)
+                packed, snapshot, oldest = self._inbox.get(timeout=wait)
             except queue.Empty:
                 return
+            tasks: Tasks = pickle.loads(packed)
             self._oldest = max(self._oldest, oldest)
             if tasks.generation >= self._oldest:
-                pool.publish(tasks.generation, snapshot, self._oldest)
+                pool.publish(tasks.generation, self._here(tasks.generation, snapshot), self._oldest)
                 pool.submit(tasks)
                 self._low_is_news = self._hunger_is_news = True
+
+    def _here(self, generation: int, snapshot: Any) -> Any:
+        """A reference to this node's own copy of a snapshot, whose holders Ray counts here and not at the driver."""
+        self._snapshots = {number: ref for number, ref in self._snapshots.items() if number >= self._oldest}
+        if generation not in self._snapshots:
+            self._snapshots[generation] = ray.put(ray.get(snapshot))
+        return self._snapshots[generation]
 
 
 class RayRelay:
     """A `RelayActor` on a node, as the driver holds it."""
 
     def __init__(self, node_id: str, start: StartRollout, deadline: float | None, pace: Pace = REAL) -> None:
-        import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         actor_class: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(RelayActor)
@@ -170,6 +182,4 @@ class RayRelay:
 
     def kill(self) -> None:
         """End it with all its actors."""
-        import ray
-
         ray.kill(self._handle)

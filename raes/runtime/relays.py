@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,7 +145,8 @@ class RelayPool:
         self._resize()
         self._send()
         done: list[Results] = []
-        for reference, answer in answers(wait(self._calls, self._pace.real(timeout))):
+        gather = self._pace.real(decisions.GATHER_SECONDS if self._short else 0.0)
+        for reference, answer in answers(wait(self._calls, self._pace.real(timeout), gather)):
             done += self._finish(self._calls.pop(reference), answer)
         self._lose_hung()
         self._dispatch()
@@ -211,7 +213,8 @@ class RelayPool:
                 self._give(member, tasks)
 
     def _give(self, member: _Member, tasks: Tasks) -> None:
-        member.parcels.append((tasks, self._snapshots[tasks.generation], self._oldest))
+        packed = pickle.dumps(tasks, pickle.HIGHEST_PROTOCOL)
+        member.parcels.append((packed, self._snapshots[tasks.generation], self._oldest))
         member.owes.setdefault((tasks.generation, tasks.purpose), set()).update(tasks.index.tolist())
         depth = 1 + member.outstanding // max(1, member.wanted)
         member.given.append(_Delivery(self._pace.now(), depth, tasks))
@@ -228,6 +231,8 @@ class RelayPool:
             spare = decisions.spare(donor.outstanding, donor.workers, now - donor.heard, mean)
             for delivery in reversed(donor.given):
                 late = decisions.is_late(now - delivery.when, delivery.depth, mean)
+                if not late and spare <= 0:
+                    continue
                 for helper in idle:
                     room = min(helper.wanted, helper.workers) - helper.outstanding
                     count = room if late else min(room, spare)
