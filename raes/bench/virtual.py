@@ -110,12 +110,12 @@ class CountingRelay(RayRelay):
 
     calls: Counter[str]
 
-    def give(self, parcels: list[Parcel], interest: Interest) -> None:
+    def give(self, parcels: Sequence[Parcel], interest: Interest) -> None:
         """See `RayRelay`."""
         self.calls["give"] += 1
         super().give(parcels, interest)
 
-    def take(self, workers: int, pause: float, parcels: list[Parcel], interest: Interest) -> Any:
+    def take(self, workers: int, pause: float, parcels: Sequence[Parcel], interest: Interest) -> Any:
         """See `RayRelay`."""
         self.calls["take"] += 1
         return super().take(workers, pause, parcels, interest)

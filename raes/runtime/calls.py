@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
 GET_SECONDS = 60.0
 """How long finished results may take to be read; then their actors count as lost."""
@@ -58,5 +58,7 @@ def cause_of_death(error: RayError) -> tuple[str, bool]:
             *_, last = text.strip().splitlines()
             return f"it could not be made: {last}; `python -m raes.doctor` tells hosts with other packages", True
         return "its process died", True
+    if isinstance(error, ActorUnavailableError):  # Ray does not know yet which of them it is
+        return "Ray cannot reach it: its process or its node died, or the network between", True
     lines = text.strip().splitlines()
     return (lines[0] if lines else type(error).__name__), True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,10 +23,9 @@ from raes.types import Results, RunFailedError, Tasks
 
 IDLE_SECONDS = 0.5
 """A relay with nothing to tell reports after this time."""
-Parcel = tuple[bytes, Any, int]
-"""Tasks of one generation, pickled here since Ray's way costs the driver several times as much; the reference to its
-snapshot; generations before the number are given up. (A reference inside a tuple stays one: Ray only resolves arguments
-themselves.)"""
+Parcel = tuple[Tasks, Any, int]
+"""Tasks of one generation; its snapshot, by reference at the driver and itself at the relay; generations before the
+number are given up."""
 COLLECT_SECONDS = 0.02
 """How long new tasks may wait for the relay to look into its inbox."""
 
@@ -67,6 +66,23 @@ class Report:
     failure: str = ""
 
 
+def pack(parcels: Sequence[Parcel], interest: Interest) -> tuple[Any, ...]:
+    """What `unpack` makes them of again after an actor call: a message, and the references to the snapshots.
+
+    Ray takes several times as long to pickle the same, above all for references that are not arguments themselves.
+    """
+    snapshots = {tasks.generation: snapshot for tasks, snapshot, _ in parcels}
+    contents = [(tasks, oldest) for tasks, _, oldest in parcels]
+    return pickle.dumps((contents, tuple(snapshots), interest), pickle.HIGHEST_PROTOCOL), *snapshots.values()
+
+
+def unpack(message: bytes, snapshots: Sequence[Any]) -> tuple[list[Parcel], Interest]:
+    """The parcels, with the snapshots that Ray has fetched in the place of the references, and the interest."""
+    contents, generations, interest = pickle.loads(message)
+    there = dict(zip(generations, snapshots, strict=True))
+    return [(tasks, there[tasks.generation], oldest) for tasks, oldest in contents], interest
+
+
 class RelayActor:
     """One a node, no CPU of its own. `give` may come while `take` waits."""
 
@@ -81,31 +97,20 @@ class RelayActor:
         self._low_is_news = self._hunger_is_news = False
         self._reported = Counters()
 
-    def give(self, parcels: list[Parcel], interest: Interest) -> None:
-        """Take over episodes.
-
-        Args:
-            parcels: the episodes.
-            interest: what to report at once from now on.
-        """
+    def give(self, message: bytes, *snapshots: Any) -> None:
+        """Take over episodes: see `RayRelay.give`, `pack`."""
+        parcels, self._interest = unpack(message, snapshots)
         for parcel in parcels:
             self._inbox.put(parcel)
-        self._interest = interest
 
-    def take(self, workers: int, pause: float, parcels: list[Parcel], interest: Interest) -> Report:
-        """Work on for `pause` seconds, or until there is something to tell at once.
-
-        Args:
-            workers: how many actors the node should have from now on.
-            pause: how long results are gathered.
-            parcels: as to `give`, to save a call.
-            interest: likewise.
-        """
-        self.give(parcels, interest)
+    def take(self, workers: int, pause: float, message: bytes, *snapshots: Any) -> bytes:
+        """Take over episodes and work on, as `RayRelay.take` says; the report, pickled."""
+        self.give(message, *snapshots)
         try:
-            return self._take(workers, pause)
+            report = self._take(workers, pause)
         except RunFailedError as error:
-            return Report([], Counters(), 0, 0, (), (), str(error))
+            report = Report([], Counters(), 0, 0, (), (), str(error))
+        return pickle.dumps(report, pickle.HIGHEST_PROTOCOL)
 
     def _take(self, workers: int, pause: float) -> Report:
         if self._placed.get(self._node_id) != workers:
@@ -143,10 +148,9 @@ class RelayActor:
         while True:
             try:
                 wait = 0.0 if pool.open_episodes else self._pace.real(COLLECT_SECONDS)
-                packed, snapshot, oldest = self._inbox.get(timeout=wait)
+                tasks, snapshot, oldest = self._inbox.get(timeout=wait)
             except queue.Empty:
                 return
-            tasks: Tasks = pickle.loads(packed)
             self._oldest = max(self._oldest, oldest)
             if tasks.generation >= self._oldest:
                 pool.publish(tasks.generation, self._here(tasks.generation, snapshot), self._oldest)
@@ -157,7 +161,7 @@ class RelayActor:
         """A reference to this node's own copy of a snapshot, whose holders Ray counts here and not at the driver."""
         self._snapshots = {number: ref for number, ref in self._snapshots.items() if number >= self._oldest}
         if generation not in self._snapshots:
-            self._snapshots[generation] = ray.put(ray.get(snapshot))
+            self._snapshots[generation] = ray.put(snapshot)
         return self._snapshots[generation]
 
 
@@ -172,13 +176,28 @@ class RayRelay:
         options = {"max_concurrency": 2, "scheduling_strategy": there}
         self._handle = actor_class.options(**options).remote(node_id, start, deadline, pace)
 
-    def give(self, parcels: list[Parcel], interest: Interest) -> None:
-        """See `RelayActor.give`; nothing is waited for."""
-        self._handle.give.remote(parcels, interest)
+    def give(self, parcels: Sequence[Parcel], interest: Interest) -> None:
+        """Hand over episodes; nothing is waited for.
 
-    def take(self, workers: int, pause: float, parcels: list[Parcel], interest: Interest) -> Any:
-        """A reference to the next report."""
-        return self._handle.take.remote(workers, pause, parcels, interest)
+        Args:
+            parcels: the episodes.
+            interest: what to report at once from now on.
+        """
+        self._handle.give.remote(*pack(parcels, interest))
+
+    def take(self, workers: int, pause: float, parcels: Sequence[Parcel], interest: Interest) -> Any:
+        """Let the relay work on for `pause` seconds, or until there is something to tell at once.
+
+        Args:
+            workers: how many actors the node should have from now on.
+            pause: how long results are gathered.
+            parcels: as to `give`, to save a call.
+            interest: likewise.
+
+        Returns:
+            A reference to the pickled `Report`.
+        """
+        return self._handle.take.remote(workers, pause, *pack(parcels, interest))
 
     def kill(self) -> None:
         """End it with all its actors."""

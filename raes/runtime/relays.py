@@ -213,8 +213,7 @@ class RelayPool:
                 self._give(member, tasks)
 
     def _give(self, member: _Member, tasks: Tasks) -> None:
-        packed = pickle.dumps(tasks, pickle.HIGHEST_PROTOCOL)
-        member.parcels.append((packed, self._snapshots[tasks.generation], self._oldest))
+        member.parcels.append((tasks, self._snapshots[tasks.generation], self._oldest))
         member.owes.setdefault((tasks.generation, tasks.purpose), set()).update(tasks.index.tolist())
         depth = 1 + member.outstanding // max(1, member.wanted)
         member.given.append(_Delivery(self._pace.now(), depth, tasks))
@@ -266,7 +265,7 @@ class RelayPool:
         if isinstance(answer, RayError):
             self._lose(node, *cause_of_death(answer))
             return []
-        report: Report = answer
+        report: Report = pickle.loads(answer)
         if report.failure:
             self._bar(node, report.failure)
             return []

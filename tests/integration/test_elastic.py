@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from raes.bench.killer import processes
+
 from .clusters import Machines
 from .helpers import Command, Commands, latest_generation, records_of, theta_of
 
@@ -88,6 +90,7 @@ def test_a_node_that_dies_takes_nothing_with_it(
     command = start(commands, machines, "run", f"runtime.relays={relays}", **SLOW)
     try:
         command.wait_for(lambda: latest_generation(commands.cwd / "run") >= 1)
+        command.wait_for(lambda: len(processes("ray::RolloutActor.run")) == 3)  # also the one that will be lost
     finally:
         machines.kill(victim)
     command.wait()

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import ray
-from ray.exceptions import ObjectLostError, RayTaskError, WorkerCrashedError
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayTaskError, WorkerCrashedError
 
 from raes.bench.killer import processes
 from raes.bench.pool import TRIVIAL_TABLE, Trivial, TrivialSpec, generation
 from raes.bench.virtual import CountingRelay
 from raes.runtime import decisions
-from raes.runtime.calls import is_our_fault
+from raes.runtime.calls import cause_of_death, is_our_fault
 from raes.runtime.cluster import NodeRollouts, RayExecutor
 from raes.runtime.decisions import Size
 from raes.runtime.pool import ActorPool
@@ -178,3 +178,9 @@ def test_tables_of_nodes_that_have_gone_are_let_go(tables: NodeTables) -> None:
 )
 def test_only_our_own_code_fails_the_run(answer: Any, ours: bool) -> None:
     assert is_our_fault(answer) is ours
+
+
+def test_an_actor_that_ray_cannot_reach_is_said_to_be_lost_in_words() -> None:
+    cause, perhaps_by_its_episodes = cause_of_death(ActorUnavailableError("RpcError: RPC error 14", None))
+    assert cause == "Ray cannot reach it: its process or its node died, or the network between"
+    assert perhaps_by_its_episodes
