@@ -1,9 +1,8 @@
 """The runs of a multirun, one row each: the keys in which they differ, and how far they came.
 
     python results/sweep.py NAME RUN_DIR [RUN_DIR ...] [command="python -m raes.train -m ..."]
-    python results/sweep.py table NAME
 
-The first writes results/NAME.json from the run directories, the second prints it as a table.
+It writes results/NAME.json from the run directories; `<!-- made: sweep NAME -->` in a page of docs/ is its table.
 """
 
 from __future__ import annotations
@@ -21,9 +20,6 @@ from raes.storage.metrics import flatten_config, read_records
 HERE = Path(__file__).parent
 OWN = ("run_dir",)
 """Keys that always differ."""
-COLUMNS = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
-           "last evaluation", "best evaluation")  # fmt: skip
-"""Of the table; `perturbed`: the mean return of the perturbed policies, over three generations."""
 
 
 def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -58,26 +54,9 @@ def gather(name: str, run_dirs: list[str], command: str) -> None:
     (HERE / f"{name}.json").write_text(json.dumps(report | {"keys": differ, "rows": rows}, indent=1) + "\n")
 
 
-def table(name: str) -> None:
-    """What was gathered, in Markdown."""
-    report = json.loads((HERE / f"{name}.json").read_text())
-    columns = [*report["keys"], *COLUMNS]
-    columns = [column for column in columns if any(one[column] is not None for one in report["rows"])]
-    print(f"`{report['command']}`, {report['date']}:\n")
-    print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
-    for one in report["rows"]:
-        cells = [one[column] for column in columns]
-        shown = [f"{cell:,.1f}" if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else str(cell)
-                 for cell in cells]  # fmt: skip
-        print("| " + " | ".join(shown) + " |")
-
-
 def main() -> None:
     """The command."""
     name, *words = sys.argv[1:]
-    if name == "table":
-        table(words[0])
-        return
     command = next((word.partition("=")[2] for word in words if word.startswith("command=")), "")
     gather(name, [word for word in words if not word.startswith("command=")], command)
 

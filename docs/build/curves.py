@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raes.report import figures
-from raes.report.groups import group
+from raes.report.groups import Group, group
 from raes.report.runs import Run, find, read
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -14,8 +14,13 @@ RESAMPLES = 1000
 
 def curves(*names: str) -> bytes:
     """Evaluation return against timesteps, of results/NAME.json: interquartile mean, interval, each seed; a PNG."""
-    found = [one for path in find([str(RESULTS / f"{name}.json") for name in names]) for one in read(path)]
-    groups, _ = group([one for one in found if isinstance(one, Run)])
-    picture = figures.curves(groups, "timesteps", RESAMPLES)
+    picture = figures.curves(measured(*names), "timesteps", RESAMPLES)
     assert picture is not None
     return picture
+
+
+def measured(*names: str) -> list[Group]:
+    """The runs of results/NAME.json, as `raes.report` groups them."""
+    found = [one for path in find([str(RESULTS / f"{name}.json") for name in names]) for one in read(path)]
+    groups, _ = group([one for one in found if isinstance(one, Run)])
+    return groups

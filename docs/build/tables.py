@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from curves import RESULTS, measured
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -28,12 +29,15 @@ from raes.policies import ConvSettings, PolicySettings, TorchSettings
 from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings
 from raes.problems.function import FunctionSettings
+from raes.report.tables import thresholds
 from raes.search.optimizers import OptimizerSettings
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
 PACKAGE = Path(schema.__file__).parent
 GYMNASIUM = ("env=gymnasium", "env.id=CartPole-v1")
 FUNCTION = ("env=function", "env.call=module:f", "env.dim=1")
+SWEEP = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
+         "last evaluation", "best evaluation")  # fmt: skip
+"""What `results/sweep.py` gathers, as columns."""
 Row = tuple[str, str, str]
 
 
@@ -167,14 +171,28 @@ def actions(*games: str) -> str:
     return _table(("game", "action", "mean ± standard error", "episodes", "date"), rows)
 
 
+def milestones(*names: str) -> str:
+    """Timesteps to shares of TRPO's score beside the paper's ES, as `raes.report` has them."""
+    rows = []
+    for row in thresholds(measured(*names), {}).rows:
+        share = str(row["kind"]).partition(" of ")[0]
+        ours = "-" if row["timesteps"] is None else f"{row['timesteps']:.2e}"
+        there = f"{row['reached']} of {row['seeds']}"
+        rows.append((str(row["task"]), f"{row['threshold']:,.0f} ({share})", f"{row['paper_es']:.2e}", ours, there))
+    head = ("task", "score (share of TRPO's)", "paper's ES", "ours, median", "seeds that got there")
+    return _table(head, rows, ())
+
+
 def sweep(name: str) -> str:
-    """The runs of a multirun, one row each."""
+    """The runs of a multirun, one row each; *perturbed* is the mean return of the perturbed policies."""
     report = json.loads((RESULTS / f"{name}.json").read_text())
-    figures = ("timesteps", "first evaluation", "last evaluation", "best evaluation")
-    rows = [
-        (*(str(one[key]) for key in report["keys"]), *(f"{one[key]:,.0f}" for key in figures)) for one in report["rows"]
-    ]
-    return f"`{report['command']}`, {report['date']}:\n\n" + _table((*report["keys"], *figures), rows, ())
+    columns = [one for one in (*report["keys"], *SWEEP) if any(row.get(one) is not None for row in report["rows"])]
+    rows = [[_figure(row[column]) for column in columns] for row in report["rows"]]
+    return f"`{report['command']}`, {report['date']}:\n\n" + _table(tuple(columns), rows, ())
+
+
+def _figure(value: Any) -> str:
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def example(name: str) -> str:
@@ -183,8 +201,18 @@ def example(name: str) -> str:
 
 
 MAKERS: dict[str, Callable[..., str]] = {
-    maker.__name__: maker
-    for maker in (actions, commands, common, example, group, keys, options, presets, results, settings, sweep)
+    "actions": actions,
+    "commands": commands,
+    "common": common,
+    "example": example,
+    "group": group,
+    "keys": keys,
+    "milestones": milestones,
+    "options": options,
+    "presets": presets,
+    "results": results,
+    "settings": settings,
+    "sweep": sweep,
 }
 """What a page may ask for with `<!-- made: NAME WORDS -->`."""
 
