@@ -10,6 +10,7 @@ from ray import ObjectRef
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raes.runtime.calls import GET_SECONDS
 from raes.search import noise
 from raes.types import Float32
 
@@ -73,11 +74,15 @@ class NodeTables:
             del self._references[node_id], self._made[node_id]
 
     def _failed(self, node_id: str) -> bool:
-        """Whether a table could not be made; the table itself stays where it is."""
-        if node_id not in self._made or not ray.wait([self._made[node_id]], timeout=0)[0]:
+        """Whether a table could not be made; the table itself stays where it is.
+
+        Its fate is known first of the table and then, at once, of the word: asked of the word alone, a table that has
+        just failed would still count as one that is being made.
+        """
+        if node_id not in self._made or not ray.wait([self._references[node_id]], timeout=0, fetch_local=False)[0]:
             return False
         try:
-            ray.get(self._made[node_id])
+            ray.get(self._made[node_id], timeout=GET_SECONDS)
         except RayError:
             return True
         return False
