@@ -35,12 +35,10 @@ class Search:
 
     def start(self, fleet: Fleet, number: int, oldest: int, pairs: int) -> Collector:
         """Send out a generation; those before `oldest` are over."""
-        import ray
-
         around = replace(self._state, generation=number)
         collector = Collector(lambda first, count: self._algorithm.ask(around, first, count), 2, pairs, 0, 0.0, None)
         tasks = collector.start()
-        fleet.pool.publish(number, ray.put(self._algorithm.snapshot(around)), oldest)
+        fleet.pool.publish(self._algorithm.snapshot(around), oldest)
         for block in tasks:
             fleet.pool.submit(block)
         return collector

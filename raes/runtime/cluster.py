@@ -109,10 +109,10 @@ class RayExecutor:
         return self._pool.queued + sum(map(len, self._waiting))
 
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
-        """Put the snapshot into the object store, once for all workers; the nodes fetch it from there."""
+        """See `Pool.publish`."""
         self._newest = snapshot
         self._waiting = [tasks for tasks in self._waiting if tasks.generation >= oldest]
-        self._pool.publish(snapshot.generation, ray.put(snapshot), oldest)
+        self._pool.publish(snapshot, oldest)
 
     def submit(self, tasks: Tasks) -> None:
         """Queue the episodes; the first ones wait until the least number of workers is there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Protocol
 
 from raes.types import Float32, Int64, Results, Snapshot, Tasks
 
@@ -82,8 +82,11 @@ class Pool(Protocol):
     def queued(self) -> int:
         """Episodes that wait for a worker."""
 
-    def publish(self, generation: int, snapshot: Any, oldest: int) -> None:
-        """Take a reference to a generation's snapshot; tasks of generations before `oldest` are given up."""
+    def publish(self, snapshot: Snapshot, oldest: int) -> None:
+        """Take what the tasks submitted from now on share, in the place of an earlier snapshot of their generation.
+
+        Tasks of generations before `oldest` are given up; all of the same generation must have been answered.
+        """
 
     def submit(self, tasks: Tasks) -> None:
         """Queue episodes of a published generation, behind those that wait."""

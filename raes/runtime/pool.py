@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 from ray.exceptions import RayError
 
 from raes.runtime import decisions
@@ -18,7 +19,7 @@ from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
 from raes.runtime.pace import REAL, Pace
 from raes.runtime.pending import MAX_STRIKES, PendingTable
-from raes.types import Results, RunFailedError, Tasks
+from raes.types import Results, RunFailedError, Snapshot, Tasks
 
 LOOK_SECONDS = 0.25
 """How often hung and late workers are looked for."""
@@ -113,10 +114,11 @@ class ActorPool:
         """Whether an episode of this generation has no answer."""
         return self._pending.awaits(generation)
 
-    def publish(self, generation: int, snapshot: Any, oldest: int) -> None:
-        """Take the reference; give up what is older than `oldest`."""
+    def publish(self, snapshot: Snapshot, oldest: int) -> None:
+        """Put the snapshot into the object store, once for all workers; give up what is older than `oldest`."""
         self._pending.retire(oldest)
-        self._snapshots = {key: ref for key, ref in self._snapshots.items() if key >= oldest} | {generation: snapshot}
+        kept = {generation: reference for generation, reference in self._snapshots.items() if generation >= oldest}
+        self._snapshots = kept | {snapshot.generation: ray.put(snapshot)}
 
     def submit(self, tasks: Tasks) -> None:
         """Queue the episodes and hand out blocks."""

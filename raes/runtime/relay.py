@@ -23,11 +23,37 @@ from raes.types import Results, RunFailedError, Tasks
 
 IDLE_SECONDS = 0.5
 """A relay with nothing to tell reports after this time."""
-Parcel = tuple[Tasks, Any, int]
-"""Tasks of one generation; its snapshot, by reference at the driver and itself at the relay; generations before the
-number are given up."""
 COLLECT_SECONDS = 0.02
 """How long new tasks may wait for the relay to look into its inbox."""
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A snapshot that was published.
+
+    Attributes:
+        number: how many there had been then, itself included. A generation may have several, one after the other, as
+            where a search first asks for its agents' behaviours.
+        snapshot: at the relay itself; at the driver perhaps a reference to it.
+    """
+
+    number: int
+    snapshot: Any
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Work for a relay.
+
+    Attributes:
+        tasks: of one generation.
+        edition: what they share.
+        oldest: generations before it are given up.
+    """
+
+    tasks: Tasks
+    edition: Edition
+    oldest: int
 
 
 @dataclass(frozen=True)
@@ -71,16 +97,16 @@ def pack(parcels: Sequence[Parcel], interest: Interest) -> tuple[Any, ...]:
 
     Ray takes several times as long to pickle the same, above all for references that are not arguments themselves.
     """
-    snapshots = {tasks.generation: snapshot for tasks, snapshot, _ in parcels}
-    contents = [(tasks, oldest) for tasks, _, oldest in parcels]
+    snapshots = {parcel.edition.number: parcel.edition.snapshot for parcel in parcels}
+    contents = [(parcel.tasks, parcel.edition.number, parcel.oldest) for parcel in parcels]
     return pickle.dumps((contents, tuple(snapshots), interest), pickle.HIGHEST_PROTOCOL), *snapshots.values()
 
 
 def unpack(message: bytes, snapshots: Sequence[Any]) -> tuple[list[Parcel], Interest]:
     """The parcels, with the snapshots that Ray has fetched in the place of the references, and the interest."""
-    contents, generations, interest = pickle.loads(message)
-    there = dict(zip(generations, snapshots, strict=True))
-    return [(tasks, there[tasks.generation], oldest) for tasks, oldest in contents], interest
+    contents, numbers, interest = pickle.loads(message)
+    editions = {number: Edition(number, snapshot) for number, snapshot in zip(numbers, snapshots, strict=True)}
+    return [Parcel(tasks, editions[number], oldest) for tasks, number, oldest in contents], interest
 
 
 class RelayActor:
@@ -91,7 +117,7 @@ class RelayActor:
         self._pool: ActorPool | None = None
         self._placed: Mapping[str, int] = {}
         self._inbox: queue.SimpleQueue[Parcel] = queue.SimpleQueue()
-        self._snapshots: dict[int, Any] = {}
+        self._editions: dict[int, int] = {}
         self._oldest = 0
         self._interest = Interest(low=False, idle=False)
         self._low_is_news = self._hunger_is_news = False
@@ -148,21 +174,23 @@ class RelayActor:
         while True:
             try:
                 wait = 0.0 if pool.open_episodes else self._pace.real(COLLECT_SECONDS)
-                tasks, snapshot, oldest = self._inbox.get(timeout=wait)
+                parcel = self._inbox.get(timeout=wait)
             except queue.Empty:
                 return
-            self._oldest = max(self._oldest, oldest)
-            if tasks.generation >= self._oldest:
-                pool.publish(tasks.generation, self._here(tasks.generation, snapshot), self._oldest)
-                pool.submit(tasks)
+            self._oldest = max(self._oldest, parcel.oldest)
+            if parcel.tasks.generation >= self._oldest and self._publish(pool, parcel):
+                pool.submit(parcel.tasks)
                 self._low_is_news = self._hunger_is_news = True
 
-    def _here(self, generation: int, snapshot: Any) -> Any:
-        """A reference to this node's own copy of a snapshot, whose holders Ray counts here and not at the driver."""
-        self._snapshots = {number: ref for number, ref in self._snapshots.items() if number >= self._oldest}
-        if generation not in self._snapshots:
-            self._snapshots[generation] = ray.put(snapshot)
-        return self._snapshots[generation]
+    def _publish(self, pool: ActorPool, parcel: Parcel) -> bool:
+        """Give the node its own copy of a snapshot that is new here; False where a newer one has taken its place."""
+        generation, edition = parcel.tasks.generation, parcel.edition
+        known = self._editions.get(generation, 0)
+        if edition.number > known:
+            pool.publish(edition.snapshot, self._oldest)
+            kept = {one: number for one, number in self._editions.items() if one >= self._oldest}
+            self._editions = kept | {generation: edition.number}
+        return edition.number >= known
 
 
 class RayRelay:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import ray
 from ray.exceptions import RayError
 
 from raes.runtime import decisions
@@ -17,11 +18,18 @@ from raes.runtime.executor import Counters
 from raes.runtime.pace import REAL, Pace
 from raes.runtime.pending import Group, PendingTable
 from raes.runtime.pool import Placement
-from raes.runtime.relay import Interest, Parcel, RayRelay, Report
-from raes.types import Results, RunFailedError, Tasks
+from raes.runtime.relay import Edition, Interest, Parcel, RayRelay, Report
+from raes.types import Results, RunFailedError, Snapshot, Tasks
 
 StartRelay = Callable[[str], RayRelay]
 """node id -> a new relay there."""
+
+
+def is_small(snapshot: Snapshot) -> bool:
+    """Whether the snapshot travels within the calls, as cheap as a reference to it and without what follows one."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(snapshot, protocol=5, buffer_callback=buffers.append)
+    return len(head) + sum(buffer.raw().nbytes for buffer in buffers) <= decisions.SMALL_SNAPSHOT
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,8 @@ class RelayPool:
         self._cannot_work: dict[str, str] = {}
         self._calls: dict[Any, str] = {}
         self._pending = PendingTable()
-        self._snapshots: dict[int, Any] = {}
+        self._editions: dict[int, Edition] = {}
+        self._published = 0
         self._oldest = 0
         self._copied: dict[Group, set[int]] = {}
         self._short = False
@@ -122,11 +131,14 @@ class RelayPool:
         """Episodes that no worker has begun, as far as the driver can know."""
         return self._pending.queued + sum(max(0, one.outstanding - one.workers) for one in self._members.values())
 
-    def publish(self, generation: int, snapshot: Any, oldest: int) -> None:
-        """Take the reference; relays get it with their tasks."""
+    def publish(self, snapshot: Snapshot, oldest: int) -> None:
+        """Take the snapshot; relays get it with their tasks, and hand it on in their nodes."""
         self._pending.retire(oldest)
         self._oldest = oldest
-        self._snapshots = {key: ref for key, ref in self._snapshots.items() if key >= oldest} | {generation: snapshot}
+        self._published += 1
+        edition = Edition(self._published, snapshot if is_small(snapshot) else ray.put(snapshot))
+        kept = {generation: one for generation, one in self._editions.items() if generation >= oldest}
+        self._editions = kept | {snapshot.generation: edition}
         self._copied = {group: copied for group, copied in self._copied.items() if group[0] >= oldest}
         for member in self._members.values():
             member.given = [delivery for delivery in member.given if delivery.tasks.generation >= oldest]
@@ -213,7 +225,7 @@ class RelayPool:
                 self._give(member, tasks)
 
     def _give(self, member: _Member, tasks: Tasks) -> None:
-        member.parcels.append((tasks, self._snapshots[tasks.generation], self._oldest))
+        member.parcels.append(Parcel(tasks, self._editions[tasks.generation], self._oldest))
         member.owes.setdefault((tasks.generation, tasks.purpose), set()).update(tasks.index.tolist())
         depth = 1 + member.outstanding // max(1, member.wanted)
         member.given.append(_Delivery(self._pace.now(), depth, tasks))

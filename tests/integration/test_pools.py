@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 from ray.exceptions import ActorUnavailableError, ObjectLostError, RayTaskError, WorkerCrashedError
@@ -19,6 +20,8 @@ from ray.exceptions import ActorUnavailableError, ObjectLostError, RayTaskError,
 from raes.bench.killer import processes
 from raes.bench.pool import TRIVIAL_TABLE, Trivial, TrivialSpec, generation
 from raes.bench.virtual import CountingRelay
+from raes.driver import evaluation_tasks
+from raes.rng import Purpose
 from raes.runtime import decisions
 from raes.runtime.calls import cause_of_death, is_our_fault
 from raes.runtime.cluster import NodeRollouts, RayExecutor
@@ -29,6 +32,7 @@ from raes.runtime.relays import RelayPool
 from raes.runtime.session import connect
 from raes.runtime.tables import NodeTables
 from raes.runtime.worker import WorkerSpec
+from raes.types import Snapshot
 
 NOWHERE = "0" * 56
 """The id of a node that does not exist, as one that has just died."""
@@ -152,6 +156,26 @@ def test_a_relay_is_called_once_for_a_short_generation_and_not_between_two(
         calls.clear()
         generation(executor, 2)
         assert calls == {"take": 1}
+    finally:
+        executor.close()
+
+
+@pytest.mark.parametrize("relays", [True, False])
+@pytest.mark.parametrize("bytes_by_value", [decisions.SMALL_SNAPSHOT, 0])
+def test_a_second_snapshot_of_a_generation_takes_the_place_of_the_first(
+    tables: NodeTables, monkeypatch: pytest.MonkeyPatch, relays: bool, bytes_by_value: int
+) -> None:
+    monkeypatch.setattr(decisions, "SMALL_SNAPSHOT", bytes_by_value)
+    executor = RayExecutor(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, Size(2, 2), relays=relays, deadline=None)
+    tasks = evaluation_tasks(Purpose.EVALUATION, 7, 6)
+    try:
+        for value in (1.0, 2.0):  # as where novelty search asks for its agents' behaviours before a generation
+            executor.publish(Snapshot(7, np.full(2, value, dtype=np.float32)), oldest=7)
+            executor.submit(tasks)
+            returns: list[float] = []
+            while len(returns) < len(tasks):
+                returns += [one for results in executor.collect(1.0) for one in results.records["return"].tolist()]
+            assert returns == [2 * value] * len(tasks)
     finally:
         executor.close()
 
