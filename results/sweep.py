@@ -18,8 +18,8 @@ from raes.config import load
 from raes.storage.metrics import flatten_config, read_records
 
 HERE = Path(__file__).parent
-OWN = ("run_dir",)
-"""Keys that always differ."""
+OWN = ("run_dir", "algorithm.layers")
+"""Keys that always differ, or follow from others."""
 
 
 def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
