@@ -10,7 +10,6 @@ from ray import ObjectRef
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raes.runtime.calls import GET_SECONDS
 from raes.search import noise
 from raes.types import Float32
 
@@ -65,7 +64,7 @@ class NodeTables:
             # No retries: Ray would try a lost table again on the node that is gone.
             options = {"num_cpus": 0, "num_returns": 2, "max_retries": 0, "scheduling_strategy": pinned}
             make: Any = ray.remote(_make_table).options(**options)
-            self._references[node_id], self._made[node_id] = make.remote(self.size)
+            self._made[node_id], self._references[node_id] = make.remote(self.size)
         return self._references[node_id]
 
     def keep(self, nodes: Collection[str]) -> None:
@@ -74,20 +73,20 @@ class NodeTables:
             del self._references[node_id], self._made[node_id]
 
     def _failed(self, node_id: str) -> bool:
-        """Whether a table could not be made; the table itself stays where it is.
-
-        Its fate is known first of the table and then, at once, of the word: asked of the word alone, a table that has
-        just failed would still count as one that is being made.
-        """
-        if node_id not in self._made or not ray.wait([self._references[node_id]], timeout=0, fetch_local=False)[0]:
+        """Whether a table could not be made; the table itself stays where it is."""
+        if node_id not in self._made or not ray.wait([self._made[node_id]], timeout=0)[0]:
             return False
         try:
-            ray.get(self._made[node_id], timeout=GET_SECONDS)
+            ray.get(self._made[node_id])
         except RayError:
             return True
         return False
 
 
-def _make_table(size: int) -> tuple[Float32, None]:
-    """The table, and a word that it was made, which can be read from elsewhere at no cost."""
-    return noise.make_table(size), None
+def _make_table(size: int) -> tuple[None, Float32]:
+    """A word that the table was made, which can be read from elsewhere at no cost, and the table.
+
+    In this order: where a call fails Ray says so of one result after the other, and who knows it of the table must not
+    find the word still awaited.
+    """
+    return None, noise.make_table(size)
