@@ -47,8 +47,9 @@ ROUND_SHARE = 0.1
 """A queue is handed out piece by piece where a call to each relay takes less than this share of its time."""
 SHARE_SECONDS = 0.02
 """Episodes that a relay would not begin within this time are shared with an idle one."""
-GATHER_SECONDS = 0.02
-"""Where each relay reports once, since a queue is short, the driver takes the reports of so long a time together."""
+GATHER_SECONDS = 0.004
+"""Where each relay reports once, since a queue is short, the driver takes the reports of so long a time together; no
+longer, since meanwhile the nodes that have finished get nothing of the others' work."""
 SMALL_SNAPSHOT = 50_000
 """Bytes of a snapshot up to which each relay is sent its own. One that is fetched by its reference costs the driver
 some 0.7 ms a node, since Ray asks the owner where copies are; arguments from 100 kB on Ray itself would store."""
