@@ -1,4 +1,4 @@
-"""A deceptive task: a point must walk around a U-shaped wall, and all that is rewarded leads into it.
+"""A deceptive task: in a closed yard a point must walk around a U-shaped wall, and all that is rewarded leads into it.
 
     python -m raes.train env=gymnasium env.id=examples.trap:Trap-v0 policy=mlp_32 algorithm=nsr_es
 
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 GOAL = np.array([0.0, 10.0])
 SPEED = 0.4
 STEPS = 100
-WALLS = np.array([[-6.0, 6.0, 4.0, 4.5], [-6.5, -6.0, 1.0, 4.5], [6.0, 6.5, 1.0, 4.5]])
+TRAP = [[-6.0, 6.0, 4.0, 4.5], [-6.5, -6.0, -1.0, 4.5], [6.0, 6.5, -1.0, 4.5]]
+YARD = [[-13.0, -12.0, -13.0, 13.0], [12.0, 13.0, -13.0, 13.0], [-12.0, 12.0, -13.0, -12.0], [-12.0, 12.0, 12.0, 13.0]]
+WALLS = np.array(TRAP + YARD)
 """Rectangles: x from, x to, y from, y to."""
 
 
