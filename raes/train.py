@@ -189,8 +189,9 @@ def train(config: Config) -> Outcome:
         outcome = Outcome(2, str(error))
     except (RunFailedError, KeyboardInterrupt) as error:
         console.close()
-        print(f"raes: {error or 'interrupted'}", file=sys.stderr)
-        return Outcome(STOPPED if isinstance(error, KeyboardInterrupt) else 1, str(error) or "interrupted")
+        reason = str(error) or "interrupted"
+        complain(reason)
+        return Outcome(STOPPED if isinstance(error, KeyboardInterrupt) else 1, reason)
     console.close()
     if outcome.code == 2:
         complain(outcome.reason)

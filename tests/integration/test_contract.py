@@ -211,6 +211,16 @@ def test_ctrl_c_before_the_first_generation_is_done(commands: Commands) -> None:
     assert generations_of(commands.cwd / "run") == [0, 1]
 
 
+def test_a_second_ctrl_c_ends_at_once(commands: Commands) -> None:
+    command = commands.start(*LINE, "run_dir=run", "runtime=serial", STEP_SECONDS="30")
+    command.wait_for(lambda: "this process" in command.out)
+    for _ in range(2):
+        time.sleep(1.0)
+        os.killpg(command.process.pid, signal.SIGINT)
+    command.wait(code=130, timeout=20)
+    assert command.err.strip() == "raes: interrupted"
+
+
 def test_ray_says_which_one_it_is_and_costs_few_bytes(commands: Commands) -> None:
     """Also: a stale address file is no error, the command leaves no process behind, and metrics have all keys."""
     ray_folder = commands.cwd / "tmp"
