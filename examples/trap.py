@@ -3,7 +3,8 @@
     python -m raes.train env=gymnasium env.id=examples.trap:Trap-v0 policy=mlp_32 algorithm=nsr_es
 
 As in the novelty literature (Lehman & Stanley 2011; Conti et al. 2018, section 4.1): the return is the progress towards
-the goal, 4 in the trap and 10 at the goal. Run from the folder that holds `examples`.
+the goal, 4 in the trap and 10 at the goal. The yard is closed, since novelty alone would
+wander off for ever. Run from the folder that holds `examples`.
 """
 
 from __future__ import annotations
