@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 RUN ?= runs
+PROCESSES ?= 2
 CLUSTER_TESTS ?= tests
 CLUSTER ?= cluster/local.yaml
 
@@ -32,7 +33,7 @@ train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
 	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$(RUN)/first-$$(date +%Y%m%d-%H%M%S)
 
 test: $(READY_DEV) ## Run the tests (about 25 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 docs: $(READY_DEV) ## Build the documentation into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
@@ -44,8 +45,8 @@ test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real
 	tests/setup-system.sh
 	$(BIN)/python -m pytest -m cluster $(CLUSTER_TESTS)
 
-test-docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 10 minutes)
-	$(BIN)/python -m pytest -m documentation
+test-docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 5 minutes)
+	$(BIN)/python -m pytest -m documentation -n $(PROCESSES)
 
 test-slow: $(READY_DEV) ## Run the learning and installation tests too (about an hour)
 	$(BIN)/python -m pytest -m slow --timeout 3600

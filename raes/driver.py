@@ -12,9 +12,10 @@ import numpy as np
 
 from raes.build import build_algorithm, kept_arrays, make_executor, problem_spec
 from raes.config import Config, save
-from raes.figures import FAULT_COUNTS, Clock, evaluation_figures, progress_figures, training_figures
+from raes.figures import Clock, evaluation_figures, training_figures
 from raes.journal import Events, Journal, Live
 from raes.keeper import Keeper
+from raes.ledger import Ledger
 from raes.point import Point, Verdict
 from raes.progress import Outcome, Progress, Stop
 from raes.resume import check_theta, first_theta, starting_point
@@ -24,7 +25,6 @@ from raes.runtime.worker import WorkerSpec
 from raes.storage import faults
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.folder import RunFolder, open_folder
-from raes.storage.metrics import Histograms, Record
 from raes.types import Batch, FailedTasks, Float32, Genomes, Int64, Results, RunFailedError, Snapshot, Tasks, UserError
 from raes.videos import Finished, Videos
 
@@ -99,7 +99,7 @@ class Driver:
         commons: Commons | None,
     ) -> None:
         assert config.noise.size is not None
-        self._started = time.perf_counter()
+        started = time.perf_counter()
         self._config, self._folder, self._stop = config, folder, stop
         checkpoint, passed_over = starting_point(config, folder.path)
         spec = problem_spec(config, checkpoint)
@@ -108,27 +108,22 @@ class Driver:
             first = self._algorithm.init(*first_theta(config, problem, fresh=checkpoint is None))
         self._executor = make_executor(config, WorkerSpec(spec, config.seed), embedded, commons)
         self._store = CheckpointStore(folder.path, config.checkpoint.keep)
-        self._point, self._seconds_before = Point(first, first, Progress()), 0.0
-        self._faults_before: dict[str, int] = {}
+        self._point = Point(first, first, Progress())
         if checkpoint is not None:
             check_theta(checkpoint, first.theta.size, self._executor.table_fingerprint)
             self._point = Point.restored(first, checkpoint)
-            self._seconds_before = checkpoint.state["seconds"]
-            self._faults_before = checkpoint.state["faults"]
         self._store.rewind(self._point.generation)
         if self._store.pointed("best") is None:  # a branch, or its folder is gone: the next best must be kept
             self._point = replace(self._point, progress=replace(self._point.progress, best_return=None))
         save(config, folder.path / "config.yaml")
         self._journal = Journal(folder.path, config.as_dict(), self._point.generation, events)
+        self._ledger = Ledger(config, self._executor, self._journal, checkpoint, started)
         for text in passed_over:
             self._note(text)
         if checkpoint is not None:
             self._note(f"going on from {checkpoint.path}, generation {self._point.generation}")
         self._running: deque[_Running] = deque()
-        self._record: Record = {}
-        self._histograms: Histograms = {}
         self._videos = Videos(config, spec, folder.path)
-        self._clock = Clock(self._executor.counters)
         self._keeper = Keeper(self._store, config.checkpoint.every, self._common, kept_arrays(spec))
         if checkpoint is not None:
             self._save()  # a branch has none of its own yet; elsewhere only the pointer is written
@@ -144,12 +139,12 @@ class Driver:
     def _run(self) -> Outcome:
         try:
             reason = self._search()
-            self._write_record()
+            self._ledger.write(self._point.progress)
             if not self._stop.is_set():
                 self._evaluate_only()
         except RunFailedError as error:
             self._note(f"the run stops: {error}")
-            self._write_record()
+            self._ledger.write(self._point.progress)
             self._save()
             return Outcome(1, str(error))
         self._save()
@@ -171,8 +166,10 @@ class Driver:
         while not self._stop.is_set():
             if not self._settle():
                 return None
-            point, seconds = self._point, self._seconds()
-            reason = point.progress.limit_reached(self._config, point.generation, seconds) or self._stop.wish
+            point = self._point
+            reason = (
+                point.progress.limit_reached(self._config, point.generation, self._ledger.seconds) or self._stop.wish
+            )
             if reason is not None:
                 return reason
             self._start_generations()
@@ -195,7 +192,7 @@ class Driver:
         self._executor.publish(snapshot, oldest=snapshot.generation)
         self._running.append(running)
         for block in collector.start():
-            self._submit(running, block, self._clock)
+            self._submit(running, block, self._ledger.clock)
         settled = self._collect(running)
         self._running.clear()
         if settled:
@@ -204,8 +201,7 @@ class Driver:
             progress = self._point.progress.with_generation(count, timesteps, len(failed))
             progress = self._checked(progress, failed)
             state, figures = self._algorithm.settle(self._point.state, batch, self._executor.weighted_noise_sum)
-            if self._record:
-                self._record |= {f"search/{key}": value for key, value in figures.items()}
+            self._ledger.add_search(figures)
             self._point = Point(state, state, progress, self._point.verdicts)
         return settled
 
@@ -219,12 +215,12 @@ class Driver:
         for number in range(generation + len(self._running), generation + 1 + self._config.runtime.pipeline):
             if number == generation or self._config.generations is None or number < self._config.generations:
                 self._start(number, clock)
-        self._write_record()
+        self._ledger.write(self._point.progress)
         for text in self._folder.notices():
             self._journal.note(generation, text)
         if (video := self._videos.finished()) is not None:
             self._tell_of_video(video)
-        self._clock = clock
+        self._ledger.clock = clock
         with clock.phase("checkpoint"):
             self._keeper.if_due(self._point)
 
@@ -261,7 +257,7 @@ class Driver:
 
     def _collect(self, running: _Running) -> bool:
         """Gather results until the first generation that is out has all; False where a stop came in between."""
-        clock = self._clock
+        clock = self._ledger.clock
         while not running.collector.complete:
             if self._stop.is_set():
                 return False
@@ -284,7 +280,7 @@ class Driver:
 
     def _update(self, batch: Batch, progress: Progress) -> None:
         """One step of the algorithm: the next point."""
-        clock, spent = self._clock, 0.0
+        clock, spent = self._ledger.clock, 0.0
 
         def weighted_sum(noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
             nonlocal spent
@@ -297,7 +293,7 @@ class Driver:
             state, figures = self._algorithm.tell(self._point.state, batch, weighted_sum)
         clock.add("update", -spent)
         clock.add("reduce", spent)
-        self._record |= {f"search/{key}": value for key, value in figures.items()}
+        self._ledger.add_search(figures)
         self._point = self._point.after(state, progress, self._config.runtime.pipeline)
 
     def _evaluate_only(self) -> None:
@@ -309,17 +305,17 @@ class Driver:
         running = _Running(self._algorithm.snapshot(state), self._point.state, collector)
         self._executor.publish(running.snapshot, oldest=number)
         self._running = deque([running])
-        self._clock = Clock(self._executor.counters)
-        self._submit(running, tasks, self._clock)
+        self._ledger.clock = Clock(self._executor.counters)
+        self._submit(running, tasks, self._ledger.clock)
         self._videos.offer(self._point.generation, running.snapshot, last=True)
         if self._collect(running):
             progress = self._point.progress
             progress = replace(progress, quarantined=progress.quarantined + len(self._name_faults(running)))
-            self._record = {"progress/generation": self._point.generation}
+            self._ledger.open(self._point.generation, {})
             progress = self._judge(running, progress)
             # The streak stays as of the generation, since a longer run would not have this evaluation.
             self._point = replace(self._point, progress=replace(progress, goal_streak=self._point.progress.goal_streak))
-            self._write_record()
+            self._ledger.write(self._point.progress)
 
     def _evaluation_tasks(self, generation: int) -> Tasks:
         return evaluation_tasks(Purpose.EVALUATION, generation, self._config.evaluation.episodes)
@@ -336,11 +332,13 @@ class Driver:
                 f"no episode of generation {self._point.generation} can be used; the first reason: {first_reason}"
             )
         progress = progress.with_generation(batch.returns.size, int(batch.lengths.sum()), len(failed))
-        self._record = {"progress/generation": self._point.generation} | training_figures(batch)
-        self._record["episode/surplus"] = collector.surplus
         every = self._config.tensorboard.histograms
-        if every and self._point.generation % every == 0:
-            self._histograms = {"returns": batch.returns, "theta": running.snapshot.theta}
+        shown = every and self._point.generation % every == 0
+        self._ledger.open(
+            self._point.generation,
+            training_figures(batch) | {"episode/surplus": collector.surplus},
+            {"returns": batch.returns, "theta": running.snapshot.theta} if shown else {},
+        )
         return batch, self._judge(running, self._checked(progress, failed))
 
     def _checked(self, progress: Progress, failed: list[str]) -> Progress:
@@ -359,12 +357,12 @@ class Driver:
         if not records.size:
             return progress
         figures = evaluation_figures(records)
-        self._record |= figures
+        self._ledger.add(figures)
         mean = figures["eval/return_mean"]
         progress = progress.with_evaluation(mean, self._config.goal.return_mean)
         if progress.best_return == mean:
             self._point = replace(self._point, progress=replace(self._point.progress, best_return=mean))
-            with self._clock.phase("checkpoint"):
+            with self._ledger.clock.phase("checkpoint"):
                 self._keeper.best(self._point, running.around)
         return progress
 
@@ -390,50 +388,9 @@ class Driver:
             self._point = replace(self._point, verdicts=(*self._point.verdicts, *new))
             self._keeper.verdicts(self._point)
 
-    def _write_record(self) -> None:
-        """Complete the last generation's record with its counts and times, and write it down."""
-        if not self._record:
-            return
-        with self._clock.phase("log"):
-            progress = self._point.progress
-            self._journal.record(
-                self._record
-                | {
-                    "progress/episodes": progress.episodes,
-                    **progress_figures(self._config, progress.timesteps),
-                    "progress/seconds": self._seconds(),
-                    **{f"faults/{name}": count for name, count in self._fault_counts().items()},
-                    "faults/episodes_quarantined": progress.quarantined,
-                }
-                | self._clock.figures(self._executor, self._record.get("episode/timesteps")),
-                self._histograms,
-            )
-        self._record, self._histograms = {}, {}
-
-    def _fault_counts(self) -> dict[str, int]:
-        """System faults since the run's beginning, resumes included."""
-        counters, before = self._executor.counters, self._faults_before
-        return {name: before.get(name, 0) + int(getattr(counters, name)) for name in FAULT_COUNTS}
-
     def _standing(self, running: _Running) -> Live:
-        progress, faults = self._point.progress, self._fault_counts()
-        answered, asked, timesteps = running.collector.standing
-        return Live(
-            generation=self._point.generation,
-            answered=answered,
-            asked=asked,
-            timesteps=progress.timesteps + timesteps,
-            seconds=self._seconds(),
-            workers=self._executor.workers,
-            starting=self._executor.starting,
-            best=progress.best_return,
-            actors_lost=faults["actors_lost"],
-            quarantined=progress.quarantined,
-            evaluating=running.snapshot.generation > self._point.generation,
-        )
-
-    def _seconds(self) -> float:
-        return float(self._seconds_before + time.perf_counter() - self._started)
+        number, progress = self._point.generation, self._point.progress
+        return self._ledger.standing(number, progress, running.collector.standing, running.snapshot.generation > number)
 
     def _note(self, text: str) -> None:
         self._journal.note(self._point.generation, self._folder.named(text))
@@ -446,7 +403,7 @@ class Driver:
             self._journal.video(video.generation, video.gif)
 
     def _save(self) -> None:
-        with self._clock.phase("checkpoint"):
+        with self._ledger.clock.phase("checkpoint"):
             self._keeper.now(self._point)
 
     def _common(self) -> dict[str, Any]:
@@ -455,8 +412,8 @@ class Driver:
         return {
             "config": self._config.as_dict(),
             "noise_fingerprint": self._executor.table_fingerprint,
-            "seconds": self._seconds(),
-            "faults": self._fault_counts(),
+            "seconds": self._ledger.seconds,
+            "faults": self._ledger.faults,
         }
 
 

@@ -67,6 +67,7 @@ class Arguments(TimedArguments):
 
     Attributes:
         seconds: how long a row is measured at least, in whole generations.
+        idle: how long the same processes are watched doing nothing, for the CPU time that waiting takes.
         workers: virtual workers; a row for each.
         nodes: virtual nodes, beside the head.
         episodes: of a generation.
@@ -80,6 +81,7 @@ class Arguments(TimedArguments):
     """
 
     seconds: float = 60.0
+    idle: float = 60.0
     workers: list[int] = field(default_factory=lambda: [64, 1440, 4096])
     nodes: int = 16
     episodes: int = 10_000
@@ -95,7 +97,7 @@ class Arguments(TimedArguments):
         super().__post_init__()
         if not self.workers or min([*self.workers, *self.pipelined]) < self.nodes:
             raise ValueError(f"workers and pipelined must be lists of numbers from nodes={self.nodes} on")
-        for key, least in (("nodes", 1), ("episodes", 2), ("rate", 1), ("stretch", 1)):
+        for key, least in (("nodes", 1), ("episodes", 2), ("rate", 1), ("stretch", 1), ("idle", 1)):
             value = getattr(self, key)
             if value is not None and value < least:
                 raise ValueError(f"{key} must be at least {least}, got {value}")
@@ -165,10 +167,10 @@ def measure(cluster: VirtualCluster, case: Case, arguments: Arguments) -> Row:
     drawn = lengths(case.policy)
     small = arguments.stretch or max(1.0, case.workers / (drawn.mean_seconds * arguments.rate))
     large = arguments.stretch or _large_stretch(case, drawn, small)
-    row = _measured(cluster, case, drawn, small, arguments.seconds)
+    row = _measured(cluster, case, drawn, small, arguments)
     if large > small:
         costs = {key: row[key] for key in CPU_FIGURES}
-        row = _measured(cluster, case, drawn, large, arguments.seconds) | costs
+        row = _measured(cluster, case, drawn, large, arguments) | costs
     return row | judge(row, drawn, range(row["first"], row["first"] + row["generations"]))
 
 
@@ -181,7 +183,7 @@ def _large_stretch(case: Case, drawn: Lengths, small: float) -> float:
     return max(small, case.workers * START_SECONDS / (START_SHARE * ideal))
 
 
-def _measured(cluster: VirtualCluster, case: Case, drawn: Lengths, stretch: float, seconds: float) -> Row:
+def _measured(cluster: VirtualCluster, case: Case, drawn: Lengths, stretch: float, arguments: Arguments) -> Row:
     """What is measured with one factor.
 
     CPU seconds are as measured, without what the same processes take while they wait (`idle_cpu`, a second of the
@@ -191,7 +193,15 @@ def _measured(cluster: VirtualCluster, case: Case, drawn: Lengths, stretch: floa
     from raes.runtime.pace import Pace
 
     with cluster.fleet(case.workers, case.nodes, case.relays, drawn, Pace(stretch)) as fleet:
-        measured = generations(fleet, case.episodes, case.workers, case.pipeline, seconds, cluster.cpu_seconds)
+        measured = generations(
+            fleet,
+            case.episodes,
+            case.workers,
+            case.pipeline,
+            arguments.seconds,
+            arguments.idle,
+            cluster.cpu_seconds,
+        )
         discarded = fleet.pool.counters.results_discarded
     cost, each = measured.cost, 1 / len(measured.numbers)
     idle, idle_relays = measured.idle.driver / measured.idle.wall, measured.idle.others["relays"] / measured.idle.wall

@@ -17,8 +17,6 @@ from raes.search.optimizers import OptimizerSettings
 from raes.types import Float32, Int64, RunFailedError
 
 TABLE_SIZE = 1 << 16
-IDLE_SECONDS = (20.0, 60.0)
-"""How long this process is watched doing nothing: as long as it is measured, within these bounds."""
 COLLECT_SECONDS = 0.5
 """As the driver of a training waits."""
 
@@ -98,7 +96,13 @@ class Measured:
 
 
 def generations(
-    fleet: Fleet, episodes: int, workers: int, pipeline: int, seconds: float, others: Callable[[], dict[str, float]]
+    fleet: Fleet,
+    episodes: int,
+    workers: int,
+    pipeline: int,
+    seconds: float,
+    idle_seconds: float,
+    others: Callable[[], dict[str, float]],
 ) -> Measured:
     """Run generations, one after the other or, with pipeline=1, two at a time.
 
@@ -108,6 +112,7 @@ def generations(
         workers: of the pool.
         pipeline: as `runtime.pipeline`; then the first generation is not measured, since it runs alone at first.
         seconds: run at least for so long.
+        idle_seconds: how long the same processes are watched doing nothing.
         others: reads the CPU seconds of other processes.
     """
     search, running = Search(episodes), deque[Collector]()
@@ -116,7 +121,7 @@ def generations(
     running.clear()
     done = WARM_UP
     resting = Cost.now(fleet, others)
-    time.sleep(float(np.clip(seconds, *IDLE_SECONDS)))
+    time.sleep(idle_seconds)
     idle = Cost.now(fleet, others).since(resting)
     begun: Cost | None = None
     while True:
