@@ -14,12 +14,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from threadpoolctl import threadpool_limits
 
 from raes.runtime import decisions
+from raes.runtime.calls import GET_SECONDS, cause_of_death
 from raes.runtime.tables import Tables
 from raes.search import noise
 from raes.types import Float32, Int64, RunFailedError
-
-GET_SECONDS = 60.0
-"""How long a finished share may take to be read; then its reducer counts as lost."""
 
 
 class ReducerActor:
@@ -160,7 +158,7 @@ class Reducers:
                     ray.get(reference, timeout=GET_SECONDS)
                     reducer.starting = None
                 except RayError as error:
-                    self._lose(reducer, _cause(error))
+                    self._lose(reducer, cause_of_death(error)[0])
 
     def _receive(self, reducer: _Reducer, reference: Any) -> Float32 | None:
         """A finished share; None where the reducer died."""
@@ -169,7 +167,7 @@ class Reducers:
         except RayTaskError as error:
             raise RunFailedError(f"a reducer of the weighted noise sum failed: {error}") from error
         except RayError as error:
-            self._lose(reducer, _cause(error))
+            self._lose(reducer, cause_of_death(error)[0])
             return None
         self._losses[reducer.node] = 0
         return part
@@ -183,7 +181,3 @@ class Reducers:
     def _end(self, reducer: _Reducer) -> None:
         self._reducers.remove(reducer)
         ray.kill(reducer.actor)
-
-
-def _cause(error: RayError) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

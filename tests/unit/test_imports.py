@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     6: "run train evaluate export play window report doctor replay bench __main__",
     5: "build config driver launch journal optimize modules prepare progress resume console command figures point "
-    "keeper screen compose callbacks sweep film videos rayjob",
+    "keeper ledger screen compose callbacks sweep film videos rayjob",
     4: "runtime",
     3: "problems algorithms",
     2: "search storage",
