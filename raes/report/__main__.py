@@ -1,8 +1,8 @@
 """`python -m raes.report RUNS... [out=report] [thresholds={Hopper:2000}] [unfinished=true]`: what was learnt.
 
-RUNS are run directories, folders of them at any depth (a sweep's), globs in quotes, results/NAME.json, or, for Atari,
-results/actions_GAME.json, which says what random play scores. The folder `out` gets report.html, one page that needs
-nothing else, its pictures as PNG, and report.json with all figures.
+RUNS are run directories, folders of them at any depth (a sweep's), URLs of both, globs in quotes, results/NAME.json,
+or, for Atari, results/actions_GAME.json, which says what random play scores. The folder `out` gets report.html, one
+page that needs nothing else, its pictures as PNG, and report.json with all figures.
 """
 
 from __future__ import annotations

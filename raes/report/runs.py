@@ -1,4 +1,4 @@
-"""Finds runs on disk and reads what they say, without touching them."""
+"""Finds runs, on a disk or in a store, and reads what they say, without touching them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from raes.config import conf_dir
+from raes.storage import lease
 from raes.storage.metrics import Record, flatten_config, read_records
+from raes.storage.place import Place, RemotePath, StoreError, place
 from raes.types import Float64, UserError
 
 AXES = {"timesteps": "timesteps", "episodes": "episodes", "minutes": "wall-clock minutes"}
@@ -93,29 +95,38 @@ class RandomPlay:
 Found = Run | Unreadable | RandomPlay
 
 
-def find(words: Sequence[str]) -> list[Path]:
+def find(words: Sequence[str]) -> list[Place]:
     """Run directories and files of measured runs, in the order given, each once.
 
     Args:
-        words: run directories, folders of them at any depth, globs, `results/NAME.json`, `results/actions_GAME.json`.
+        words: run directories, folders of them at any depth, URLs of both, globs, `results/NAME.json`,
+            `results/actions_GAME.json`.
 
     Raises:
         UserError: a word names nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[Place, None] = {}
     for word in words:
-        paths = [Path(path) for path in sorted(glob.glob(word))] if glob.has_magic(word) else [Path(word)]
-        if Path(word).exists():  # a name may hold brackets
-            paths = [Path(word)]
-        runs = [run for path in paths for run in _below(path)]
+        runs = [run for path in _meant(word) for run in _below(path)]
         if not runs:
             raise UserError(f"{word}: there is no run; name run directories, folders of them, or a glob in quotes")
         found |= dict.fromkeys(runs)
     return list(found)
 
 
-def _below(path: Path) -> Iterator[Path]:
+def _meant(word: str) -> list[Place]:
+    """The places that a word names; brackets in it are a glob's unless there is such a folder."""
+    if "://" in word or Path(word).exists() or not glob.has_magic(word):
+        return [place(word, "runs")]
+    return [Path(path) for path in sorted(glob.glob(word))]
+
+
+def _below(path: Place) -> Iterator[Place]:
     """The runs at or under a path."""
+    if isinstance(path, RemotePath):
+        folders = {folder for folder, _, name in (file.rpartition("/") for file in path.files()) if name in MARKS}
+        yield from (path / folder if folder else path for folder in sorted(folders))
+        return
     if path.is_file() and path.suffix == ".json":
         yield path
         return
@@ -126,20 +137,26 @@ def _below(path: Path) -> Iterator[Path]:
         below.sort()
 
 
-def read(path: Path) -> list[Found]:
-    """The run of a directory, or what a measured file holds."""
+def read(path: Place) -> list[Found]:
+    """The run of a directory, or what a measured file holds.
+
+    Raises:
+        StoreError: a store does not answer.
+    """
     try:
-        return list(_measured(path)) if path.is_file() else [_read(path)]
+        return list(_measured(path)) if isinstance(path, Path) and path.is_file() else [_read(path)]
+    except StoreError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [Unreadable(str(path), f"damaged: {type(error).__name__}: {' '.join(str(error).split())}")]
     except Exception as error:  # of the YAML reader, which has errors of its own
         return [Unreadable(str(path), f"damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}")]
 
 
-def _read(path: Path) -> Run | Unreadable:
+def _read(path: Place) -> Run | Unreadable:
     if not (path / "config.yaml").exists():
         return Unreadable(str(path), "it has no config.yaml: it ended before its first generation")
-    tree = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+    tree = OmegaConf.to_container(OmegaConf.create((path / "config.yaml").read_text()))
     if not isinstance(tree, dict):
         return Unreadable(str(path), "damaged: config.yaml holds no configuration")
     config = flatten_config({str(key): value for key, value in tree.items()})
@@ -170,24 +187,26 @@ def _column(records: Sequence[Record], key: str) -> Float64:
     return np.array([record[key] for record in records], dtype=np.float64)
 
 
-def _status(path: Path, records: Sequence[Record]) -> tuple[str, str]:
+def _status(path: Place, records: Sequence[Record]) -> tuple[str, str]:
     """A run that ended by itself has a last record of an evaluation alone."""
     if records and "returns/mean" not in records[-1]:
         return "finished", ""
     lines = (path / "log.txt").read_text().splitlines() if (path / "log.txt").exists() else []
     if lines and "the run stops: " in lines[-1]:
         return "failed", lines[-1].partition("the run stops: ")[2]
-    if _is_locked(path / ".lock"):
+    if _is_locked(path):
         return "unfinished", "it is still running"
     if not records:
         return "unfinished", "metrics.jsonl holds no record: it was interrupted or killed in its first generation"
     return "unfinished", f"it was interrupted or killed after generation {records[-1]['progress/generation']:g}"
 
 
-def _is_locked(path: Path) -> bool:
+def _is_locked(run_dir: Place) -> bool:
     """Whether a driver holds the run at this moment."""
+    if isinstance(run_dir, RemotePath):
+        return lease.is_held(run_dir)
     try:
-        with path.open() as file:
+        with (run_dir / ".lock").open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -196,7 +215,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _held_out(path: Path) -> tuple[float, int] | None:
+def _held_out(path: Place) -> tuple[float, int] | None:
     if not path.exists():
         return None
     figures = json.loads(path.read_text())

@@ -98,15 +98,26 @@ class Lease:
         return not seen or bool(seen.get("released")) or seen.get("owner") == self.owner or old
 
     def _read(self) -> dict[str, Any]:
-        """What the lock says; empty where there is none, or it is none of ours."""
-        try:
-            content = json.loads((self._run_dir / ".lock").read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return _read(self._run_dir)
 
     def _write(self, released: bool = False) -> None:
         self._beat += 1
         content = {"owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "beat": self._beat}
         content |= {"every": self._every, "at": time.time(), "released": released}
         (self._run_dir / ".lock").write_bytes(json.dumps(content).encode())
+
+
+def is_held(run_dir: RemotePath) -> bool:
+    """Whether somebody gave a sign of life so lately that they count as alive, by this machine's clock."""
+    seen = _read(run_dir)
+    patience = 2 * float(seen.get("every", 0.0)) + SLACK_SECONDS
+    return bool(seen) and not seen.get("released") and time.time() - float(seen.get("at", 0.0)) < patience
+
+
+def _read(run_dir: RemotePath) -> dict[str, Any]:
+    """What the lock says; empty where there is none, or it is none of ours."""
+    try:
+        content = json.loads((run_dir / ".lock").read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return content if isinstance(content, dict) else {}

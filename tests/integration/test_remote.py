@@ -23,6 +23,7 @@ from raes.driver import drive
 from raes.journal import Events
 from raes.prepare import prepare
 from raes.progress import Outcome, Stop
+from raes.report.runs import Found, Run, find, read
 from raes.types import UserError
 
 from .helpers import SERIAL, Commands, commands_in, theta_of
@@ -200,6 +201,30 @@ def test_the_jobs_of_a_sweep_have_folders_below_the_url(here: Here) -> None:
     assert prepare(config, "seed=1,run_dir=s3://x,algorithm.sigma=0.1").run_dir == (
         f"s3://{BUCKET}/sweep/seed=1,algorithm.sigma=0.1"
     )
+
+
+def test_a_report_reads_the_runs_of_a_folder_in_a_store(here: Here, store: Store, disk: Path) -> None:
+    url = f"s3://{BUCKET}/several"
+    seen: list[Found] = []
+
+    def look() -> None:
+        if not seen and store.read("several/seed_1/metrics.jsonl"):
+            seen.extend(one for run in find([f"{url}/seed_1"]) for one in read(run))
+
+    for seed in (0, 1):
+        words = (*LINE, f"seed={seed}", "generations=10")
+        assert here.train(f"{url}/seed_{seed}", *words, during=look).code == 0
+    [running] = seen
+    assert (running.status, running.reason) == ("unfinished", "it is still running")
+    first, second = (one for run in find([f"{url}/"]) for one in read(run))
+    [same] = read(disk)
+    assert isinstance(first, Run)
+    assert isinstance(second, Run)
+    assert isinstance(same, Run)
+    assert (first.path, first.status, second.seed) == (f"{url}/seed_0", "finished", 1)
+    assert first.returns.tobytes() == same.returns.tobytes()
+    with pytest.raises(UserError, match="several/none: there is no run"):
+        find([f"{url}/none"])
 
 
 @pytest.mark.parametrize(
