@@ -15,7 +15,8 @@ once an iteration, not once a tensor.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,8 +57,9 @@ def train_module(
     """Train a module by Evolution Strategies; the same bits whatever the number of workers.
 
     Args:
-        module: with parameters of float32; it is put into eval mode, its buffers stay as they are, and its method
-            `reset()`, if it has one, is called before each call of `reward`.
+        module: with parameters of float32. All of them are trained, those without `requires_grad` too, on the CPU,
+            where the module stays. It is put into eval mode, its buffers stay as they are, and its method `reset()`,
+            if it has one, is called before each call of `reward`.
         reward: takes the module, returns a number to maximise. With `workers` > 1 both travel to other processes.
         iterations: at most.
         population_size: calls of `reward` an iteration, an even number.
@@ -87,34 +89,49 @@ def train_module(
     for key, value in (counts | {"sigma": sigma, "learning_rate": learning_rate}).items():
         if value <= 0:
             raise UserError(f"{key} must be positive, got {value}")
-    parameters, tested = Parameters(module), _Reward(module, reward)
-    plain = OptimizerSettings(
-        name="sgd", stepsize=learning_rate / sigma, stepsize_decay=decay, momentum=0.0, weight_decay=0.0
-    )
-    search = Optimizer(
-        "es", parameters.theta(), seed=seed, optimizer=plain, shaping="zscore",
-        pairs=population_size // 2, mirrored=mirrored, sigma=sigma, sigma_decay=sigma_decay,
-    )  # fmt: skip
-    _check(tested, parameters)
-    spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested)
-    reached = 0
-    with executor(WorkerSpec(spec, seed), search.table_size, workers) as pool:
-        for iteration in range(1, iterations + 1):
-            run_round(search, pool)
-            parameters.set(search.theta)
-            if iteration % test_every and iteration < iterations:
-                continue
-            value = tested(search.theta)
-            if report is not None:
-                report(iteration, value)
-            if save_path is not None:
-                import torch
+    with _as_it_was(module):
+        parameters, tested = Parameters(module), _Reward(module, reward)
+        plain = OptimizerSettings(
+            name="sgd", stepsize=learning_rate / sigma, stepsize_decay=decay, momentum=0.0, weight_decay=0.0
+        )
+        search = Optimizer(
+            "es", parameters.theta(), seed=seed, optimizer=plain, shaping="zscore",
+            pairs=population_size // 2, mirrored=mirrored, sigma=sigma, sigma_decay=sigma_decay,
+        )  # fmt: skip
+        _check(tested, parameters)
+        spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested)
+        reached = 0
+        with executor(WorkerSpec(spec, seed), search.table_size, workers) as pool:
+            for iteration in range(1, iterations + 1):
+                run_round(search, pool)
+                parameters.set(search.theta)
+                if iteration % test_every and iteration < iterations:
+                    continue
+                value = tested(search.theta)
+                if report is not None:
+                    report(iteration, value)
+                if save_path is not None:
+                    import torch
 
-                torch.save(module.state_dict(), save_path)
-            reached = reached + 1 if reward_goal is not None and value >= reward_goal else 0
-            if reached >= consecutive_goals:
-                break
+                    torch.save(module.state_dict(), save_path)
+                reached = reached + 1 if reward_goal is not None and value >= reward_goal else 0
+                if reached >= consecutive_goals:
+                    break
     return module
+
+
+@contextmanager
+def _as_it_was(module: torch.nn.Module) -> Iterator[None]:
+    """Afterwards parameters need gradients, and PyTorch has threads, as before."""
+    import torch
+
+    needed, threads = [one.requires_grad for one in module.parameters()], torch.get_num_threads()
+    try:
+        yield
+    finally:
+        for one, need in zip(module.parameters(), needed, strict=True):
+            one.requires_grad_(need)
+        torch.set_num_threads(threads)
 
 
 def _check(tested: _Reward, parameters: Parameters) -> None:

@@ -27,6 +27,7 @@ from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.collector import Collector
 from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
+from raes.runtime.memory import check_memory, check_state
 from raes.runtime.serial import SerialExecutor
 from raes.runtime.worker import WorkerSpec
 from raes.search import noise, running_stats
@@ -67,16 +68,20 @@ class Optimizer:
             settings: keys of the algorithm's configuration, e.g. `sigma`, `population`, `pairs`.
 
         Raises:
-            UserError: there is no such algorithm or key, or a value is wrong.
+            UserError: there is no such algorithm or key, a value is wrong, or the memory does not hold the search.
         """
         theta = np.atleast_1d(np.asarray(x0, dtype=np.float32))
         if theta.ndim != 1 or not theta.size or not np.isfinite(theta).all():
             raise UserError(f"x0 must be a vector of finite numbers, got {x0!r}")
         self.settings = _settings(algorithm, settings).sized(theta.size, ())
+        if not 0 <= seed < 2**63:
+            raise UserError(f"seed must lie in [0, 2**63), got {seed}")
         build, _ = ALGORITHMS[algorithm]
         size = noise.table_size(theta.size)
+        check_memory(4 * size, copies=1)
         chosen = optimizer or OptimizerSettings(weight_decay=0.0)
         self._algorithm: Any = build(self.settings, chosen, seed, size)
+        check_state(algorithm, self._algorithm.memory(theta.size), theta.size)
         self.state: Any = self._algorithm.init(theta, running_stats.init(0))
         self.table_size = size
         self._table: Float32 | None = None
@@ -138,6 +143,10 @@ class Optimizer:
 
     # The same in the engine's own terms, for `minimize`.
 
+    def start_at(self, fitness: float) -> None:
+        """Count x0, whose fitness is known, as the first point."""
+        self.best_x, self.best_fitness, self.evaluations = self.theta, fitness, 1
+
     def next_round(self) -> tuple[Snapshot, Tasks]:
         """The episodes that the search waits for: a probe, or a generation."""
         if self._round is None:
@@ -189,10 +198,10 @@ class Optimum:
     """What a search found.
 
     Attributes:
-        x: float64 (d,), the best point that was evaluated.
+        x: float64 (d,), the best point that was evaluated, x0 among them.
         value: the function's value there.
         center: float64 (d,), where the search stands; for a noisy function more to be trusted than `x`.
-        evaluations: of the function.
+        evaluations: of the function, the one of x0 included.
         reason: why it ended.
     """
 
@@ -268,7 +277,7 @@ def _search(
     start = tuple(search.theta.tolist())
     call = f"{getattr(function, '__module__', '')}:{getattr(function, '__name__', 'function')}"
     spec = FunctionSpec(FunctionSettings(call=call, dim=len(start), x0=start, minimize=smallest), function)
-    spec.check()
+    search.start_at(spec.check().start)
     goal = np.inf if target is None else -target if smallest else target
     with executor(WorkerSpec(spec, seed), search.table_size, workers) as pool:
         while search.evaluations < budget and search.best_fitness < goal:

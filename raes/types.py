@@ -238,6 +238,20 @@ class Behaviors(_Packed):
     index: Int64
     values: Float64
 
+    @classmethod
+    def join(cls, parts: list[Self]) -> Self:
+        """All rows of all parts, in the order given.
+
+        Raises:
+            RunFailedError: they have different lengths.
+        """
+        if len(lengths := {part.values.shape[1] for part in parts}) > 1:
+            raise RunFailedError(
+                f"the behaviour descriptor gives {' and '.join(map(str, sorted(lengths)))} numbers for different "
+                "episodes; it must always give the same number"
+            )
+        return super().join(parts)
+
 
 @dataclass(frozen=True)
 class Fault:

@@ -23,6 +23,8 @@ from .gradient import GradientSearch, GradientSettings, GradientState
 
 LEAST_STD = 1e-7
 """Inputs that vary less become 0."""
+LEAST_SPREAD = 1e-12
+"""Returns that differ by a smaller part of themselves are equal, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,13 @@ class ARS(GradientSearch):
         order = np.argsort(-fitness.max(axis=1), kind="stable")[: self._best]
         kept = fitness[np.sort(order)]
         spread = float(kept.std())
-        weights = (kept[:, 0] - kept[:, 1]) / (len(kept) * spread) if spread > 0 else np.zeros(len(kept))
+        differ = spread > LEAST_SPREAD * np.abs(batch.returns).max()
+        weights = (kept[:, 0] - kept[:, 1]) / (len(kept) * spread) if differ else np.zeros(len(kept))
         gradient = weighted_sum(batch.genomes.noise_index[np.sort(order)], weights.astype(np.float32))
         return self.stepped(state, batch, gradient)
 
     def normalizer(self, observations: RunningStats) -> tuple[Float64, float]:
-        """(observation - mean) / std, not clipped."""
+        """(observation - mean) / std, not clipped; 0 for what has not varied yet."""
         std = np.sqrt(observations.m2 / observations.count)
-        return np.divide(1.0, std, out=np.zeros_like(std), where=std >= LEAST_STD), math.inf
+        varies = observations.variance_without_prior() >= LEAST_STD**2
+        return np.divide(1.0, std, out=np.zeros_like(std), where=varies), math.inf

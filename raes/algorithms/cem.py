@@ -10,11 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from raes.types import Batch, Float64
+from raes.search.shaping import shared_by_ties
+from raes.types import Batch, Float32, Float64, Int64
 
 from .algorithm import WeightedSum
 from .search import Conditions
 from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_figures
+
+LEAST_POPULATION = 3
+"""An elite of 2, whose spread is known, and somebody who is not in it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class CEMSettings(SeparableSettings):
         super().__post_init__()
         if not 0 < self.elite < 1:
             raise ValueError(f"elite must lie in (0, 1), got {self.elite}")
+        check_selection(self.population)
         if self.extra_sigma < 0 or not 0 < self.extra_decay <= 1:
             raise ValueError(
                 f"extra_sigma must not be negative and extra_decay lie in (0, 1], got {self.extra_sigma} and "
@@ -54,8 +59,13 @@ class CEM(SeparableSearch):
         conditions: Conditions,
         weighted_sum: WeightedSum,
     ) -> tuple[SeparableState, dict[str, float]]:
-        """mu' = mu + sigma * mean(eps), sigma'^2 = sigma^2 * var(eps) + extra^2 over the elite; ties by index."""
+        """mu' = mu + sigma * mean(eps), sigma'^2 = sigma^2 * var(eps) + extra^2 over the elite.
+
+        Where there is nothing to select by (see `elite`) both stay.
+        """
         index, weights = elite(fitness, batch, self._settings.elite)
+        if not index.size:
+            return state.moved(state.mean, state.sigma, conditions), spread_figures(state.sigma)
         first = weighted_sum(index, weights).astype(np.float64)
         second = weighted_sum(index, weights, squared=True).astype(np.float64)
         mean = state.mean + state.sigma * first
@@ -64,8 +74,23 @@ class CEM(SeparableSearch):
         return state.moved(mean, sigma, conditions), spread_figures(sigma)
 
 
-def elite(fitness: Float64, batch: Batch, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Noise indices int64 (e,) and equal weights float32 (e,), which sum to 1, of the best members, at least 2."""
-    count = min(len(fitness), max(2, round(share * len(fitness))))
-    best = np.sort(np.argsort(-fitness, kind="stable")[:count])
-    return batch.genomes.noise_index[best], np.full(count, 1 / count, np.float32)
+def elite(fitness: Float64, batch: Batch, share: float) -> tuple[Int64, Float32]:
+    """Noise indices int64 (e,) and weights float32 (e,), which sum to 1, of the best members.
+
+    At least 2 of them, and not all. Members as good as the last of them share its weight. Nobody where all are equally
+    good, or fewer than 3 are left.
+    """
+    if len(fitness) < LEAST_POPULATION or fitness.min() == fitness.max():
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
+    count = min(len(fitness) - 1, max(2, round(share * len(fitness))))
+    by_rank = np.zeros(len(fitness))
+    by_rank[:count] = 1 / count
+    weights = shared_by_ties(fitness, by_rank)
+    best = np.flatnonzero(weights)
+    return batch.genomes.noise_index[best], weights[best].astype(np.float32)
+
+
+def check_selection(population: int | None) -> None:
+    """Raise ValueError for a population that has no elite of 2."""
+    if population is not None and population < LEAST_POPULATION:
+        raise ValueError(f"population must be at least {LEAST_POPULATION}, or null, got {population}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from raes.search.optimizers import OptimizerSettings
-from raes.search.shaping import SHAPINGS
+from raes.search.shaping import SHAPINGS, check_shaping
 from raes.types import Batch, Layers, LowRank, Snapshot, UserError
 
 from .algorithm import WeightedSum
@@ -37,10 +37,7 @@ class ESSettings(GradientSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.shaping not in SHAPINGS:
-            raise ValueError(f"shaping must be one of {', '.join(SHAPINGS)}, got {self.shaping!r}")
-        if self.alive_bonus and SHAPINGS[self.shaping].of_signs:
-            raise ValueError(f"alive_bonus={self.alive_bonus}: shaping={self.shaping} reads only signs; set it to 0")
+        check_shaping(self.shaping, self.alive_bonus)
         if self.rank < 1:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
 

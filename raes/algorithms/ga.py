@@ -1,21 +1,21 @@
 """The Deep GA (Such, Madhavan, Conti, Lehman, Stanley, Clune 2018, arXiv 1712.06567, algorithm 1).
 
 The best T of n members are the parents; children are theta + sigma eps of a random parent, without crossover; one
-elite, chosen by further episodes of the best, goes on unchanged. A member is its chain of noise indices: 8 bytes a
-generation.
+elite, chosen by further episodes of the best and of the elite before, goes on unchanged. A member is its chain of noise
+indices: 8 bytes a generation.
 Deviation: the first generation is the first parameters and mutations of them, not n draws of the initialisation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
 from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
-from raes.types import Batch, Float32, Float64, Genomes, Int64, Lineages, Snapshot, Tasks
+from raes.types import Batch, Float32, Float64, Genomes, Int64, Layers, Lineages, Snapshot, Tasks
 
 from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings
@@ -27,10 +27,11 @@ class GASettings(PopulationSettings):
     """Configuration group `algorithm`, option `ga`; the keys of `PopulationSettings`, and:
 
     Attributes:
+        population: as there; None: 10 times `parents`.
         sigma: the mutation power.
         parents: T.
-        candidates: of the best, how many compete for the elite's place.
-        elite_episodes: of each of them; 0: the best of the generation is the elite.
+        candidates: how many compete for the elite's place: the elite of before and the best of the generation.
+        elite_episodes: of each of them; 0, or a single candidate: the best of the generation is the elite.
     """
 
     name: Literal["ga"] = "ga"
@@ -47,6 +48,15 @@ class GASettings(PopulationSettings):
             raise ValueError(f"candidates must lie in [1, parents={self.parents}], got {self.candidates}")
         if self.elite_episodes < 0:
             raise ValueError(f"elite_episodes must not be negative, got {self.elite_episodes}")
+
+    def sized(self, num_params: int, layers: Layers) -> Self:
+        """With a population."""
+        return replace(self, population=self.population or 10 * self.parents)
+
+    @property
+    def contested(self) -> bool:
+        """Whether the elite is chosen by further episodes."""
+        return self.elite_episodes > 0 and self.candidates > 1
 
 
 @dataclass(frozen=True)
@@ -95,17 +105,26 @@ class GA(PopulationSearch):
     def update(
         self, state: GAState, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum
     ) -> tuple[GAState, dict[str, float]]:
-        """The best T become parents, of equals the first; the elite is not chosen yet."""
-        best = np.argsort(-fitness, kind="stable")[: self._settings.parents]
+        """The best T become parents, of equals the first; the elite is not chosen yet.
+
+        The elite of before is among the candidates, in the last place if its own episode did not earn it one.
+        """
+        settings = self._settings
+        best = np.argsort(-fitness, kind="stable")[: settings.parents]
         genomes = batch.genomes.take(best)
         assert genomes.parent is not None
         chains = []
         for parent, index, scale in zip(genomes.parent.tolist(), genomes.noise_index, genomes.scale, strict=True):
             chain = state.parents.chain(parent)
             chains.append(np.append(chain, index) if scale else chain)
-        parents = replace(lineages(state.parents.roots, chains, self._settings.sigma))
+        if settings.contested and len(chains) > 1:
+            others = [chain for chain in chains if not np.array_equal(chain, state.elite)]
+            rank = next((row for row, chain in enumerate(chains) if np.array_equal(chain, state.elite)), len(chains))
+            place = min(rank, settings.candidates - 1, len(chains) - 1)
+            chains = [*others[:place], state.elite, *others[place:]][: len(chains)]
+        parents = lineages(state.parents.roots, chains, settings.sigma)
         following = GAState(state.generation + 1, state.theta, parents, state.elite, False, conditions)
-        if not self._settings.elite_episodes or len(parents) == 1:
+        if not settings.contested or len(parents) == 1:
             following = self._choose(following, 0, weighted_sum)
         return following, {"chain_length": float(max(map(len, chains)))}
 

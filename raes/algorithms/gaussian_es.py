@@ -14,7 +14,7 @@ import numpy as np
 from raes.types import Batch, Float64
 
 from .algorithm import WeightedSum
-from .cem import elite
+from .cem import check_selection, elite
 from .search import Conditions
 from .separable import SeparableSearch, SeparableSettings, SeparableState
 
@@ -36,6 +36,7 @@ class GaussianESSettings(SeparableSettings):
         super().__post_init__()
         if not 0 < self.elite < 1:
             raise ValueError(f"elite must lie in (0, 1), got {self.elite}")
+        check_selection(self.population)
         if not 0 <= self.sigma_min <= self.sigma:
             raise ValueError(f"sigma_min must lie in [0, sigma], got {self.sigma_min}")
 
@@ -51,8 +52,13 @@ class GaussianES(SeparableSearch):
         conditions: Conditions,
         weighted_sum: WeightedSum,
     ) -> tuple[SeparableState, dict[str, float]]:
-        """mu' = mu + sigma * mean(eps), sigma'^2 = sigma^2 * mean(eps^2) over elite and parameters."""
+        """mu' = mu + sigma * mean(eps), sigma'^2 = sigma^2 * mean(eps^2) over elite and parameters.
+
+        Where there is nothing to select by (see `cem.elite`) both stay.
+        """
         index, weights = elite(fitness, batch, self._settings.elite)
+        if not index.size:
+            return state.moved(state.mean, state.sigma, conditions), {"sigma": float(state.sigma[0])}
         mean = state.mean + state.sigma * weighted_sum(index, weights)
         square = float(weighted_sum(index, weights, squared=True).mean(dtype=np.float64))
         sigma = max(self._settings.sigma_min, float(state.sigma[0]) * square**0.5)

@@ -17,7 +17,7 @@ from raes.search import optimizers
 from raes.search.archive import novelty
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
-from raes.search.shaping import SHAPINGS
+from raes.search.shaping import SHAPINGS, check_shaping
 from raes.types import Batch, Float32, Float64, Genomes, Lineages, RunFailedError, Snapshot, Tasks
 
 from .algorithm import WeightedSum
@@ -46,8 +46,7 @@ class NoveltySettings(GradientSettings):
         for key in ("agents", "neighbors", "probe_episodes"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
-        if self.shaping not in SHAPINGS:
-            raise ValueError(f"shaping must be one of {', '.join(SHAPINGS)}, got {self.shaping!r}")
+        check_shaping(self.shaping, self.alive_bonus)
 
     @property
     def first_weight(self) -> float:

@@ -16,7 +16,7 @@ from raes.search import optimizers
 from raes.search.optimizers import OptimizerSettings, OptimizerState
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import exponential
-from raes.search.shaping import SHAPINGS
+from raes.search.shaping import SHAPINGS, check_shaping
 from raes.types import Batch, Float32, Float64, Genomes, Snapshot, Tasks
 
 from .algorithm import WeightedSum
@@ -61,8 +61,7 @@ class PGPESettings(SearchSettings):
             )
         if not 0 < self.sigma_change < 1:
             raise ValueError(f"sigma_change must lie in (0, 1), got {self.sigma_change}")
-        if self.shaping not in SHAPINGS:
-            raise ValueError(f"shaping must be one of {', '.join(SHAPINGS)}, got {self.shaping!r}")
+        check_shaping(self.shaping, self.alive_bonus)
 
     @property
     def episodes(self) -> int:

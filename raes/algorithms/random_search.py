@@ -1,12 +1,14 @@
 """Random search: members drawn around the first parameters, the best one kept. The baseline that others must beat.
 
 (Such et al. 2018, arXiv 1712.06567, section 4, compare with it on Atari.) A return seen once is all that decides.
+Where observations are normalised, the first generation only finds their statistics, which stay: a policy that was good
+under some would be another one under others.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -72,6 +74,10 @@ class RandomSearch(PopulationSearch):
         weighted_sum: WeightedSum,
     ) -> tuple[RandomSearchState, dict[str, float]]:
         """The best member of all generations; of equals the first."""
+        if self._settings.normalize_observations:
+            if state.generation == 0:
+                return replace(state, generation=1, conditions=conditions), {}
+            conditions = replace(conditions, observations=state.conditions.observations)
         theta, best, row = state.theta, state.best, int(fitness.argmax())
         if fitness[row] > best:
             best = float(fitness[row])

@@ -38,6 +38,8 @@ class XNESSettings(PopulationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.min_timesteps:
+            raise ValueError(f"min_timesteps must be 0 for xNES, whose population is fixed, got {self.min_timesteps}")
         if self.mean_rate <= 0 or (self.rate is not None and self.rate <= 0):
             raise ValueError(f"mean_rate and rate must be positive, got {self.mean_rate} and {self.rate}")
 

@@ -156,7 +156,7 @@ class EpisodeProblem:
             output = yield observation
             finite += output[0] * 0.0
             if noise is not None:
-                output += noise.next()
+                output = output + noise.next()  # a module may keep what it gave
             observation, reward, terminated, truncated, _ = env_step(head(output))
             length += 1
             reward = float(reward)

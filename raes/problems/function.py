@@ -75,14 +75,19 @@ class FunctionSpec:
         """
         problem = self.build()
         try:
-            problem.evaluate(problem.initial_theta(np.random.default_rng(0)), Episode(0, True, False, None))
+            first = problem.evaluate(problem.initial_theta(np.random.default_rng(0)), Episode(0, True, False, None))
         except EpisodeError as error:
             raise UserError(f"env.call={self.settings.call} fails at env.x0: {error}; mend the function") from error
+        problem.start = first.total
         return problem
 
 
 class FunctionProblem:
-    """A function to maximise; see `Problem`. An evaluation is an episode of one timestep, its behaviour is x."""
+    """A function to maximise; see `Problem`. An evaluation is an episode of one timestep, its behaviour is x.
+
+    Attributes:
+        start: the fitness of x0, once it is known.
+    """
 
     observation_size = 0
     continuous = False
@@ -93,6 +98,7 @@ class FunctionProblem:
         self._function = _imported(spec.settings.call) if spec.function is None else spec.function
         self._sign = -1.0 if spec.settings.minimize else 1.0
         self.num_params = spec.settings.dim
+        self.start = math.nan
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """x0, float32 (d,)."""

@@ -10,7 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raes.rng import Purpose
-from raes.types import RESULT_DTYPE, Batch, Behaviors, FailedTasks, Fault, Float64, Genomes, Moments, Results, Tasks
+from raes.types import (
+    RESULT_DTYPE,
+    Batch,
+    Behaviors,
+    FailedTasks,
+    Fault,
+    Float64,
+    Genomes,
+    Moments,
+    Results,
+    RunFailedError,
+    Tasks,
+)
 
 
 class Collector:
@@ -154,6 +166,8 @@ class Collector:
     def _extend(self, count: int) -> Tasks:
         assert self._ask is not None
         tasks = self._ask(self._groups, count)
+        if len(tasks) != self._group * count:
+            raise RunFailedError(f"the algorithm was asked for {self._group * count} episodes and gave {len(tasks)}")
         self._asked.append(tasks)
         self._groups += count
         self._records = np.concatenate([self._records, np.zeros(len(tasks), dtype=RESULT_DTYPE)])

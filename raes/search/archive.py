@@ -6,8 +6,8 @@ import numpy as np
 
 from raes.types import Float64
 
-CHUNK = 256
-"""Behaviours whose distances to the archive are in memory together."""
+CHUNK_NUMBERS = 1 << 23
+"""Differences that are in memory together: 64 MB."""
 
 
 def novelty(behaviors: Float64, archive: Float64, neighbors: int) -> Float64:
@@ -19,9 +19,13 @@ def novelty(behaviors: Float64, archive: Float64, neighbors: int) -> Float64:
         neighbors: k.
     """
     nearest = min(neighbors, len(archive))
-    parts = []
-    for start in range(0, len(behaviors), CHUNK):
-        differences = behaviors[start : start + CHUNK, None, :] - archive[None, :, :]
-        distances = np.sqrt(np.square(differences).sum(axis=2))
-        parts.append(np.sort(distances, axis=1)[:, :nearest].mean(axis=1))
-    return np.concatenate(parts)
+    across = max(1, min(len(archive), CHUNK_NUMBERS // archive.shape[1]))
+    down = max(1, CHUNK_NUMBERS // (across * archive.shape[1]))
+    distances = np.empty((len(behaviors), len(archive)))
+    for row in range(0, len(behaviors), down):
+        for column in range(0, len(archive), across):
+            differences = behaviors[row : row + down, None, :] - archive[None, column : column + across, :]
+            np.square(differences, out=differences)
+            distances[row : row + down, column : column + across] = np.sqrt(differences.sum(axis=2))
+    means: Float64 = np.sort(distances, axis=1)[:, :nearest].mean(axis=1)
+    return means

@@ -8,6 +8,9 @@ import numpy as np
 
 from raes.types import Float64, Moments
 
+PRIOR_COUNT = 1e-2
+"""How many observations of variance 1 the statistics begin with (the reference's epsilon)."""
+
 
 @dataclass(frozen=True)
 class RunningStats:
@@ -27,10 +30,19 @@ class RunningStats:
         """1 / std with std = sqrt(max(variance, min_variance)), float64 (obs,)."""
         return 1.0 / np.sqrt(np.maximum(self.m2 / self.count, min_variance))
 
+    def variance_without_prior(self) -> Float64:
+        """Of what was observed alone, float64 (obs,); 1 where that is nothing."""
+        observed = self.count - PRIOR_COUNT
+        if observed <= 0:
+            return np.ones_like(self.mean)
+        mean = self.mean * (self.count / observed)
+        m2 = self.m2 - PRIOR_COUNT - np.square(mean) * (PRIOR_COUNT * observed / self.count)
+        return np.maximum(m2, 0.0) / observed
 
-def init(size: int, prior_count: float = 1e-2) -> RunningStats:
-    """Mean 0 and variance 1, worth `prior_count` observations (the reference's epsilon)."""
-    return RunningStats(prior_count, np.zeros(size), np.full(size, prior_count))
+
+def init(size: int) -> RunningStats:
+    """Mean 0 and variance 1, worth `PRIOR_COUNT` observations."""
+    return RunningStats(PRIOR_COUNT, np.zeros(size), np.full(size, PRIOR_COUNT))
 
 
 def merge(stats: RunningStats, moments: Moments) -> RunningStats:

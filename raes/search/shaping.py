@@ -18,15 +18,20 @@ def average_ranks(values: Float64) -> Float64:
 
 
 def centered_ranks(returns: Float64) -> Float64:
-    """rank / (2n - 1) - 0.5 over all 2n returns, ties averaged."""
-    return (average_ranks(returns.ravel()) / (returns.size - 1) - 0.5).reshape(returns.shape)
+    """rank / (2n - 1) - 0.5 over all 2n returns, ties averaged; 0 for a single one."""
+    return _centered(average_ranks(returns.ravel())).reshape(returns.shape)
 
 
 def openai_ranks(returns: Float64) -> Float64:
     """The reference implementation's ranks: by argsort, so ties are broken by position. For comparison only."""
     ranks = np.empty(returns.size, dtype=np.float64)
     ranks[returns.ravel().argsort()] = np.arange(returns.size)
-    return (ranks / (returns.size - 1) - 0.5).reshape(returns.shape)
+    return _centered(ranks).reshape(returns.shape)
+
+
+def _centered(ranks: Float64) -> Float64:
+    """Ranks from 0, spread evenly over [-0.5, 0.5]."""
+    return ranks / (ranks.size - 1) - 0.5 if ranks.size > 1 else np.zeros_like(ranks)
 
 
 def zscore(returns: Float64) -> Float64:
@@ -62,6 +67,14 @@ SHAPINGS: dict[str, Shaping] = {
     "sign": Shaping(identity, of_signs=True),
     "centered_sign_rank": Shaping(centered_ranks, of_signs=True),
 }
+
+
+def check_shaping(shaping: str, alive_bonus: float) -> None:
+    """Raise ValueError for a name that is none, and for signs with an alive bonus, which they would not feel."""
+    if shaping not in SHAPINGS:
+        raise ValueError(f"shaping must be one of {', '.join(SHAPINGS)}, got {shaping!r}")
+    if alive_bonus and SHAPINGS[shaping].of_signs:
+        raise ValueError(f"alive_bonus={alive_bonus}: shaping={shaping} reads only signs; set it to 0")
 
 
 def nes_utilities(fitness: Float64) -> Float64:

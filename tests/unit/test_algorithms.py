@@ -290,3 +290,62 @@ def test_the_elite_of_the_ga_is_decoded_to_the_bits_that_actors_use() -> None:
     genomes = replace(run.algorithm.genomes(state, 0, 1))
     decoded = run.executor._worker._decode(run.algorithm.snapshot(state), genomes, 0)
     assert decoded.tobytes() == state.theta.tobytes()
+
+
+def test_the_elite_of_the_ga_stays_a_candidate_after_a_bad_episode_of_its_own() -> None:
+    run = Run("ga").generations(10)
+    run.settle()
+    state, algorithm = run.state, run.algorithm
+    run.executor.publish(algorithm.snapshot(state), oldest=state.generation)
+    batch = run.gather(Collector(lambda first, count: algorithm.ask(state, first, count), 1, 30, 0, 0.0, None))
+    assert batch is not None
+    for spoilt in (batch.returns[0, 0], -1e9):
+        returns = batch.returns.copy()
+        returns[0] = spoilt
+        following, _ = algorithm.tell(state, replace(batch, returns=returns), run.executor.weighted_noise_sum)
+        chains = [following.parents.chain(row).tolist() for row in range(len(following.parents))]
+        assert len(chains) == run.settings.parents
+        assert chains.count(state.elite.tolist()) == 1
+        assert state.elite.tolist() in chains[: run.settings.candidates]
+    assert chains.index(state.elite.tolist()) == run.settings.candidates - 1
+    lost = replace(batch, index=batch.index[1:], genomes=batch.genomes.take(slice(1, None)), returns=batch.returns[1:],
+                   sign_returns=batch.sign_returns[1:], lengths=batch.lengths[1:])  # fmt: skip
+    following, _ = algorithm.tell(state, lost, run.executor.weighted_noise_sum)
+    assert following.parents.chain(run.settings.candidates - 1).tolist() == state.elite.tolist()
+
+
+@pytest.mark.parametrize("name", ["cem", "gaussian_es"])
+def test_without_anything_to_select_by_the_distribution_stays(name: str) -> None:
+    run = Run(name, flat)
+    state, genomes = run.state, run.algorithm.ask(run.state, 0, 30).genomes
+    for returns in (np.ones((30, 1)), np.array([[1.0], [2.0]])):
+        kept, lengths = np.arange(len(returns)), np.ones(returns.shape, np.int64)
+        batch = Batch(kept, genomes.take(kept), returns, returns, lengths, capped_share=0.0)
+        following, _ = run.algorithm.tell(state, batch, run.executor.weighted_noise_sum)
+        assert following.mean.tobytes() == state.mean.tobytes()
+        assert following.sigma.tobytes() == state.sigma.tobytes()
+    with pytest.raises(ValueError, match="population must be at least 3, or null, got 2"):
+        ALGORITHMS[name][1](population=2)
+
+
+def test_random_search_keeps_the_statistics_that_its_best_was_found_with() -> None:
+    run = Run("random_search", toy(), population=6).generations(1)
+    first = run.state
+    assert first.theta.tobytes() == first.root.tobytes(), "nothing is kept of the generation that finds them"
+    assert first.conditions.observations.count > 6
+    state = run.generations(3).state
+    assert state.theta.tobytes() != state.root.tobytes()
+    assert state.conditions.observations.mean.tobytes() == first.conditions.observations.mean.tobytes()
+    assert state.conditions.observations.m2.tobytes() == first.conditions.observations.m2.tobytes()
+
+
+@pytest.mark.parametrize("name", ["xnes", "cma_es"])
+def test_a_fixed_population_cannot_grow(name: str) -> None:
+    with pytest.raises(ValueError, match="min_timesteps must be 0 for"):
+        ALGORITHMS[name][1](min_timesteps=100)
+
+
+@pytest.mark.parametrize("name", ["es", "pgpe", "nsr_es"])
+def test_signs_feel_no_alive_bonus(name: str) -> None:
+    with pytest.raises(ValueError, match=r"alive_bonus=1.0: shaping=sign reads only signs"):
+        ALGORITHMS[name][1](shaping="sign", alive_bonus=1.0)

@@ -8,8 +8,7 @@ import pytest
 from raes.algorithms import ARS, ARSSettings
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
-from raes.search.running_stats import RunningStats
-from raes.types import Batch, Float32
+from raes.types import Batch, Float32, Moments
 
 from .conftest import TABLE_SIZE
 
@@ -56,9 +55,23 @@ def test_equal_returns_mean_no_step(table: Float32) -> None:
 
 def test_the_normaliser_leaves_out_what_does_not_vary_and_does_not_clip() -> None:
     ars = ARS(ARSSettings(), PLAIN, 0, TABLE_SIZE)
-    scale, bound = ars.normalizer(RunningStats(4.0, np.zeros(3), np.array([16.0, 4e-16, 4e-10])))
-    np.testing.assert_allclose(scale, [0.5, 0.0, 1e5])
+    rows = np.random.default_rng(0).normal([0.0, 0.0, 70.0, 0.0], [2.0, 0.0, 0.0, 1e-3], (40, 250, 4))
+    means = rows.mean(axis=1)
+    m2 = np.square(rows - means[:, None]).sum(axis=1)
+    seen = Moments(np.arange(40), np.full(40, 250.0), means, m2)
+    scale, bound = ars.normalizer(running_stats.merge(running_stats.init(4), seen))
+    np.testing.assert_allclose(scale[:3], [0.5, 0.0, 0.0], rtol=0.02)
+    assert 500 < scale[3] < 1100  # the prior still counts for something
     assert bound == np.inf
+    np.testing.assert_array_equal(ars.normalizer(running_stats.init(4))[0], 1.0)
+
+
+def test_returns_that_differ_by_rounding_alone_mean_no_step(table: Float32) -> None:
+    lengths = np.arange(2 * PAIRS).reshape(PAIRS, 2)
+    rewards = np.array([[sum([0.1] * int(length)) for length in pair] for pair in lengths])
+    theta, _ = updated(table, rewards, alive_bonus=0.1)
+    assert (rewards != 0.1 * lengths).any()
+    assert not theta.any()
 
 
 @pytest.mark.parametrize("best", [0, PAIRS + 1])

@@ -14,8 +14,9 @@ from raes.problems.behaviors import DESCRIPTORS, Finished, descriptor
 from raes.problems.environment import EnvSettings
 from raes.problems.episode import EpisodeSpec
 from raes.problems.problem import Episode, EpisodeError
+from raes.search import archive
 from raes.search.archive import novelty
-from raes.types import Float64, Snapshot, UserError
+from raes.types import Behaviors, Float64, RunFailedError, Snapshot, UserError
 
 LINEAR = PolicySettings("linear", hidden=())
 
@@ -94,6 +95,21 @@ def test_what_cannot_be_described_is_refused(name: str, words: str) -> None:
     env = gymnasium.make("MountainCarContinuous-v0")
     with pytest.raises(UserError, match=words):
         descriptor(name, env)
+
+
+def test_novelty_needs_little_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    behaviors, known = rng.standard_normal((30, 50)), rng.standard_normal((40, 50))
+    whole = novelty(behaviors, known, 5)
+    for numbers in (1, 700, 6000):
+        monkeypatch.setattr(archive, "CHUNK_NUMBERS", numbers)
+        assert novelty(behaviors, known, 5).tobytes() == whole.tobytes()
+
+
+def test_behaviors_of_different_lengths_end_the_run_with_the_reason() -> None:
+    parts = [Behaviors(np.array([row]), np.zeros((1, size))) for row, size in enumerate((2, 3))]
+    with pytest.raises(RunFailedError, match="gives 2 and 3 numbers"):
+        Behaviors.join(parts)
 
 
 @given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 4), st.integers(1, 12))

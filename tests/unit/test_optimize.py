@@ -64,7 +64,7 @@ def test_ask_and_tell_go_the_way_of_minimize(algorithm: str) -> None:
         points = search.ask()
         np.testing.assert_array_equal(points, search.ask())
         search.tell([-sphere(x) for x in points])
-    assert search.evaluations == found.evaluations
+    assert search.evaluations + 1 == found.evaluations  # x0 too
     assert search.theta.tobytes() == found.center.tobytes()
     assert search.best_x is not None
     assert search.best_x.tobytes() == found.x.tobytes()
@@ -145,3 +145,32 @@ def test_importing_raes_imports_nothing_large() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(out) == []
+
+
+@pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"custom"}))
+@pytest.mark.parametrize("dim", [1, 2, 10])
+def test_every_algorithm_has_sizes_of_its_own(algorithm: str, dim: int) -> None:
+    found = raes.minimize(sphere, np.ones(dim), algorithm=algorithm, budget=50)
+    assert found.value <= sphere(np.ones(dim))
+
+
+def test_the_start_counts() -> None:
+    found = raes.minimize(sphere, np.zeros(2), algorithm="snes", budget=20)
+    assert found.value == 0.0
+    assert not found.x.any()
+
+
+@pytest.mark.parametrize("algorithm", ["es", "nsr_es"])
+def test_one_point_without_another_to_compare_it_with_moves_nothing(algorithm: str) -> None:
+    search = raes.Optimizer(algorithm, np.ones(2), pairs=4, mirrored=False)
+    for _ in range(3):
+        points = search.ask()
+        search.tell(np.where(np.arange(len(points)) == 1, 1.0, np.nan))
+        assert np.isfinite(search.theta).all()
+
+
+def test_what_does_not_fit_into_memory_is_refused() -> None:
+    with pytest.raises(UserError, match=r"algorithm=cma_es needs .* GiB for 1000000 parameters"):
+        raes.Optimizer("cma_es", np.zeros(1_000_000))
+    with pytest.raises(UserError, match=r"seed must lie in .*got -1"):
+        raes.Optimizer("es", np.zeros(2), seed=-1)

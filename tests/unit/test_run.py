@@ -112,7 +112,6 @@ def test_keywords_are_the_keys_of_the_command_line() -> None:
         ({"callbacks": [3]}, ["on_generation"]),
         ({"env": lambda: 1 / 0}, ["ZeroDivisionError"]),
     ],
-    ids=str,
 )
 def test_what_is_wrong_is_raised_with_key_value_and_cure(
     keys: dict[str, Any], parts: list[str], tmp_path: Path

@@ -15,10 +15,11 @@ from raes.policies import MLP, PolicySettings, TorchPolicy, TorchSettings
 from raes.policies.torch_export import script
 from raes.policies.torch_policy import Parameters
 from raes.problems.episode import EpisodeProblem, EpisodeSpec
+from raes.problems.problem import Episode
 from raes.problems.spaces import action_spec
 from raes.types import Snapshot, UserError
 
-from .torch_modules import Net, Recurrent
+from .torch_modules import Net, Recurrent, Remembering
 from .worlds import ACTIONS, episode, toy
 
 HERE = f"{__package__}.torch_modules"
@@ -84,6 +85,18 @@ def test_a_recurrent_module_keeps_its_state_within_an_episode_and_is_reset_betwe
     assert isinstance(policy.module, Recurrent)
 
 
+def test_action_noise_stays_out_of_the_modules_own_memory() -> None:
+    problem = built("Remembering")
+    theta = problem.initial_theta(np.random.default_rng(0))
+    quiet = problem.evaluate(theta, episode(1)).total
+    problem.use(Snapshot(0, theta, action_noise=1.0))
+    noisy = problem.evaluate(theta, Episode(1, True, False, np.random.default_rng(0))).total
+    module = policy_of(problem).module
+    assert isinstance(module, Remembering)
+    assert noisy != quiet
+    assert torch.equal(module.given, module.copy)
+
+
 def test_an_image_reaches_the_module_unflattened() -> None:
     problem = built("Convolution", observation="image")
     outcome = problem.evaluate(problem.initial_theta(np.random.default_rng(0)), episode(observe=True))
@@ -143,6 +156,8 @@ def test_the_learning_rate_has_the_convention_of_pytorch_es() -> None:
 
 def test_a_module_is_trained_in_place_until_the_goal_is_met_and_saved(tmp_path: Path) -> None:
     module, told = Net(), []
+    next(module.parameters()).requires_grad_(False)
+    needed, threads = [one.requires_grad for one in module.parameters()], torch.get_num_threads()
     path = tmp_path / "module.pt"
     before = distance(module)
     returned = raes.train_module(
@@ -156,6 +171,8 @@ def test_a_module_is_trained_in_place_until_the_goal_is_met_and_saved(tmp_path: 
     assert told[-1][1] == pytest.approx(distance(module))
     saved = torch.load(path)
     assert all(torch.equal(saved[name], value) for name, value in module.state_dict().items())
+    assert [one.requires_grad for one in module.parameters()] == needed
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.parametrize("wrong", [{"population_size": 7}, {"iterations": 0}, {"learning_rate": -1.0}, {"sigma": 0.0}])

@@ -35,6 +35,19 @@ class Recurrent(nn.Module):
         return self.out(self.hidden)
 
 
+class Remembering(nn.Module):
+    """Keeps the very tensor that it gave, and a copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.given = self.out(x)
+        self.copy = self.given.clone()
+        return self.given
+
+
 class Convolution(nn.Module):
     """Needs images as images, (n, height, width, channels)."""
 
