@@ -196,10 +196,10 @@ def main() -> None:
     try:
         arguments = parse(Arguments, sys.argv[1:], "digits", __doc__)
         check_out(arguments.out)
-    except UserError as error:
+        digits = load(arguments.mnist, arguments.seed)
+    except (UserError, OSError) as error:
         sys.exit(complain(str(error)))
     torch.set_num_threads(1)
-    digits = load(arguments.mnist, arguments.seed)
     runs = [method(digits, arguments) for method in (by_backpropagation, by_evolution)]
     for run in runs:
         print(f"{run.method:21s} accuracy {run.accuracy:.4f}  {run.epochs:9.1f} epochs  {run.seconds:8.3f} s")

@@ -10,11 +10,23 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Callback", "Optimizer", "Optimum", "Run", "fit", "load", "maximize", "minimize", "train_module"]
+__all__ = [
+    "Callback",
+    "Optimizer",
+    "OptimizerSettings",
+    "Optimum",
+    "Run",
+    "fit",
+    "load",
+    "maximize",
+    "minimize",
+    "train_module",
+]
 _HOMES = {
     "raes.callbacks": ("Callback",),
     "raes.modules": ("train_module",),
     "raes.optimize": ("Optimizer", "Optimum", "maximize", "minimize"),
+    "raes.search.optimizers": ("OptimizerSettings",),
     "raes.run": ("Run", "fit", "load"),
 }
 

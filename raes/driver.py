@@ -200,7 +200,10 @@ class Driver:
             count, timesteps = (0, 0) if batch is None else (batch.returns.size, int(batch.lengths.sum()))
             progress = self._point.progress.with_generation(count, timesteps, len(failed))
             progress = self._checked(progress, failed)
-            state, figures = self._algorithm.settle(self._point.state, batch, self._executor.weighted_noise_sum)
+            try:
+                state, figures = self._algorithm.settle(self._point.state, batch, self._executor.weighted_noise_sum)
+            except RunFailedError as error:
+                raise RunFailedError(f"{error}; the first reason: {failed[0] if failed else 'unknown'}") from error
             self._ledger.add_search(figures)
             self._point = Point(state, state, progress, self._point.verdicts)
         return settled

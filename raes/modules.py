@@ -15,6 +15,7 @@ once an iteration, not once a tensor.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from raes.arguments import real, whole
 from raes.optimize import Optimizer, executor, run_round
 from raes.policies.torch_policy import Parameters, reset
 from raes.problems.function import FunctionSettings, FunctionSpec
@@ -74,7 +76,7 @@ def train_module(
         save_path: a file for `module.state_dict()`.
         workers: processes; 1: this one, without Ray.
         seed: of the noise.
-        report: is told the iteration and the reward of each test.
+        report: is told the iteration and the reward of each test, NaN where `reward` failed.
 
     Returns:
         The same module, trained; after Ctrl-C the exception goes on, and the module is as the last iteration left it.
@@ -83,12 +85,20 @@ def train_module(
         UserError: an argument is wrong, or `reward` fails for the module as it is.
         RunFailedError: `reward` fails for a whole population.
     """
-    if population_size < 2 or population_size % 2:
+    if whole("population_size", population_size, 2) % 2:
         raise UserError(f"population_size must be an even number, got {population_size}")
     counts = {"iterations": iterations, "consecutive_goals": consecutive_goals, "test_every": test_every}
-    for key, value in (counts | {"sigma": sigma, "learning_rate": learning_rate}).items():
-        if value <= 0:
-            raise UserError(f"{key} must be positive, got {value}")
+    for key, count in (counts | {"workers": workers}).items():
+        whole(key, count, 1)
+    for key, number in {"sigma": sigma, "learning_rate": learning_rate}.items():
+        real(key, number, positive=True)
+    for key, number in {"decay": decay, "sigma_decay": sigma_decay}.items():
+        if not 0 < real(key, number) <= 1:
+            raise UserError(f"{key} must lie in (0, 1], got {number}")
+    if reward_goal is not None:
+        real("reward_goal", reward_goal)
+    if save_path is not None and not Path(save_path).absolute().parent.is_dir():
+        raise UserError(f"save_path={save_path}: its folder does not exist; make it first")
     with _as_it_was(module):
         parameters, tested = Parameters(module), _Reward(module, reward)
         plain = OptimizerSettings(
@@ -107,7 +117,7 @@ def train_module(
                 parameters.set(search.theta)
                 if iteration % test_every and iteration < iterations:
                     continue
-                value = tested(search.theta)
+                value = _tested(tested, search.theta)
                 if report is not None:
                     report(iteration, value)
                 if save_path is not None:
@@ -122,16 +132,34 @@ def train_module(
 
 @contextmanager
 def _as_it_was(module: torch.nn.Module) -> Iterator[None]:
-    """Afterwards parameters need gradients, and PyTorch has threads, as before."""
-    import torch
+    """Afterwards parameters need gradients, and PyTorch has threads, as before.
+
+    Raises:
+        UserError: it is no module.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError("train_module needs PyTorch; pip install 'raes[torch]'") from error
+    if not isinstance(module, torch.nn.Module):
+        raise UserError(f"module must be a torch.nn.Module, got {module!r}")
 
     needed, threads = [one.requires_grad for one in module.parameters()], torch.get_num_threads()
     try:
         yield
     finally:
         for one, need in zip(module.parameters(), needed, strict=True):
-            one.requires_grad_(need)
+            if one.requires_grad != need:
+                one.requires_grad_(need)
         torch.set_num_threads(threads)
+
+
+def _tested(reward: _Reward, theta: Float64) -> float:
+    """The reward without noise; NaN where it fails, as one failure of many means little."""
+    try:
+        return reward(theta)
+    except Exception:
+        return math.nan
 
 
 def _check(tested: _Reward, parameters: Parameters) -> None:

@@ -25,3 +25,5 @@ def named(key: str, path: str) -> Any:
         raise UserError(
             f"{key}={path} cannot be imported ({error}); run the command where the module lies, or install it"
         ) from error
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        raise UserError(f"{key}={path}: its module fails ({type(error).__name__}: {error}); mend it") from error

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from threadpoolctl import threadpool_limits
 
 from raes.algorithms import ALGORITHMS
+from raes.arguments import real, whole
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.collector import Collector
 from raes.runtime.decisions import Size
@@ -36,6 +37,11 @@ from raes.search.perturbation import Decoder
 from raes.types import Batch, Float32, Float64, RunFailedError, Snapshot, Tasks, UserError
 
 COLLECT_SECONDS = 0.5
+OPTIMIZERS = {
+    "ars": OptimizerSettings(name="sgd", stepsize=0.02, momentum=0.0, weight_decay=0.0),
+    "pgpe": OptimizerSettings(name="clipup", stepsize=0.15, weight_decay=0.0),
+}
+"""Those of conf/algorithm that are not Adam."""
 
 
 class Optimizer:
@@ -63,23 +69,22 @@ class Optimizer:
             algorithm: a name in `raes.algorithms.ALGORITHMS`.
             x0: (d,).
             seed: the same one gives the same points.
-            optimizer: of the methods that follow a gradient (es, ars, pgpe, ns_es, ...); by default Adam with a
-                stepsize of 0.01 and no weight decay.
+            optimizer: of the methods that follow a gradient; by default as on the command line: for pgpe ClipUp, for
+                ars plain SGD, for es, ns_es, nsr_es and nsra_es Adam with a stepsize of 0.01, none with weight decay.
             settings: keys of the algorithm's configuration, e.g. `sigma`, `population`, `pairs`.
 
         Raises:
             UserError: there is no such algorithm or key, a value is wrong, or the memory does not hold the search.
         """
-        theta = np.atleast_1d(np.asarray(x0, dtype=np.float32))
-        if theta.ndim != 1 or not theta.size or not np.isfinite(theta).all():
-            raise UserError(f"x0 must be a vector of finite numbers, got {x0!r}")
-        self.settings = _settings(algorithm, settings).sized(theta.size, ())
-        if not 0 <= seed < 2**63:
-            raise UserError(f"seed must lie in [0, 2**63), got {seed}")
+        seed = whole("seed", seed, 0)
+        theta = _start(x0)
+        self.settings = _settings(algorithm, settings, theta.size)
         build, _ = ALGORITHMS[algorithm]
         size = noise.table_size(theta.size)
         check_memory(4 * size, copies=1)
-        chosen = optimizer or OptimizerSettings(weight_decay=0.0)
+        chosen = optimizer or OPTIMIZERS.get(algorithm, OptimizerSettings(weight_decay=0.0))
+        if not isinstance(chosen, OptimizerSettings):
+            raise UserError(f"optimizer must be a raes.OptimizerSettings(name=..., stepsize=...), got {chosen!r}")
         self._algorithm: Any = build(self.settings, chosen, seed, size)
         check_state(algorithm, self._algorithm.memory(theta.size), theta.size)
         self.state: Any = self._algorithm.init(theta, running_stats.init(0))
@@ -114,7 +119,10 @@ class Optimizer:
         """
         if self._round is None:
             raise UserError("tell comes after ask: there are no points whose fitness is awaited")
-        values = np.asarray(fitness, dtype=np.float64)
+        try:
+            values = np.asarray(fitness, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"fitness must be a vector of numbers, got {fitness!r}") from error
         _, tasks, probe = self._round
         if values.shape != (len(tasks),):
             raise UserError(f"fitness has shape {values.shape}, and {len(tasks)} points were asked for")
@@ -271,8 +279,11 @@ def _search(
     optimizer: OptimizerSettings | None,
     settings: dict[str, Any],
 ) -> Optimum:
-    if budget < 1 or workers < 1:
-        raise UserError(f"budget and workers must be at least 1, got {budget} and {workers}")
+    budget, workers = whole("budget", budget, 1), whole("workers", workers, 1)
+    if not callable(function):
+        raise UserError(f"the function must be callable, got {function!r}")
+    if target is not None:
+        target = real("target", target)
     search = Optimizer(algorithm, x0, seed=seed, optimizer=optimizer, **settings)
     start = tuple(search.theta.tolist())
     call = f"{getattr(function, '__module__', '')}:{getattr(function, '__name__', 'function')}"
@@ -321,17 +332,34 @@ def executor(spec: WorkerSpec, table_size: int, workers: int) -> Iterator[Execut
         yield pool
 
 
-def _settings(algorithm: str, keys: dict[str, Any]) -> Any:
-    """The algorithm's settings, for a function: it has no observations.
+def _start(x0: ArrayLike) -> Float32:
+    """x0 as parameters, float32 (d,).
+
+    Raises:
+        UserError: it is no vector of finite numbers.
+    """
+    try:
+        numbers = np.atleast_1d(np.asarray(x0))
+        with np.errstate(over="ignore"):
+            theta = numbers.astype(np.float32) if numbers.dtype.kind in "biuf" else np.zeros(0, np.float32)
+    except (TypeError, ValueError):
+        theta = np.zeros(0, np.float32)
+    if theta.ndim != 1 or not theta.size or not np.isfinite(theta).all():
+        raise UserError(f"x0 must be a vector of finite numbers within float32, got {x0!r}")
+    return theta
+
+
+def _settings(algorithm: str, keys: dict[str, Any], size: int) -> Any:
+    """The algorithm's settings, for a function of `size` numbers: it has no observations.
 
     Raises:
         UserError: there is no such algorithm or key, or a value is wrong.
     """
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise UserError(f"algorithm={algorithm!r}: there is no such algorithm; choose one of {', '.join(ALGORITHMS)}")
     _, settings = ALGORITHMS[algorithm]
     try:
-        return TypeAdapter(settings).validate_python({"normalize_observations": False} | keys)
+        return TypeAdapter(settings).validate_python({"normalize_observations": False} | keys).sized(size, ())
     except ValidationError as error:
         known = ", ".join(sorted(field.name for field in fields(settings) if field.name != "name"))
         first = error.errors()[0]
@@ -339,3 +367,7 @@ def _settings(algorithm: str, keys: dict[str, Any]) -> Any:
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             raise UserError(f"{key}: algorithm {algorithm} has no such key; it has {known}") from error
         raise UserError(f"{key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}") from error
+    except UserError:
+        raise
+    except ValueError as error:  # sizes that follow from the number of parameters do not fit those that were given
+        raise UserError(str(error)) from error

@@ -7,9 +7,11 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from raes import rayjob
 from raes.algorithms import ALGORITHMS
+from raes.algorithms.search import SearchSettings
 from raes.build import build_algorithm, problem_spec
 from raes.command import shown
 from raes.config import Config
@@ -79,7 +81,7 @@ def fitted(config: Config) -> tuple[Config, Problem]:
     """
     problem = problem_spec(config).check()
     try:
-        config = replace(config, algorithm=config.algorithm.sized(problem.num_params, problem.layers))
+        config = replace(config, algorithm=_sized(config.algorithm, problem))
         size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
         if size < 2 * problem.num_params:
             raise UserError(
@@ -92,6 +94,16 @@ def fitted(config: Config) -> tuple[Config, Problem]:
         problem.close()
         raise
     return config, problem
+
+
+def _sized(settings: SearchSettings, problem: Problem) -> Any:
+    """The settings with what follows from the number of parameters."""
+    try:
+        return settings.sized(problem.num_params, problem.layers)
+    except UserError:
+        raise
+    except ValueError as error:  # what follows does not fit what was given
+        raise UserError(f"algorithm.{error}") from error
 
 
 def _check_algorithm(config: Config, problem: Problem) -> None:
@@ -111,6 +123,10 @@ def _check_algorithm(config: Config, problem: Problem) -> None:
         raise UserError(
             f"runtime.pipeline=1: algorithm={settings.name} needs each generation's results before the next one; set "
             f"runtime.pipeline=0, or use one of {able}"
+        )
+    if config.behavior is not None and isinstance(config.env, FunctionSettings):
+        raise UserError(
+            f"behavior={config.behavior}: of a function the point itself is the behaviour; leave behavior=null"
         )
     if algorithm.needs_behavior and config.behavior is None and not isinstance(config.env, FunctionSettings):
         raise UserError(

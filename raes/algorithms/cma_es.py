@@ -30,6 +30,8 @@ class CMAESSettings(PopulationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.population is not None and self.population < 4:
+            raise ValueError(f"population must be at least 4 for CMA-ES, or null, got {self.population}")
         if self.min_timesteps:
             raise ValueError(f"min_timesteps must be 0 for CMA-ES, whose population is fixed, got {self.min_timesteps}")
 

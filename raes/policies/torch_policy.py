@@ -140,12 +140,13 @@ class Parameters:
         torch = _torch()
         module.eval()
         own = list(module.parameters())
-        wrong = {str(one.dtype) for one in own} - {"torch.float32"}
-        if not own or wrong:
-            raise UserError(
-                f"the module {type(module).__name__} has {'parameters of ' + ', '.join(wrong) if wrong else 'none'}; "
-                "it needs parameters of torch.float32"
-            )
+        name = f"the module {type(module).__name__}"
+        if any(isinstance(one, torch.nn.UninitializedParameter) for one in own):
+            raise UserError(f"{name} has lazy layers, whose sizes are not known yet; give them their input sizes")
+        if not own:
+            raise UserError(f"{name} has no parameters, so that there is nothing to train")
+        if wrong := {str(one.dtype) for one in own} - {"torch.float32"}:
+            raise UserError(f"{name} has parameters of {', '.join(sorted(wrong))}; they must be of torch.float32")
         self._flat = torch.cat([one.detach().cpu().reshape(-1) for one in own])
         self._numbers: Float32 = self._flat.numpy()
         self.size, start = self._numbers.size, 0

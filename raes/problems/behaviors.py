@@ -103,6 +103,8 @@ def descriptor(name: str, env: gymnasium.Env[Any, Any]) -> Descriptor:
     if ":" not in name:
         raise UserError(f"behavior={name}: choose one of {', '.join(DESCRIPTORS)}, or module:function of your own")
     found: Descriptor = named("behavior", name)
+    if not callable(found):
+        raise UserError(f"behavior={name} is a {type(found).__name__}; name a function of the finished episode")
     return found
 
 
@@ -110,9 +112,11 @@ def described(describe: Descriptor, episode: Finished) -> Float64:
     """The behaviour, float64 (b,).
 
     Raises:
-        ValueError: it is not finite.
+        ValueError: it is empty or not finite.
     """
     values = np.array(describe(episode), dtype=np.float64).ravel()
+    if not values.size:
+        raise ValueError("the behaviour is empty")
     if not np.isfinite(values).all():
         raise ValueError(f"the behaviour is not finite: {values}")
     return values

@@ -116,7 +116,7 @@ class FunctionProblem:
             keywords["seed"] = episode.reset_seed
         try:
             value = float(self._function(x, **keywords))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EpisodeError(f"{type(error).__name__}: {error}") from error
         if not math.isfinite(value):
             raise EpisodeError(f"the value is {value}")

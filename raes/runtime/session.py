@@ -171,5 +171,5 @@ def _embed(workers: int | None, table_bytes: int) -> Session:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    cpus = int(ray.cluster_resources()["CPU"])
+    cpus = int(ray.cluster_resources().get("CPU", 0))
     return Session(f"embedded Ray: this machine, {cpus} CPUs", cpus, embedded=True)

@@ -23,7 +23,7 @@ ROOMS = {
     4: "runtime",
     3: "problems algorithms",
     2: "search storage",
-    1: "policies types rng named",
+    1: "policies types rng named arguments",
 }
 PYTORCH = ("raes.policies.torch_policy", "raes.policies.torch_export", "raes.modules", "raes.export")
 FLOOR = {room: floor for floor, rooms in ROOMS.items() for room in rooms.split()}

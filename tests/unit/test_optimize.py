@@ -11,6 +11,7 @@ import pytest
 
 import raes
 from raes.algorithms import ALGORITHMS
+from raes.compose import compose
 from raes.search.optimizers import OptimizerSettings
 from raes.types import RunFailedError, UserError
 
@@ -119,6 +120,19 @@ def test_minimize_goes_on_where_the_function_fails_in_places_and_stops_where_it_
         (lambda: raes.minimize(sphere, [np.nan]), ["x0 must be", "nan"]),
         (lambda: raes.minimize(sphere, [1.0], budget=0), ["budget", "0"]),
         (lambda: raes.minimize(lambda x: x / 0, [1.0]), ["env.x0", "TypeError"]),
+        (lambda: raes.minimize(sphere, ["a", "b"]), ["x0 must be a vector of finite numbers"]),
+        (lambda: raes.minimize(sphere, [[1.0], [1.0, 2.0]]), ["x0 must be"]),
+        (lambda: raes.minimize(sphere, [1e300]), ["x0 must be", "within float32", "1e+300"]),
+        (lambda: raes.minimize(sphere, [1.0], budget="a"), ["budget must be a whole number of at least 1, got 'a'"]),
+        (lambda: raes.minimize(sphere, [1.0], budget=np.nan), ["budget must be", "nan"]),
+        (lambda: raes.minimize(sphere, [1.0], target=np.nan), ["target must be a finite number, got nan"]),
+        (lambda: raes.minimize(sphere, [1.0], workers="auto"), ["workers must be a whole number", "'auto'"]),
+        (lambda: raes.minimize(sphere, [1.0], seed=-1), ["seed must be a whole number of at least 0, got -1"]),
+        (lambda: raes.minimize(sphere, [1.0], optimizer="adam"), ["raes.OptimizerSettings", "'adam'"]),
+        (lambda: raes.minimize(None, [1.0]), ["the function must be callable, got None"]),
+        (lambda: raes.minimize(sphere, [1.0], algorithm=["es"]), ["no such algorithm"]),
+        (lambda: raes.minimize(sphere, [1.0], algorithm="canonical_es", parents=20), ["parents must lie in", "20"]),
+        (lambda: raes.minimize(sphere, [1.0], population=2), ["population must be at least 4 for CMA-ES", "2"]),
         (lambda: raes.Optimizer("snes", [1.0]).tell([1.0]), ["tell comes after ask"]),
     ],
 )
@@ -172,5 +186,10 @@ def test_one_point_without_another_to_compare_it_with_moves_nothing(algorithm: s
 def test_what_does_not_fit_into_memory_is_refused() -> None:
     with pytest.raises(UserError, match=r"algorithm=cma_es needs .* GiB for 1000000 parameters"):
         raes.Optimizer("cma_es", np.zeros(1_000_000))
-    with pytest.raises(UserError, match=r"seed must lie in .*got -1"):
-        raes.Optimizer("es", np.zeros(2), seed=-1)
+
+
+@pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"custom"}))
+def test_the_optimizer_is_that_of_the_command_line(algorithm: str) -> None:
+    words = ["env=function", "env.call=math:fsum", "env.dim=2", f"algorithm={algorithm}", "run_dir=x"]
+    ours = raes.Optimizer(algorithm, np.zeros(2))._algorithm._optimizer
+    assert compose([*words, "optimizer.weight_decay=0"]).optimizer == ours

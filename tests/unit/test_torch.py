@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,10 +176,33 @@ def test_a_module_is_trained_in_place_until_the_goal_is_met_and_saved(tmp_path: 
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("wrong", [{"population_size": 7}, {"iterations": 0}, {"learning_rate": -1.0}, {"sigma": 0.0}])
-def test_wrong_arguments_are_refused(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"population_size": 7}, {"population_size": "a"}, {"iterations": 0}, {"iterations": 1.5}, {"workers": 0},
+        {"learning_rate": -1.0}, {"sigma": 0.0}, {"sigma": float("nan")}, {"decay": 2.0}, {"sigma_decay": 0.0},
+        {"reward_goal": "a"}, {"save_path": "no/such/folder/module.pt"}, {"module": None}, {"module": Net},
+        {"module": nn.LazyLinear(2)}, {"module": nn.Flatten()},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)  # fmt: skip
+def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
-        raes.train_module(Net(), distance, **wrong)  # type: ignore[arg-type]
+        raes.train_module(**({"module": Net(), "reward": distance} | wrong))
+
+
+def test_a_reward_that_fails_now_and_then_is_left_out_also_where_it_is_tested() -> None:
+    calls, told = [0], list[float]()
+
+    def flaky(module: nn.Module) -> float:
+        calls[0] += 1
+        if calls[0] % 5 == 2:
+            raise RuntimeError("flaky")
+        return distance(module)
+
+    raes.train_module(Net(), flaky, iterations=14, population_size=6, test_every=1, report=lambda _, x: told.append(x))
+    assert len(told) == 14
+    assert 0 < np.isnan(told).sum() < 14
 
 
 # Policies as plain arrays and as PyTorch modules.

@@ -1,0 +1,39 @@
+"""Checks of what is given from Python: one message with the argument's name, its value and what it must be."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+from raes.types import UserError
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """An integer from `least` on; numpy's count as such, truth values do not.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not least <= number < 2**63:
+        raise UserError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return number
+
+
+def real(name: str, value: Any, positive: bool = False) -> float:
+    """A finite number.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or isinstance(value, str) or (positive and number <= 0):
+        raise UserError(f"{name} must be a {'positive' if positive else 'finite'} number, got {value!r}")
+    return number
