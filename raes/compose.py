@@ -24,6 +24,9 @@ from raes.types import UserError
 OPEN_NODES = tuple(f"{group}.kwargs{end}" for group in ("env", "policy", "algorithm") for end in "=.")
 """Words whose keys are the user's own: Hydra must take them as they come."""
 
+GROUPS = ("env", "algorithm", "policy", "optimizer", "runtime", "experiment", "debug")
+"""Words that choose which keys there are."""
+
 
 def opened(word: str) -> str:
     """A word as Hydra must have it."""
@@ -39,7 +42,7 @@ def compose(words: Sequence[str]) -> Config:
     try:
         return from_tree(_tree([opened(word) for word in words]))
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain_hydra(error)) from error
+        raise UserError(explain_hydra(error, words)) from error
 
 
 def words_of(keys: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -97,15 +100,20 @@ def _own_hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = before  # another instance by now: Hydra exchanges it
 
 
-def known_keys() -> dict[str, Any]:
-    """Every key of the default configuration, dotted."""
-    tree = OmegaConf.to_container(_tree(["run_dir=x"]), resolve=False)
+def known_keys(words: Sequence[str] = ()) -> dict[str, Any]:
+    """Every key of the configuration that these words choose from the groups, dotted; of the default one, where they
+    choose what there is not."""
+    try:
+        chosen = _tree([word for word in words if word.partition("=")[0] in GROUPS])
+    except (HydraException, OmegaConfBaseException):
+        chosen = _tree([])
+    tree = OmegaConf.to_container(chosen, resolve=False)
     assert isinstance(tree, dict)
     return flatten_config({str(key): value for key, value in tree.items()})
 
 
-def explain_hydra(error: Exception) -> str:
-    """Hydra's and OmegaConf's errors in one line, with the cure."""
+def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
+    """Hydra's and OmegaConf's errors about these words in one line, with the cure."""
     text = str(error)
     word = getattr(error, "override", None)  # of Hydra's OverrideParseException
     if word and "=" not in word:
@@ -115,9 +123,8 @@ def explain_hydra(error: Exception) -> str:
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if unknown:
         key = unknown.group(1)
-        return (
-            f"{key}: there is no such key{similar(key, known_keys())}; see conf/config.yaml, or --cfg job for all keys"
-        )
+        others = similar(key, known_keys(words))
+        return f"{key}: there is no such key{others}; see conf/config.yaml, or --cfg job for all keys"
     group = re.search(r"Could not find '([^']+)/([^']+)'", text)
     if group:
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)*)", text)

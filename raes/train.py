@@ -58,7 +58,7 @@ def run_command(examine: Callable[[Config], int] | None = None) -> int:
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir().resolve()), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
-        return complain(explain_hydra(error))
+        return complain(explain_hydra(error, words))
     except UserError as error:
         return complain(str(error))
     except KeyboardInterrupt:

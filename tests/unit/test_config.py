@@ -292,6 +292,7 @@ def test_what_is_right_crosses_as_typed_and_frozen_values() -> None:
     ("words", "parts"),
     [
         (["algorithm.sigmaa=1"], ["algorithm.sigmaa", "no such key", "close: algorithm.sigma"]),
+        (["algorithm=pgpe", "algorithm.sigma=1"], ["algorithm.sigma:", "no such key", "close: algorithm.sigma_rate"]),
         (["generation=5"], ["generation", "no such key", "generations"]),
         (["env=HalfCheeta"], ["env=HalfCheeta", "no such option", "HalfCheetah", "env=gymnasium env.id=NAME"]),
         (["optimizer=adm"], ["optimizer=adm", "no such option", "did you mean adam", "adam, clipup, plain, sgd"]),
@@ -307,7 +308,7 @@ def test_what_is_right_crosses_as_typed_and_frozen_values() -> None:
 def test_hydras_errors_become_one_line_with_the_key_and_what_is_close(words: list[str], parts: list[str]) -> None:
     with pytest.raises((HydraException, OmegaConfBaseException, UserError)) as caught:
         composed(*words)
-    message = str(caught.value) if isinstance(caught.value, UserError) else explain_hydra(caught.value)
+    message = str(caught.value) if isinstance(caught.value, UserError) else explain_hydra(caught.value, words)
     assert "\n" not in message
     for part in parts:
         assert part in message
