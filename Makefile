@@ -32,7 +32,7 @@ $(READY_DEV): $(READY)
 train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
 	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$(RUN)/first-$$(date +%Y%m%d-%H%M%S)
 
-test: $(READY_DEV) ## Run the tests (about 25 minutes on 2 cores)
+test: $(READY_DEV) ## Run the tests (about 20 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 docs: $(READY_DEV) ## Build the documentation into site/; open site/index.html
