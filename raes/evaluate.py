@@ -20,6 +20,7 @@ from raes.build import build_algorithm, make_executor, problem_spec
 from raes.command import check_out, command, parse
 from raes.config import Config, RaySettings, load
 from raes.driver import evaluation_tasks
+from raes.problems.function import FunctionSettings
 from raes.resume import trained
 from raes.rng import Purpose
 from raes.runtime.decisions import Size
@@ -32,6 +33,8 @@ from raes.types import RESULT_DTYPE, SETTINGS, RunFailedError, Snapshot
 
 NO_TABLE = 1
 """Floats of the noise table: theta itself is evaluated, so one is enough."""
+SHOWN = 12
+"""How many numbers of an x are printed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Arguments:
 
 
 def evaluate(arguments: Arguments, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """The figures: mean, std, 95 % interval, lengths, and what they are of.
+    """The figures: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
 
     Args:
         arguments: see there.
@@ -94,7 +97,7 @@ def evaluate(arguments: Arguments, say: Callable[[str], None] = print) -> dict[s
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
     returns, lengths = summarize(good["return"]), good["length"]
-    return {
+    figures: dict[str, Any] = {
         "run_dir": str(run_dir),
         "env": config.env.id,
         "checkpoint": checkpoint.path.name,
@@ -113,6 +116,9 @@ def evaluate(arguments: Arguments, say: Callable[[str], None] = print) -> dict[s
         "training_timesteps": checkpoint.state["progress"]["timesteps"],
         "training_seconds": checkpoint.state["seconds"],
     }
+    if isinstance(config.env, FunctionSettings):
+        figures["x"] = checkpoint.arrays["theta"].tolist()
+    return figures
 
 
 def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
@@ -157,13 +163,21 @@ def _gather(executor: Executor, arguments: Arguments, snapshot: Snapshot) -> np.
     return records
 
 
+def _text(value: Any) -> str:
+    """A figure as it is printed; of many numbers the first."""
+    if isinstance(value, list):
+        more = f" ... ({len(value)} numbers)" if len(value) > SHOWN else ""
+        return " ".join(f"{number:.6g}" for number in value[:SHOWN]) + more
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
 def main() -> None:
     """The command."""
     arguments = parse(Arguments, sys.argv[1:], "raes.evaluate", __doc__)
     check_out(arguments.out)
     figures = evaluate(arguments)
     for key, value in figures.items():
-        print(f"{key:20s} {value:.2f}" if isinstance(value, float) else f"{key:20s} {value}")
+        print(f"{key:20s} {_text(value)}")
     if arguments.out is not None:
         Path(arguments.out).write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from .helpers import SERIAL, Commands, records_of
@@ -20,7 +22,9 @@ def evaluate(commands: Commands, *words: str, **environment: str) -> dict[str, A
     figures: dict[str, Any] = json.loads((commands.cwd / "figures.json").read_text())
     for key, value in figures.items():
         [line] = [line for line in command.out.splitlines() if line.split(" ")[0] == key]
-        assert line.split()[-1] == (f"{value:.2f}" if isinstance(value, float) else str(value))
+        assert isinstance(value, list) or line.split()[-1] == (
+            f"{value:.2f}" if isinstance(value, float) else str(value)
+        )
     return figures
 
 
@@ -91,3 +95,13 @@ def test_every_episode_fails(commands: Commands) -> None:
     command = commands.run(*words, module="raes.evaluate", BAD="raise", BAD_SEEDS="all", code=1)
     assert "the joint came off" in command.err
     assert "Traceback" not in command.err
+
+
+def test_of_a_function_the_x_is_said(commands: Commands) -> None:
+    (commands.cwd / "bowl.py").write_text("def f(x):\n    return float(((x - 0.5) ** 2).sum())\n")
+    commands.run("env=function", "env.call=bowl:f", "env.dim=20", "env.minimize=true", "algorithm=cma_es",
+                 "generations=200", "runtime=serial", "run_dir=run")  # fmt: skip
+    figures = evaluate(commands, "run_dir=run", "episodes=1", "runtime=serial")
+    np.testing.assert_allclose(figures["x"], 0.5, atol=1e-2)
+    command = commands.run("run_dir=run", "episodes=1", "runtime=serial", module="raes.evaluate")
+    assert re.search(r"^x +0\.\S+ .* \.\.\. \(20 numbers\)$", command.out, re.MULTILINE)
