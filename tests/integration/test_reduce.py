@@ -242,6 +242,7 @@ def test_each_node_has_its_own_table_and_its_reducer_reads_it(
     reference = tables.on(other)
     assert tables.on(other) is reference
     ray.wait([reference], fetch_local=False)
+    wait_for(lambda: places(reference))  # the owner hears of the place a moment after it hears that the table is there
     assert places(reference) == [other]
     assert tables.fingerprint == noise.fingerprint(tables.local)
     assert ray.get(two_nodes.pinned(described).remote(reference)) == (other, False, False, tables.fingerprint)
@@ -290,6 +291,7 @@ def test_a_table_whose_maker_dies_is_made_again(two_nodes: TwoNodes) -> None:
         ray.get(first, timeout=60)
     again = tables.on(two_nodes.other)
     ray.wait([again], timeout=60, fetch_local=False)
+    wait_for(lambda: places(again))
     assert places(again) == [two_nodes.other]
     assert tables.on(two_nodes.other) is again
     tables.keep(())
