@@ -6,7 +6,9 @@ import math
 import operator
 from typing import Any
 
-from raes.types import UserError
+import numpy as np
+
+from raes.types import Float32, UserError
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -37,3 +39,20 @@ def real(name: str, value: Any, positive: bool = False) -> float:
     if not math.isfinite(number) or isinstance(value, str) or (positive and number <= 0):
         raise UserError(f"{name} must be a {'positive' if positive else 'finite'} number, got {value!r}")
     return number
+
+
+def vector(name: str, value: Any) -> Float32:
+    """Finite numbers, float32 (d,); a single one counts as d = 1.
+
+    Raises:
+        UserError: they are none.
+    """
+    try:
+        numbers = np.atleast_1d(np.asarray(value))
+        with np.errstate(over="ignore"):
+            found = numbers.astype(np.float32) if numbers.dtype.kind in "biuf" else np.zeros(0, np.float32)
+    except (TypeError, ValueError):
+        found = np.zeros(0, np.float32)
+    if found.ndim != 1 or not found.size or not np.isfinite(found).all():
+        raise UserError(f"{name} must be a vector of finite numbers within float32, got {value!r}")
+    return found

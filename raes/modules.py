@@ -85,21 +85,18 @@ def train_module(
         UserError: an argument is wrong, or `reward` fails for the module as it is.
         RunFailedError: `reward` fails for a whole population.
     """
+    _check_numbers(
+        counts={"iterations": iterations, "consecutive_goals": consecutive_goals, "test_every": test_every,
+                "workers": workers},
+        positive={"sigma": sigma, "learning_rate": learning_rate},
+        decays={"decay": decay, "sigma_decay": sigma_decay},
+    )  # fmt: skip
     if whole("population_size", population_size, 2) % 2:
         raise UserError(f"population_size must be an even number, got {population_size}")
-    counts = {"iterations": iterations, "consecutive_goals": consecutive_goals, "test_every": test_every}
-    for key, count in (counts | {"workers": workers}).items():
-        whole(key, count, 1)
-    for key, number in {"sigma": sigma, "learning_rate": learning_rate}.items():
-        real(key, number, positive=True)
-    for key, number in {"decay": decay, "sigma_decay": sigma_decay}.items():
-        if not 0 < real(key, number) <= 1:
-            raise UserError(f"{key} must lie in (0, 1], got {number}")
-    if reward_goal is not None:
-        real("reward_goal", reward_goal)
+    goal = math.nan if reward_goal is None else real("reward_goal", reward_goal)  # nothing reaches NaN
     if save_path is not None and not Path(save_path).absolute().parent.is_dir():
         raise UserError(f"save_path={save_path}: its folder does not exist; make it first")
-    with _as_it_was(module):
+    with _as_it_was(module) as torch:
         parameters, tested = Parameters(module), _Reward(module, reward)
         plain = OptimizerSettings(
             name="sgd", stepsize=learning_rate / sigma, stepsize_decay=decay, momentum=0.0, weight_decay=0.0
@@ -121,18 +118,27 @@ def train_module(
                 if report is not None:
                     report(iteration, value)
                 if save_path is not None:
-                    import torch
-
                     torch.save(module.state_dict(), save_path)
-                reached = reached + 1 if reward_goal is not None and value >= reward_goal else 0
+                reached = reached + 1 if value >= goal else 0
                 if reached >= consecutive_goals:
                     break
     return module
 
 
+def _check_numbers(counts: dict[str, int], positive: dict[str, float], decays: dict[str, float]) -> None:
+    """Refuse what is no number of its kind."""
+    for key, count in counts.items():
+        whole(key, count, 1)
+    for key, number in positive.items():
+        real(key, number, positive=True)
+    for key, number in decays.items():
+        if not 0 < real(key, number) <= 1:
+            raise UserError(f"{key} must lie in (0, 1], got {number}")
+
+
 @contextmanager
-def _as_it_was(module: torch.nn.Module) -> Iterator[None]:
-    """Afterwards parameters need gradients, and PyTorch has threads, as before.
+def _as_it_was(module: torch.nn.Module) -> Iterator[Any]:
+    """The package PyTorch; afterwards parameters need gradients, and PyTorch has threads, as before.
 
     Raises:
         UserError: it is no module.
@@ -143,10 +149,9 @@ def _as_it_was(module: torch.nn.Module) -> Iterator[None]:
         raise UserError("train_module needs PyTorch; pip install 'raes[torch]'") from error
     if not isinstance(module, torch.nn.Module):
         raise UserError(f"module must be a torch.nn.Module, got {module!r}")
-
     needed, threads = [one.requires_grad for one in module.parameters()], torch.get_num_threads()
     try:
-        yield
+        yield torch
     finally:
         for one, need in zip(module.parameters(), needed, strict=True):
             if one.requires_grad != need:

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from threadpoolctl import threadpool_limits
 
 from raes.algorithms import ALGORITHMS
-from raes.arguments import real, whole
+from raes.arguments import real, vector, whole
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.collector import Collector
 from raes.runtime.decisions import Size
@@ -77,7 +77,7 @@ class Optimizer:
             UserError: there is no such algorithm or key, a value is wrong, or the memory does not hold the search.
         """
         seed = whole("seed", seed, 0)
-        theta = _start(x0)
+        theta = vector("x0", x0)
         self.settings = _settings(algorithm, settings, theta.size)
         build, _ = ALGORITHMS[algorithm]
         size = noise.table_size(theta.size)
@@ -330,23 +330,6 @@ def executor(spec: WorkerSpec, table_size: int, workers: int) -> Iterator[Execut
         closing(RayExecutor(spec, table_size, Size.of(workers), relays=False, deadline=None)) as pool,
     ):
         yield pool
-
-
-def _start(x0: ArrayLike) -> Float32:
-    """x0 as parameters, float32 (d,).
-
-    Raises:
-        UserError: it is no vector of finite numbers.
-    """
-    try:
-        numbers = np.atleast_1d(np.asarray(x0))
-        with np.errstate(over="ignore"):
-            theta = numbers.astype(np.float32) if numbers.dtype.kind in "biuf" else np.zeros(0, np.float32)
-    except (TypeError, ValueError):
-        theta = np.zeros(0, np.float32)
-    if theta.ndim != 1 or not theta.size or not np.isfinite(theta).all():
-        raise UserError(f"x0 must be a vector of finite numbers within float32, got {x0!r}")
-    return theta
 
 
 def _settings(algorithm: str, keys: dict[str, Any], size: int) -> Any:
