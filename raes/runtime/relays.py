@@ -178,15 +178,16 @@ class RelayPool:
     def _resize(self) -> None:
         placed = self._placement()
         for node, workers in placed.items():
-            if node in self._members:
-                self._members[node].wanted = workers
-            elif workers and self._barred.get(node, 0.0) <= self._pace.now():
+            if node not in self._members and workers and self._barred.get(node, 0.0) <= self._pace.now():
                 self._members[node] = _Member(self._start(node), workers)
         for node, member in list(self._members.items()):
-            if node not in placed:
-                member.wanted = 0
-            if not member.wanted and not member.outstanding:
+            member.wanted = placed.get(node, 0)
+            if member.wanted or member.outstanding:
+                continue
+            if node in placed:
                 self._remove(node)
+            else:  # Ray knows of its end before a call has failed
+                self._lose(node, "its node died", alive=False)
 
     def _remove(self, node: str) -> _Member:
         member = self._members.pop(node)

@@ -127,6 +127,20 @@ def test_a_node_that_has_gone_and_is_still_listed_is_no_reason_to_stop(tables: N
         pool.close()
 
 
+def test_a_node_that_dies_without_an_episode_in_hand_is_lost_and_one_that_leaves_is_not(tables: NodeTables) -> None:
+    placed, start = {"dies": 1, "leaves": 1, "stays": 1}, rollouts(tables, TrivialSpec())
+    pool = RelayPool(lambda name: RayRelay(tables.node, start, None), lambda: placed)
+    try:
+        collect_until(pool, lambda: pool.workers == 3)
+        placed = {"leaves": 0, "stays": 1}
+        collect_until(pool, lambda: pool.workers == 1)
+        assert pool.counters.actors_lost == 1
+        [notice] = pool.notices
+        assert "node dies was lost with 1 workers (its node died)" in notice
+    finally:
+        pool.close()
+
+
 def test_a_relay_that_hangs_is_replaced(tables: NodeTables, monkeypatch: pytest.MonkeyPatch) -> None:
     executor = RayExecutor(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, Size(1, 1), relays=True, deadline=None)
     try:
