@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 import raes
-from raes.bench.report import machine
-from raes.command import check_out, complain, parse
+from raes.config.cli import check_out, complain, parse
 from raes.search.optimizers import OptimizerSettings
+from raes.storage.provenance import machine
 from raes.types import UserError
 
 Float32 = NDArray[np.float32]
@@ -33,7 +33,7 @@ Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Arguments:
+class DigitsArguments:
     """The command line.
 
     Attributes:
@@ -147,7 +147,7 @@ class Classifier:
         return float((self.logits(theta, digits.test_images).argmax(axis=1) == digits.test_labels).mean())
 
 
-def by_evolution(digits: Digits, arguments: Arguments) -> Run:
+def by_evolution(digits: Digits, arguments: DigitsArguments) -> Run:
     """All members of a generation see the same minibatch."""
     model, rng = Classifier(digits.images.shape[1], arguments.hidden), np.random.default_rng(arguments.seed)
     adam = OptimizerSettings(stepsize=arguments.stepsize, weight_decay=0.0)
@@ -167,7 +167,7 @@ def by_evolution(digits: Digits, arguments: Arguments) -> Run:
     return Run("evolution strategies", accuracy, epochs, seconds, steps)
 
 
-def by_backpropagation(digits: Digits, arguments: Arguments) -> Run:
+def by_backpropagation(digits: Digits, arguments: DigitsArguments) -> Run:
     """Adam on the same loss from the same start."""
     model, rng = Classifier(digits.images.shape[1], arguments.hidden), np.random.default_rng(arguments.seed)
     first, first_bias, second, second_bias = (torch.from_numpy(part) for part in model.parts(model.initial(rng)))
@@ -194,7 +194,7 @@ def by_backpropagation(digits: Digits, arguments: Arguments) -> Run:
 def main() -> None:
     """Print both, and how they compare."""
     try:
-        arguments = parse(Arguments, sys.argv[1:], "digits", __doc__)
+        arguments = parse(DigitsArguments, sys.argv[1:], "digits", __doc__)
         check_out(arguments.out)
         digits = load(arguments.mnist, arguments.seed)
     except (UserError, OSError) as error:

@@ -1,6 +1,7 @@
 """Hydra's launcher for `python -m raes.train -m`: jobs in sequence, or side by side on one Ray.
 
-Hydra finds plugins in the namespace `hydra_plugins` only; what this one does lies in `raes.train` and `raes.sweep`.
+Hydra finds plugins in the namespace `hydra_plugins` only; what this one does is in `raes.train` and
+`raes.training.sweep`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RAES: Evolution Strategies on a Ray cluster (Salimans et al. 2017, arXiv 1703.03864), and their relatives.
 
-From Python: `raes.fit` and `raes.load` for policies, see `raes.run`; `raes.minimize`, `raes.maximize` and
-`raes.Optimizer` for functions, see `raes.optimize`; `raes.train_module` for PyTorch modules.
+From Python: `raes.fit` and `raes.load` for policies, see `raes.api.runs`; `raes.minimize`, `raes.maximize` and
+`raes.Optimizer` for functions, see `raes.api.optimize`; `raes.train_module` for PyTorch modules.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = [
     "train_module",
 ]
 _HOMES = {
-    "raes.callbacks": ("Callback",),
-    "raes.modules": ("train_module",),
-    "raes.optimize": ("Optimizer", "Optimum", "maximize", "minimize"),
+    "raes.training.callbacks": ("Callback",),
+    "raes.api.torch_modules": ("train_module",),
+    "raes.api.optimize": ("Optimizer", "Optimum", "maximize", "minimize"),
     "raes.search.optimizers": ("OptimizerSettings",),
-    "raes.run": ("Run", "fit", "load"),
+    "raes.api.runs": ("Run", "fit", "load"),
 }
 
 

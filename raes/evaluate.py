@@ -16,20 +16,22 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from raes.build import build_algorithm, make_executor, problem_spec
-from raes.command import check_out, command, parse
-from raes.config import Config, RaySettings, load
-from raes.driver import evaluation_tasks
+from raes.config.cli import check_out, command, parse
+from raes.config.schema import Config, RaySettings, load
 from raes.problems.function import FunctionSettings
-from raes.resume import trained
+from raes.results import RESULT_DTYPE
 from raes.rng import Purpose
-from raes.runtime.decisions import Size
 from raes.runtime.executor import Executor
+from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
-from raes.search.statistics import summarize
+from raes.search.summary import summarize
 from raes.storage.checkpoint import Checkpoint, Checkpoints
-from raes.storage.place import place
-from raes.types import RESULT_DTYPE, SETTINGS, RunFailedError, Snapshot
+from raes.storage.location import location
+from raes.tasks import Snapshot
+from raes.training.build import build_algorithm, make_executor, problem_spec
+from raes.training.driver import evaluation_tasks
+from raes.training.resume import trained
+from raes.types import SETTINGS, RunFailedError
 
 NO_TABLE = 1
 """Floats of the noise table: theta itself is evaluated, so one is enough."""
@@ -38,7 +40,7 @@ SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Arguments:
+class EvaluateArguments:
     """The command line.
 
     Attributes:
@@ -71,7 +73,7 @@ class Arguments:
         Size.of(self.workers)
 
 
-def evaluate(arguments: Arguments, say: Callable[[str], None] = print) -> dict[str, Any]:
+def evaluate(arguments: EvaluateArguments, say: Callable[[str], None] = print) -> dict[str, Any]:
     """The figures: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
 
     Args:
@@ -82,7 +84,7 @@ def evaluate(arguments: Arguments, say: Callable[[str], None] = print) -> dict[s
         UserError: there is no such run or checkpoint.
         RunFailedError: every episode failed.
     """
-    run_dir = place(arguments.run_dir)
+    run_dir = location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
     config = replace(
@@ -128,7 +130,7 @@ def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
 
 
 def _run(
-    config: Config, arguments: Arguments, checkpoint: Checkpoint, say: Callable[[str], None]
+    config: Config, arguments: EvaluateArguments, checkpoint: Checkpoint, say: Callable[[str], None]
 ) -> np.ndarray[Any, Any]:
     snapshot, spec = policy_snapshot(config, checkpoint), WorkerSpec(problem_spec(config, checkpoint), arguments.seed)
     if config.runtime.name == "serial":
@@ -144,7 +146,7 @@ def _run(
         return _gather(make_executor(config, spec, session.embedded), arguments, snapshot)
 
 
-def _gather(executor: Executor, arguments: Arguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
+def _gather(executor: Executor, arguments: EvaluateArguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
     records = np.zeros(arguments.episodes, dtype=RESULT_DTYPE)
     open_episodes = arguments.episodes
     try:
@@ -173,7 +175,7 @@ def _text(value: Any) -> str:
 
 def main() -> None:
     """The command."""
-    arguments = parse(Arguments, sys.argv[1:], "raes.evaluate", __doc__)
+    arguments = parse(EvaluateArguments, sys.argv[1:], "raes.evaluate", __doc__)
     check_out(arguments.out)
     figures = evaluate(arguments)
     for key, value in figures.items():

@@ -15,17 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from raes.build import build_algorithm, problem_spec
-from raes.command import check_out, command, parse
-from raes.config import load
+from raes.config.cli import check_out, command, parse
+from raes.config.schema import load
 from raes.policies import MLP, ActionSpec, ConvPolicy, TorchPolicy
 from raes.policies.heads import Binned
 from raes.problems.episode import EpisodeProblem
 from raes.problems.spaces import action_spec
-from raes.resume import trained
 from raes.storage.checkpoint import Checkpoints
-from raes.storage.place import place
-from raes.types import SETTINGS, Snapshot, UserError
+from raes.storage.location import location
+from raes.tasks import Snapshot
+from raes.training.build import build_algorithm, problem_spec
+from raes.training.resume import trained
+from raes.types import SETTINGS, UserError
 
 ACT = """
 def act(policy, observation):  # policy = numpy.load("policy.npz")
@@ -58,7 +59,7 @@ def act(policy, observation):  # policy = numpy.load("policy.npz")
 
 
 @dataclass(frozen=True)
-class Arguments:
+class ExportArguments:
     """The command line.
 
     Attributes:
@@ -78,13 +79,13 @@ class Arguments:
             raise ValueError(f"out={self.out}: the name must end in .npz or .pt")
 
 
-def export(arguments: Arguments) -> str:
+def export(arguments: ExportArguments) -> str:
     """Write the file; returns what it holds, in words.
 
     Raises:
         UserError: there is no such run or checkpoint, or its policy cannot be written in this form.
     """
-    run_dir = place(arguments.run_dir)
+    run_dir = location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
     snapshot: Snapshot = build_algorithm(config).snapshot(trained(config, checkpoint))
@@ -147,7 +148,7 @@ def _save_state(policy: TorchPolicy, snapshot: Snapshot, out: str) -> None:
 
 def main() -> None:
     """The command."""
-    arguments = parse(Arguments, sys.argv[1:], "raes.export", __doc__)
+    arguments = parse(ExportArguments, sys.argv[1:], "raes.export", __doc__)
     check_out(arguments.out)
     print(f"{arguments.out}: {export(arguments)}")
 

@@ -14,23 +14,23 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from raes.build import problem_spec
-from raes.command import check_out, command, parse, shown
-from raes.config import Config, load
+from raes.config.cli import check_out, command, display_path, parse
+from raes.config.schema import Config, load
+from raes.console.window import Window, has_display
 from raes.evaluate import policy_snapshot
-from raes.film import Played, Sink, Subject, capped, play, title
 from raes.problems.episode import EpisodeSpec
 from raes.problems.renderer import choose
 from raes.rng import Purpose
 from raes.storage.checkpoint import Checkpoint, Checkpoints
-from raes.storage.place import place
+from raes.storage.location import location
 from raes.storage.video import Mp4File
+from raes.training.build import problem_spec
+from raes.training.film import Played, Sink, Subject, capped, play, title
 from raes.types import SETTINGS, UserError
-from raes.window import Window, has_display
 
 
 @dataclass(frozen=True)
-class Arguments:
+class PlayArguments:
     """The command line.
 
     Attributes:
@@ -67,14 +67,14 @@ class Arguments:
             raise ValueError(f"out must be auto or end with .mp4, got {self.out}")
 
 
-def show(arguments: Arguments) -> list[Played]:
+def show(arguments: PlayArguments) -> list[Played]:
     """Show the episodes, and say what they returned.
 
     Raises:
         UserError: there is no such run or checkpoint, or it has nothing that can be seen.
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    run_dir = place(arguments.run_dir)
+    run_dir = location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     if arguments.out not in (None, "auto"):
         check_out(arguments.out)
@@ -97,7 +97,9 @@ def show(arguments: Arguments) -> list[Played]:
     if arguments.out in (None, "auto"):
         name = f"{checkpoint.path.name}_seed{arguments.seed}.mp4"
         path = run_dir / "videos" / name if isinstance(run_dir, Path) else Path(name)
-        print(f"{'no display: ' if arguments.out is None else ''}the film goes to {shown(str(path))}", flush=True)
+        print(
+            f"{'no display: ' if arguments.out is None else ''}the film goes to {display_path(str(path))}", flush=True
+        )
     with Mp4File(path) as film:
         return _episodes(arguments, subject, film.add)
 
@@ -113,7 +115,7 @@ def _subject(config: Config, checkpoint: Checkpoint, seed: int) -> Subject:
     return Subject(title(config), int(checkpoint.state["generation"]), spec, snapshot, seed, Purpose.HELD_OUT)
 
 
-def _episodes(arguments: Arguments, subject: Subject, sink: Sink) -> list[Played]:
+def _episodes(arguments: PlayArguments, subject: Subject, sink: Sink) -> list[Played]:
     sink, played = capped(sink, arguments.seconds), list[Played]()
     for index in range(arguments.episodes):
         episode = play(subject, index, sink, arguments.speed)
@@ -129,7 +131,7 @@ def _episodes(arguments: Arguments, subject: Subject, sink: Sink) -> list[Played
 
 def main() -> int:
     """The command; 1 where every episode failed."""
-    played = show(parse(Arguments, sys.argv[1:], "raes.play", __doc__))
+    played = show(parse(PlayArguments, sys.argv[1:], "raes.play", __doc__))
     return int(all(episode.reason is not None for episode in played))
 
 

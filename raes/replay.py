@@ -21,15 +21,17 @@ from typing import Any, Literal
 
 from threadpoolctl import threadpool_limits
 
-from raes.build import problem_spec
-from raes.command import command, parse
-from raes.config import Config, load
+from raes.config.cli import command, parse
+from raes.config.schema import Config, load
+from raes.results import Results
 from raes.rng import Purpose, reset_seed, seed_generation
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
-from raes.storage.faults import REASON_LENGTH, find
-from raes.storage.place import place
-from raes.types import SETTINGS, Results, Snapshot, Tasks, UserError
+from raes.storage.failed_episodes import REASON_LENGTH, find
+from raes.storage.location import location
+from raes.tasks import Snapshot, Tasks
+from raes.training.build import problem_spec
+from raes.types import SETTINGS, UserError
 
 START_SECONDS = 300.0
 """How long the child may take to start, fill the noise table and make the environment."""
@@ -40,7 +42,7 @@ END_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Arguments:
+class ReplayArguments:
     """The command line.
 
     Attributes:
@@ -73,13 +75,13 @@ class Replayed:
     reason: str | None = None
 
 
-def replay(arguments: Arguments) -> bool:
+def replay(arguments: ReplayArguments) -> bool:
     """Run one failed episode again and say what happens; whether it fails.
 
     Raises:
         UserError: there is no such run or episode, or its environment cannot be made.
     """
-    run_dir = place(arguments.run_dir)
+    run_dir = location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     purpose = Purpose[arguments.purpose.upper()]
     snapshot, failed = find(run_dir, arguments.generation, purpose, arguments.index)
@@ -200,7 +202,7 @@ def _told(results: Results) -> Replayed:
 
 def main() -> int:
     """The command; 1 where the fault shows."""
-    return int(replay(parse(Arguments, sys.argv[1:], "raes.replay", __doc__)))
+    return int(replay(parse(ReplayArguments, sys.argv[1:], "raes.replay", __doc__)))
 
 
 if __name__ == "__main__":

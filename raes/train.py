@@ -9,14 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raes import rayjob
-from raes.command import complain, shown
-from raes.compose import explain_hydra, opened
-from raes.config import PLACES, Config, conf_dir, from_tree
-from raes.progress import Outcome
+from raes.config.cli import complain, display_path
+from raes.config.compose import explain_hydra, opened
+from raes.config.schema import PLACES, Config, conf_dir, from_tree
+from raes.storage.location import location
 from raes.storage.metrics import read_records
-from raes.storage.place import place
-from raes.sweep import STOPPED, Job, Refused, side_by_side, summary
+from raes.training import ray_job
+from raes.training.limits import RunOutcome
+from raes.training.sweep import STOPPED, RefusedJob, SweepJob, side_by_side, summary
 from raes.types import RunFailedError, UserError
 
 
@@ -43,7 +43,7 @@ def run_command(examine: Callable[[Config], int] | None = None) -> int:
         for word in sys.argv[1:]:
             key, _, value = word.partition("=")
             if key in PLACES:
-                place(value.strip("\"'"), key)  # a secret in a URL must reach neither Hydra's messages nor a file
+                location(value.strip("\"'"), key)  # a secret in a URL must reach neither Hydra's messages nor a file
     except UserError as error:
         return complain(str(error))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the errors to us instead of printing them and exiting with 1
@@ -77,7 +77,7 @@ class Runs:
     """
 
     def __init__(self) -> None:
-        self.ended: list[tuple[str, Outcome]] = []
+        self.ended: list[tuple[str, RunOutcome]] = []
         self._folders: set[str | None] = set()
 
     def one(self, tree: Any) -> float:
@@ -90,11 +90,11 @@ class Runs:
             config = self.prepared(tree)
         except UserError as error:
             complain(str(error))
-            self.ended.append((job_name(), Outcome(2, str(error))))
+            self.ended.append((job_name(), RunOutcome(2, str(error))))
             return float("nan")
         outcome = train(config)
         gc.collect()  # the noise table, up to 1 GB, before the next job makes its own
-        self.ended.append((place(str(config.run_dir)).name, outcome))
+        self.ended.append((location(str(config.run_dir)).name, outcome))
         if outcome.code == STOPPED:
             raise KeyboardInterrupt
         return last_evaluation(config)
@@ -105,32 +105,32 @@ class Runs:
             code = examine(composed(tree))
         except UserError as error:
             code = complain(str(error))
-        self.ended.append(("", Outcome(code, "")))
+        self.ended.append(("", RunOutcome(code, "")))
         return float("nan")
 
-    def side_by_side(self, jobs: Sequence[Job | Refused], parallel: int | str) -> list[float]:
+    def side_by_side(self, jobs: Sequence[SweepJob | RefusedJob], parallel: int | str) -> list[float]:
         """Run a multirun's jobs on one Ray; what `one` says of each.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C.
             UserError: they cannot run side by side.
         """
-        ready = [job for job in jobs if isinstance(job, Job)]
+        ready = [job for job in jobs if isinstance(job, SweepJob)]
         outcomes = iter(side_by_side(ready, parallel) if ready else [])
-        ended = [(job.name, next(outcomes) if isinstance(job, Job) else Outcome(2, job.reason)) for job in jobs]
+        ended = [(job.name, next(outcomes) if isinstance(job, SweepJob) else RunOutcome(2, job.reason)) for job in jobs]
         self.ended += ended
         if any(outcome.code == STOPPED for _, outcome in ended):
             raise KeyboardInterrupt
-        return [last_evaluation(job.config) if isinstance(job, Job) else float("nan") for job in jobs]
+        return [last_evaluation(job.config) if isinstance(job, SweepJob) else float("nan") for job in jobs]
 
-    def job(self, tree: Any) -> Job | Refused:
+    def job(self, tree: Any) -> SweepJob | RefusedJob:
         """One of them, from what Hydra has composed, or why it cannot run."""
         try:
             config = self.prepared(tree)
         except UserError as error:
             complain(f"{job_name()}: {error}")
-            return Refused(job_name(), str(error))
-        return Job(place(str(config.run_dir)).name, config)
+            return RefusedJob(job_name(), str(error))
+        return SweepJob(location(str(config.run_dir)).name, config)
 
     def prepared(self, tree: Any) -> Config:
         """The configuration of a run that can begin.
@@ -138,12 +138,12 @@ class Runs:
         Raises:
             UserError: it cannot.
         """
-        from raes.prepare import prepare
+        from raes.training.prepare import prepare
 
         config = prepare(composed(tree), job_name())
         if config.run_dir in self._folders:
             raise UserError(
-                f"run_dir={shown(config.run_dir)} is another job's of this sweep; limits tell no jobs apart"
+                f"run_dir={display_path(config.run_dir)} is another job's of this sweep; limits tell no jobs apart"
             )
         self._folders.add(config.run_dir)
         return config
@@ -173,30 +173,30 @@ def job_name() -> str:
 
 def last_evaluation(config: Config) -> float:
     """The mean of a run's last evaluation; NaN where there was none."""
-    records = read_records(place(str(config.run_dir)) / "metrics.jsonl")
+    records = read_records(location(str(config.run_dir)) / "metrics.jsonl")
     return next((one["eval/return_mean"] for one in reversed(records) if "eval/return_mean" in one), float("nan"))
 
 
-def train(config: Config) -> Outcome:
+def train(config: Config) -> RunOutcome:
     """Run a prepared configuration and say how it ended."""
-    from raes.callbacks import watched
-    from raes.console import Console
+    from raes.console.console import Console
+    from raes.training.callbacks import run_with_callbacks
 
     console = Console(config)
     try:
-        outcome = watched(config, console)
+        outcome = run_with_callbacks(config, console)
     except UserError as error:
-        outcome = Outcome(2, str(error))
+        outcome = RunOutcome(2, str(error))
     except (RunFailedError, KeyboardInterrupt) as error:
         console.close()
         reason = str(error) or "interrupted"
         complain(reason)
-        return Outcome(STOPPED if isinstance(error, KeyboardInterrupt) else 1, reason)
+        return RunOutcome(STOPPED if isinstance(error, KeyboardInterrupt) else 1, reason)
     console.close()
     if outcome.code == 2:
         complain(outcome.reason)
         return outcome
-    run_dir = shown(config.run_dir)
+    run_dir = display_path(config.run_dir)
     print(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}", flush=True)
     print(f"  the run lies in   {run_dir}")
     if outcome.code == 0:
@@ -211,9 +211,9 @@ def again(config: Config) -> str:
     """The command that goes on with a run: this one, with its run directory."""
     words = [word.removeprefix("++") for word in sys.argv[1:] if not word.startswith(("run_dir=", "resume="))]
     if words[:1] == ["-m"] or words[:1] == ["--multirun"]:
-        return f"the same command and resume=auto; this job lies in {shown(config.run_dir)}"
-    command = "python -m raes.train" if rayjob.submission() is None else f"{rayjob.SUBMIT}python -m raes.train"
-    return " ".join([command, *map(shlex.quote, words), f"run_dir={shown(config.run_dir)}", "resume=auto"])
+        return f"the same command and resume=auto; this job lies in {display_path(config.run_dir)}"
+    command = "python -m raes.train" if ray_job.submission() is None else f"{ray_job.SUBMIT}python -m raes.train"
+    return " ".join([command, *map(shlex.quote, words), f"run_dir={display_path(config.run_dir)}", "resume=auto"])
 
 
 if __name__ == "__main__":

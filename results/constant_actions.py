@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from raes.bench.report import machine, versions
 from raes.problems.atari import AtariEnvironment, AtariSettings
 from raes.rng import Purpose, reset_seed
+from raes.storage.provenance import machine, versions
 
 HERE = Path(__file__).parent
 

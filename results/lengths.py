@@ -17,13 +17,13 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from raes.build import build_algorithm, problem_spec
-from raes.config import load
-from raes.point import Point
-from raes.resume import first_theta, locate
+from raes.config.schema import load
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.checkpoint import read
+from raes.training.build import build_algorithm, problem_spec
+from raes.training.resume import first_theta, locate
+from raes.training.state import RunState
 
 FILE = Path(__file__).parent.parent / "raes" / "bench" / "lengths.json"
 
@@ -35,7 +35,7 @@ def record(run_dir: str, pairs: int) -> tuple[int, list[int]]:
     spec, algorithm = problem_spec(config), build_algorithm(config)
     with closing(spec.build()) as problem:
         first = algorithm.init(*first_theta(config, problem))
-    state = Point.restored(first, read(locate(run_dir, "run_dir"))).around
+    state = RunState.restored(first, read(locate(run_dir, "run_dir"))).around
     with threadpool_limits(1):
         worker = Worker(WorkerSpec(spec, config.seed), make_table(config.noise.size))
         results = worker.run(algorithm.ask(state, 0, pairs), algorithm.snapshot(state))

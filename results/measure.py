@@ -21,8 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from raes.bench.report import machine, versions
 from raes.storage.metrics import read_records
+from raes.storage.provenance import machine, versions
 
 HERE = Path(__file__).parent
 WORDS = ("bar", "seeds", "variant", "folder", "episodes")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import raes
-from raes.bench.report import machine
+from raes.storage.provenance import machine
 
 DIM, SIGMA, GOAL, BUDGET, SEEDS = 10, 0.5, 1e-8, 60_000, range(11)
 Vector = NDArray[np.float64]

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from raes.bench.report import machine, versions
-from raes.config import load
+from raes.config.schema import load
 from raes.storage.metrics import flatten_config, read_records
+from raes.storage.provenance import machine, versions
 
 HERE = Path(__file__).parent
 OWN = ("run_dir", "algorithm.layers")

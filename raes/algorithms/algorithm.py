@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from raes.results import Batch
 from raes.search.running_stats import RunningStats
-from raes.types import Batch, Float32, Int64, Snapshot, Tasks
+from raes.tasks import Snapshot, Tasks
+from raes.types import Float32, Int64
 
 from .search import Conditions
 

@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 
+from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
-from raes.types import Batch, Float64
+from raes.types import Float64
 
 from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState

@@ -13,9 +13,10 @@ from typing import Literal
 
 import numpy as np
 
+from raes.results import Batch
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import shared_by_ties
-from raes.types import Batch, Float32, Float64
+from raes.types import Float32, Float64
 
 from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings

@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from raes.results import Batch
 from raes.search.shaping import shared_by_ties
-from raes.types import Batch, Float32, Float64, Int64
+from raes.types import Float32, Float64, Int64
 
 from .algorithm import WeightedSum
 from .search import Conditions

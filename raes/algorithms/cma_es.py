@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
-from raes.types import Batch, Float32, Float64, Genomes
+from raes.tasks import Genomes
+from raes.types import Float32, Float64
 
 from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings, vectors

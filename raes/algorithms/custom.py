@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from raes.named import named
+from raes.import_object import import_object
 from raes.search.optimizers import OptimizerSettings
 from raes.types import UserError
 
@@ -38,7 +38,7 @@ def custom(settings: CustomSettings, optimizer: OptimizerSettings, seed: int, ta
     Raises:
         UserError: it cannot be imported or made.
     """
-    build = named("algorithm.module", settings.module)
+    build = import_object("algorithm.module", settings.module)
     try:
         return build(settings, optimizer, seed, table_size, **settings.kwargs)
     except Exception as error:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.search.shaping import SHAPINGS, check_shaping
-from raes.types import Batch, Layers, LowRank, Snapshot, UserError
+from raes.tasks import Layers, LowRank, Snapshot
+from raes.types import UserError
 
 from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState

@@ -13,9 +13,11 @@ from typing import Literal, Self
 
 import numpy as np
 
+from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
-from raes.types import Batch, Float32, Float64, Genomes, Int64, Layers, Lineages, Snapshot, Tasks
+from raes.tasks import Genomes, Layers, Lineages, Snapshot, Tasks
+from raes.types import Float32, Float64, Int64
 
 from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings

@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from raes.types import Batch, Float64
+from raes.results import Batch
+from raes.types import Float64
 
 from .algorithm import WeightedSum
 from .cem import check_selection, elite

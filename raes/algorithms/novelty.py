@@ -12,13 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search import optimizers
 from raes.search.archive import novelty
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import SHAPINGS, check_shaping
-from raes.types import Batch, Float32, Float64, Genomes, Lineages, RunFailedError, Snapshot, Tasks
+from raes.tasks import Genomes, Lineages, Snapshot, Tasks
+from raes.types import Float32, Float64, RunFailedError
 
 from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState

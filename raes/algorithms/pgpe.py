@@ -12,12 +12,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from raes.results import Batch
 from raes.search import optimizers
 from raes.search.optimizers import OptimizerSettings, OptimizerState
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import exponential
 from raes.search.shaping import SHAPINGS, check_shaping
-from raes.types import Batch, Float32, Float64, Genomes, Snapshot, Tasks
+from raes.tasks import Genomes, Snapshot, Tasks
+from raes.types import Float32, Float64
 
 from .algorithm import WeightedSum
 from .search import Conditions, Search, SearchSettings

@@ -12,8 +12,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
-from raes.types import Batch, Float64, Genomes, Layers, Tasks
+from raes.tasks import Genomes, Layers, Tasks
+from raes.types import Float64
 
 from .algorithm import WeightedSum
 from .search import Conditions, Search, SearchSettings

@@ -13,8 +13,10 @@ from typing import Literal
 
 import numpy as np
 
+from raes.results import Batch
 from raes.search.running_stats import RunningStats
-from raes.types import Batch, Float32, Float64, Genomes, Lineages, Snapshot
+from raes.tasks import Genomes, Lineages, Snapshot
+from raes.types import Float32, Float64
 
 from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search import running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import EpisodeCap
-from raes.types import SETTINGS, Batch, Float64, Genomes, Int64, Layers, Snapshot, Tasks
+from raes.tasks import Genomes, Layers, Snapshot, Tasks
+from raes.types import SETTINGS, Float64, Int64
 
 if TYPE_CHECKING:
     from .algorithm import WeightedSum

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from raes.search.running_stats import RunningStats
-from raes.types import Float32, Float64, Snapshot
+from raes.tasks import Snapshot
+from raes.types import Float32, Float64
 
 from .population import PopulationSearch, PopulationSettings
 from .search import Conditions

@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from raes.results import Batch
 from raes.search.shaping import nes_utilities
-from raes.types import Batch, Float64
+from raes.types import Float64
 
 from .algorithm import WeightedSum
 from .search import Conditions

@@ -13,10 +13,12 @@ from typing import Literal
 import numpy as np
 from scipy.linalg import expm
 
+from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import nes_utilities
-from raes.types import Batch, Float32, Float64, Genomes
+from raes.tasks import Genomes
+from raes.types import Float32, Float64
 
 from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings, vectors

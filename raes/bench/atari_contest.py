@@ -13,13 +13,14 @@ import numpy as np
 
 from raes.bench.timing import cpu_clock, seconds_of
 from raes.policies import ConvPolicy, ConvSettings
-from raes.policies.convolution import Dense
+from raes.policies.conv_layers import Dense
 from raes.problems.atari import AtariEnvironment, AtariSettings
 from raes.problems.episode import EpisodeProblem, EpisodeSpec
 from raes.problems.problem import Episode
-from raes.problems.reference import random_play
+from raes.problems.random_play import random_play
 from raes.rng import Purpose, generator
-from raes.types import Float64, RunFailedError, Snapshot, UInt8
+from raes.tasks import Snapshot
+from raes.types import Float64, RunFailedError, UInt8
 
 ROUND = 50
 """Timesteps a round: short, so that few rounds are interrupted."""
@@ -27,7 +28,7 @@ EPISODES = (1, 2)
 """Reset seeds."""
 
 
-class Recorder(gymnasium.Wrapper[UInt8, int, UInt8, int]):
+class GameRecorder(gymnasium.Wrapper[UInt8, int, UInt8, int]):
     """Takes down the actions of each episode, which its seed begins."""
 
     def __init__(self, env: AtariEnvironment) -> None:
@@ -46,7 +47,7 @@ class Recorder(gymnasium.Wrapper[UInt8, int, UInt8, int]):
         return self.env.step(action)
 
 
-class Contest:
+class AtariContest:
     """One game with one network: the worker's episodes, and the bare emulator's.
 
     Attributes:
@@ -64,7 +65,7 @@ class Contest:
         self.problem.use(Snapshot(0, self._theta))
         game_env = self.problem.env
         assert isinstance(game_env, AtariEnvironment)
-        self.problem.env = recorder = Recorder(game_env)
+        self.problem.env = recorder = GameRecorder(game_env)
         self.worker_loop()
         self.problem.env = game_env
         self._episodes, self._memory = recorder.episodes, game_env.memory.copy()

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from raes.bench.report import BAR_COLUMNS, Column, Row, against_bar
+from raes.bench.measurement import BAR_COLUMNS, against_bar
 from raes.bench.timing import interleave, median_ratio, wall_clock
+from raes.console.tables import Column, Row
 from raes.runtime.memory import check_memory
 from raes.search import noise
 from raes.types import RunFailedError
 
 if TYPE_CHECKING:
+    from raes.runtime.noise_tables import NodeTables
     from raes.runtime.reduce import Reducers
-    from raes.runtime.tables import NodeTables
 
 BAR = 1.7
 """The least speed of two processes, as a multiple of one's."""
@@ -51,9 +52,9 @@ def measure(num_params: int, pairs: int, seconds: float) -> Row:
     """
     import ray
 
+    from raes.runtime.noise_tables import NodeTables
     from raes.runtime.reduce import Reducers
     from raes.runtime.session import connect
-    from raes.runtime.tables import NodeTables
 
     size = noise.table_size(num_params)
     check_memory(4 * size, copies=2)

@@ -16,18 +16,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from raes.bench.report import table
-from raes.command import check_out, command, shown
-from raes.config import Config
+from raes.config.cli import check_out, command, display_path
+from raes.config.schema import Config
+from raes.console.tables import table
 from raes.doctor import show
 from raes.doctor.findings import Finding, Plan, exit_code, findings
 from raes.doctor.outlook import Outlook, nodes_for, outlooks
 from raes.doctor.trial import Disk, Trial, try_out
-from raes.launch import advise
-from raes.prepare import planned
-from raes.runtime.decisions import Size
-from raes.runtime.survey import NodeFacts
+from raes.runtime.host_survey import NodeFacts
+from raes.runtime.scheduling import Size
 from raes.train import run_command
+from raes.training.launch import advise
+from raes.training.prepare import resolve_config
 from raes.types import UserError
 
 PATIENCE = 180.0
@@ -58,7 +58,7 @@ def examine(config: Config, out: str | None) -> int:
     """
     refused: UserError | None = None
     try:
-        config = planned(config)
+        config = resolve_config(config)
     except UserError as error:
         refused = error
     serial = config.runtime.name == "serial"
@@ -94,7 +94,7 @@ def examine(config: Config, out: str | None) -> int:
 
 def _look(config: Config, refused: UserError | None) -> tuple[list[NodeFacts], str, bool, list[Finding]]:
     """What the nodes say; which Ray this is; whether it is this command's own; and why there is none, if so."""
-    from raes.runtime.survey import alone
+    from raes.runtime.host_survey import alone
 
     if config.runtime.name == "serial":
         if refused is not None:
@@ -102,15 +102,15 @@ def _look(config: Config, refused: UserError | None) -> tuple[list[NodeFacts], s
         return [alone(try_out, config)], "runtime=serial: this process, 1 worker, no Ray", True, []
     import ray
 
+    from raes.runtime.host_survey import host_survey
     from raes.runtime.session import connect, embeds
-    from raes.runtime.survey import survey
 
     embedded = embeds(config.ray.address)
     if embedded and refused is not None:
         raise refused
     try:
         session = connect(config.ray.address, 1, 0)
-        nodes, text = survey(PATIENCE, try_out, config), session.text
+        nodes, text = host_survey(PATIENCE, try_out, config), session.text
     except Exception as error:
         if not embedded:
             raise
@@ -135,11 +135,13 @@ def _disk(run_dir: str) -> Disk | None:
     path = Path(run_dir).absolute()
     while not path.exists():
         path = path.parent
-    return Disk(shown(str(path)), shutil.disk_usage(path).free, path.is_dir() and os.access(path, os.W_OK | os.X_OK))
+    return Disk(
+        display_path(str(path)), shutil.disk_usage(path).free, path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    )
 
 
 def _token() -> bool:
-    from raes.runtime.survey import asks_for_token
+    from raes.runtime.host_survey import asks_for_token
 
     return asks_for_token()
 

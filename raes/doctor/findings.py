@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raes.doctor.trial import Disk, Trial
-from raes.runtime.decisions import Size
+from raes.runtime.host_probe import HostInfo
+from raes.runtime.host_survey import NodeFacts
 from raes.runtime.memory import STORE_MARGIN, WORKER_BYTES, store_bytes
 from raes.runtime.packages import ARITHMETIC, CURE, differing
-from raes.runtime.survey import NodeFacts
-from raes.runtime.witness import Statement
+from raes.runtime.scheduling import Size
 
 CLOCK_SECONDS = 2.0
 """Clocks that are further apart mix up the times in logs; a store such as S3 refuses requests 15 minutes off."""
@@ -175,7 +175,7 @@ def _digests(nodes: Sequence[NodeFacts]) -> list[Finding]:
     ]
 
 
-def _host(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, statement: Statement) -> list[Finding]:
+def _host(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, statement: HostInfo) -> list[Finding]:
     """What does not depend on the configuration's episodes."""
     found = []
     if abs(node.clock) > CLOCK_SECONDS + node.clock_error:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from raes.doctor.trial import Trial
-from raes.runtime.decisions import reducers
 from raes.runtime.forecast import ALONE, RELAYS, Forecast, forecast
+from raes.runtime.scheduling import reducers
 from raes.search.noise import num_slices
 from raes.types import Float64
 

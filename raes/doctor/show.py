@@ -6,12 +6,12 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from raes.bench.report import Column, Row, Section
+from raes.console.tables import Column, Row, Section
 from raes.doctor.findings import Finding
 from raes.doctor.outlook import Outlook
 from raes.doctor.trial import Trial
+from raes.runtime.host_survey import NodeFacts
 from raes.runtime.packages import MODULES
-from raes.runtime.survey import NodeFacts
 
 SHOWN = 20
 """Hosts in a table; those with findings come first."""

@@ -13,20 +13,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from raes.algorithms.gradient import GradientSearch
-from raes.build import build_algorithm, problem_spec
-from raes.config import Config
-from raes.prepare import fitted
+from raes.config.schema import Config
 from raes.problems.atari import AtariSettings
 from raes.problems.episode import EpisodeSpec
 from raes.problems.problem import Problem, ProblemSpec
 from raes.problems.renderer import VARIABLE, choose
-from raes.resume import first_theta
 from raes.runtime.memory import free_memory
 from raes.runtime.packages import MODULES
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import noise
 from raes.storage import tree
-from raes.types import Float32, Snapshot, Tasks, UserError
+from raes.tasks import Snapshot, Tasks
+from raes.training.build import build_algorithm, problem_spec
+from raes.training.prepare import fit_to_problem
+from raes.training.resume import first_theta
+from raes.types import Float32, UserError
 
 SECONDS = 1.0
 """CPU seconds of episodes, about."""
@@ -88,7 +89,7 @@ def try_out(config: Config) -> Trial | str:
 
 
 def _try_out(config: Config) -> Trial:
-    config, problem = fitted(config)
+    config, problem = fit_to_problem(config)
     spec = problem_spec(config)
     size = config.noise.size
     assert size is not None

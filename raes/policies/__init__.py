@@ -1,7 +1,7 @@
 """Policies: a flat float32 vector of parameters in, actions out. numpy, and PyTorch where a user asks for it."""
 
-from raes.policies.build import AnyPolicySettings, Policy, build_policy
-from raes.policies.conv import ConvPolicy, ConvSettings
+from raes.policies.conv_policy import ConvPolicy, ConvSettings
+from raes.policies.factory import AnyPolicySettings, Policy, build_policy
 from raes.policies.heads import ActionSpec, Head, build_head
 from raes.policies.mlp import MLP, PolicySettings
 from raes.policies.torch_policy import TorchPolicy, TorchSettings

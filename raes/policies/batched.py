@@ -15,7 +15,8 @@ import numpy as np
 
 from raes.policies.heads import Head
 from raes.policies.mlp import MLP, PolicySettings
-from raes.types import Float32, LowRank
+from raes.tasks import LowRank
+from raes.types import Float32
 
 
 class BatchedMLP(MLP):

@@ -15,7 +15,8 @@ import numpy as np
 
 from raes.policies.clip import clip
 from raes.policies.heads import Head
-from raes.types import SETTINGS, Float32, Float64, Layers, UserError
+from raes.tasks import Layers
+from raes.types import SETTINGS, Float32, Float64, UserError
 
 
 def _relu(x: Float32, out: Float32) -> Float32:

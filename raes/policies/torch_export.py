@@ -26,26 +26,26 @@ class ExportedPolicy(nn.Module):
     counts: Tensor
     start: Tensor
 
-    def __init__(self, named: Mapping[str, Any]) -> None:
+    def __init__(self, import_object: Mapping[str, Any]) -> None:
         """From what `raes.export.arrays` gives."""
         super().__init__()
         layers: list[nn.Module] = []
-        for number in range(int(named["layers"])):
-            weights = torch.from_numpy(np.array(named[f"weights_{number}"], np.float32))
+        for number in range(int(import_object["layers"])):
+            weights = torch.from_numpy(np.array(import_object[f"weights_{number}"], np.float32))
             linear = nn.Linear(weights.shape[1], weights.shape[0])
             linear.weight.data = weights
-            linear.bias.data = torch.from_numpy(np.array(named[f"biases_{number}"], np.float32))
-            activation = nn.Tanh() if named["nonlinearity"] == "tanh" else nn.ReLU()
+            linear.bias.data = torch.from_numpy(np.array(import_object[f"biases_{number}"], np.float32))
+            activation = nn.Tanh() if import_object["nonlinearity"] == "tanh" else nn.ReLU()
             layers += [activation, linear] if layers else [linear]
         self.network = nn.Sequential(*layers)
-        self.inputs = int(named["weights_0"].shape[1])
-        self.normalised = "observation_mean" in named
+        self.inputs = int(import_object["weights_0"].shape[1])
+        self.normalised = "observation_mean" in import_object
         for name in ("observation_mean", "observation_scale", "low", "high", "values", "counts", "start"):
-            if name in named:
-                self.register_buffer(name, torch.from_numpy(np.array(named[name])))
-        self.bound = float(named.get("observation_clip", 0.0))
-        self.kind = str(named["action"])
-        self.shape = [int(size) for size in named["shape"]]
+            if name in import_object:
+                self.register_buffer(name, torch.from_numpy(np.array(import_object[name])))
+        self.bound = float(import_object.get("observation_clip", 0.0))
+        self.kind = str(import_object["action"])
+        self.shape = [int(size) for size in import_object["shape"]]
 
     def forward(self, observation: Tensor) -> Tensor:
         """The actions."""
@@ -66,9 +66,9 @@ class ExportedPolicy(nn.Module):
         return choices.reshape(-1, *self.shape)
 
 
-def script(named: Mapping[str, Any]) -> Any:
+def script(import_object: Mapping[str, Any]) -> Any:
     """The policy as TorchScript, which loads where RAES is not installed."""
-    module = ExportedPolicy(named).eval().requires_grad_(False)
+    module = ExportedPolicy(import_object).eval().requires_grad_(False)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         trace: Any = torch.jit.trace

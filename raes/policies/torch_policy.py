@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from raes.named import named
+from raes.import_object import import_object
 from raes.policies.clip import clip
 from raes.policies.heads import Head
-from raes.types import SETTINGS, Float32, Float64, Layers, UserError
+from raes.tasks import Layers
+from raes.types import SETTINGS, Float32, Float64, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -184,7 +185,7 @@ def _built(settings: TorchSettings) -> torch.nn.Module:
     Raises:
         UserError: it cannot be imported or made.
     """
-    build = named("policy.module", settings.module)
+    build = import_object("policy.module", settings.module)
     try:
         module: Any = build(**settings.kwargs)
     except Exception as error:

@@ -4,7 +4,7 @@ An episode is a function of its seed and its actions alone. The emulator is star
 restoring that state, since its own reset lets earlier episodes leak into later ones (BeamRider, Tennis) and starting it
 anew takes a tenth of a second.
 
-Measured against ale-py's vector environment, which preprocesses in C++: see `raes.bench.atari`.
+Measured against ale-py's vector environment, which preprocesses in C++: see `raes.bench.atari_bench`.
 """
 
 from __future__ import annotations

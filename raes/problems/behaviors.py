@@ -1,6 +1,6 @@
 """Behaviour descriptors: what a finished episode did, in a few numbers; novelty is a distance between them.
 
-Names, and `module:function` for the user's own: a function of a `Finished` episode that returns an array.
+Names, and `module:function` for the user's own: a function of a `FinishedEpisode` episode that returns an array.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from raes.named import named
+from raes.import_object import import_object
 from raes.types import Float64, UserError
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedEpisode:
     """An episode after its last timestep.
 
     Attributes:
@@ -33,40 +33,40 @@ class Finished:
     total: float
 
 
-Descriptor = Callable[[Finished], Any]
+Descriptor = Callable[[FinishedEpisode], Any]
 
 MEMORIES = 8
 """Timesteps at which `memory` looks."""
 
 
-def last_observation(episode: Finished) -> Float64:
+def last_observation(episode: FinishedEpisode) -> Float64:
     """The last observation."""
     return episode.observation
 
 
-def final_x(episode: Finished) -> Float64:
+def final_x(episode: FinishedEpisode) -> Float64:
     """How far along x the body is (MuJoCo)."""
     return _position(episode)[:1]
 
 
-def final_xy(episode: Finished) -> Float64:
+def final_xy(episode: FinishedEpisode) -> Float64:
     """Where the body is in the plane (MuJoCo bodies that move in three dimensions)."""
     return _position(episode)[:2]
 
 
-def velocity(episode: Finished) -> Float64:
+def velocity(episode: FinishedEpisode) -> Float64:
     """Mean speed along x (MuJoCo), from the origin, where episodes start up to a small random offset."""
     seconds = episode.length * float(episode.env.unwrapped.dt)  # type: ignore[attr-defined]
     speed: Float64 = final_x(episode) / seconds
     return speed
 
 
-def velocity_x(episode: Finished) -> Float64:
+def velocity_x(episode: FinishedEpisode) -> Float64:
     """velocity * final x: far and fast."""
     return velocity(episode) * final_x(episode)
 
 
-def memory(episode: Finished) -> Float64:
+def memory(episode: FinishedEpisode) -> Float64:
     """An Atari game's memory at 8 timesteps spread evenly over the episode, the first and the last among them.
 
     Conti et al. 2018 concatenate it over all timesteps; these are of one length whatever the episode's.
@@ -102,13 +102,13 @@ def descriptor(name: str, env: gymnasium.Env[Any, Any]) -> Descriptor:
         return DESCRIPTORS[name]
     if ":" not in name:
         raise UserError(f"behavior={name}: choose one of {', '.join(DESCRIPTORS)}, or module:function of your own")
-    found: Descriptor = named("behavior", name)
+    found: Descriptor = import_object("behavior", name)
     if not callable(found):
         raise UserError(f"behavior={name} is a {type(found).__name__}; name a function of the finished episode")
     return found
 
 
-def described(describe: Descriptor, episode: Finished) -> Float64:
+def described(describe: Descriptor, episode: FinishedEpisode) -> Float64:
     """The behaviour, float64 (b,).
 
     Raises:
@@ -122,5 +122,5 @@ def described(describe: Descriptor, episode: Finished) -> Float64:
     return values
 
 
-def _position(episode: Finished) -> Float64:
+def _position(episode: FinishedEpisode) -> Float64:
     return np.array(episode.env.unwrapped.data.qpos[:2], dtype=np.float64)  # type: ignore[attr-defined]

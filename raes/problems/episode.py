@@ -12,19 +12,20 @@ import numpy as np
 
 from raes.policies import AnyPolicySettings, ConvPolicy, build_policy
 from raes.problems.atari import AtariSettings
-from raes.problems.behaviors import Finished, described, descriptor
+from raes.problems.behaviors import FinishedEpisode, described, descriptor
 from raes.problems.environment import EnvSettings, make_environment
-from raes.problems.problem import Episode, EpisodeError, Outcome
+from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.problems.registration import Registered, register
 from raes.problems.spaces import action_spec, observation_reader
 from raes.search.running_stats import EpisodeMoments
-from raes.types import Float32, Snapshot, UInt8, UserError
+from raes.tasks import Snapshot
+from raes.types import Float32, UInt8, UserError
 
 NOISE_ROWS = 128
 """Timesteps of action noise drawn at a time."""
 
 
-Rollout = Generator[np.ndarray[Any, Any], Float32, Outcome]
+Rollout = Generator[np.ndarray[Any, Any], Float32, EpisodeOutcome]
 """An episode that gives observations, is sent a policy's outputs for each, and returns its outcome."""
 
 
@@ -93,7 +94,7 @@ class EpisodeProblem:
         self._action_noise = snapshot.action_noise if self.policy.head.continuous else 0.0
         self._max_steps = math.inf if snapshot.max_steps is None else snapshot.max_steps
 
-    def evaluate(self, theta: Float32, episode: Episode) -> Outcome:
+    def evaluate(self, theta: Float32, episode: Episode) -> EpisodeOutcome:
         """Run one episode with parameters theta, float32 (d,)."""
         outputs, rollout = self.policy.outputs, self.rollout(episode)
         try:
@@ -103,7 +104,7 @@ class EpisodeProblem:
                 while True:
                     observation = rollout.send(outputs(observation))
         except StopIteration as end:
-            outcome: Outcome = end.value
+            outcome: EpisodeOutcome = end.value
             return outcome
         except Exception as error:
             raise self.failed(error) from error
@@ -175,8 +176,8 @@ class EpisodeProblem:
             raise EpisodeError(f"the return is {total}")
         behavior = None
         if self._describe is not None:
-            behavior = described(self._describe, Finished(self.env, np.asarray(last, np.float64), length, total))
-        return Outcome(total, sign_total, length, not ended, observed, behavior)
+            behavior = described(self._describe, FinishedEpisode(self.env, np.asarray(last, np.float64), length, total))
+        return EpisodeOutcome(total, sign_total, length, not ended, observed, behavior)
 
 
 class _ActionNoise:

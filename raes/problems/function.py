@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from raes.named import named
-from raes.problems.problem import Episode, EpisodeError, Outcome
-from raes.types import SETTINGS, Float32, Layers, Snapshot, UserError
+from raes.import_object import import_object
+from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
+from raes.tasks import Layers, Snapshot
+from raes.types import SETTINGS, Float32, UserError
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class FunctionProblem:
     def use(self, snapshot: Snapshot) -> None:
         """A function has no conditions."""
 
-    def evaluate(self, theta: Float32, episode: Episode) -> Outcome:
+    def evaluate(self, theta: Float32, episode: Episode) -> EpisodeOutcome:
         """The function's value at theta."""
         x = theta.astype(np.float64)
         behavior = x.copy()  # before the function, which may change x
@@ -121,7 +122,7 @@ class FunctionProblem:
         if not math.isfinite(value):
             raise EpisodeError(f"the value is {value}")
         total = self._sign * value
-        return Outcome(total, (total > 0) - (total < 0), 1, False, behavior=behavior)
+        return EpisodeOutcome(total, (total > 0) - (total < 0), 1, False, behavior=behavior)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -133,7 +134,7 @@ def _imported(path: str) -> Callable[..., Any]:
     Raises:
         UserError: there is none.
     """
-    function = named("env.call", path)
+    function = import_object("env.call", path)
     if not callable(function):
         raise UserError(f"env.call={path} is a {type(function).__name__}, not a function; name a callable")
     return function  # type: ignore[no-any-return]

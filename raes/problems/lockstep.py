@@ -10,8 +10,9 @@ import numpy as np
 from raes.policies import PolicySettings
 from raes.policies.batched import BatchedMLP
 from raes.problems.episode import EpisodeProblem, Rollout
-from raes.problems.problem import Episode, EpisodeError, Outcome
-from raes.types import Float32, Genomes, LowRank, Snapshot
+from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
+from raes.tasks import Genomes, LowRank, Snapshot
+from raes.types import Float32
 
 LANES = 16
 """Episodes side by side: the rows of every matrix product, also where fewer episodes are left."""
@@ -36,12 +37,12 @@ class Lockstep:
 
     def run(
         self, snapshot: Snapshot, genomes: Genomes, episodes: Sequence[Episode]
-    ) -> list[tuple[Outcome | EpisodeError, float]]:
+    ) -> list[tuple[EpisodeOutcome | EpisodeError, float]]:
         """Every episode's outcome, or why it has none, and its share of the seconds, by its timesteps."""
         begun = time.perf_counter()
         self._policy.set_normaliser(snapshot.obs_mean, snapshot.obs_scale, snapshot.obs_clip)
         self._policy.set_parameters(snapshot.theta)
-        answers: list[Outcome | EpisodeError] = [EpisodeError("not run") for _ in episodes]
+        answers: list[EpisodeOutcome | EpisodeError] = [EpisodeError("not run") for _ in episodes]
         steps, waiting = np.ones(len(episodes)), iter(range(len(episodes)))
         lanes: dict[int, tuple[int, Rollout]] = {}
 

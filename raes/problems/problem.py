@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from raes.search.running_stats import RunningStats
-from raes.types import Float32, Float64, Layers, Snapshot
+from raes.tasks import Layers, Snapshot
+from raes.types import Float32, Float64
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EpisodeOutcome:
     """What one evaluation gives.
 
     Attributes:
@@ -74,7 +75,7 @@ class Problem(Protocol):
     def use(self, snapshot: Snapshot) -> None:
         """Evaluate under this generation's statistics and conditions from now on."""
 
-    def evaluate(self, theta: Float32, episode: Episode) -> Outcome:
+    def evaluate(self, theta: Float32, episode: Episode) -> EpisodeOutcome:
         """One evaluation of float32 (d,).
 
         Raises:

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from raes.bench.report import Section, table
-from raes.command import command, parse, shown
-from raes.report import figures, page, tables
-from raes.report.groups import Group, group
-from raes.report.runs import AXES, RandomPlay, Run, Unreadable, find, read
+from raes.config.cli import command, display_path, parse
+from raes.console.tables import Section, table
+from raes.report import charts, page, report_tables
+from raes.report.groups import RunGroup, group
+from raes.report.run_finder import AXES, RandomPlay, StoredRun, Unreadable, find, read
 from raes.types import SETTINGS, UserError
 
 ON_TERMINAL = ("final", "across_tasks", "atari", "time_to_threshold", "speed", "left_out")
@@ -25,7 +25,7 @@ ON_TERMINAL = ("final", "across_tasks", "atari", "time_to_threshold", "speed", "
 
 
 @dataclass(frozen=True)
-class Arguments:
+class ReportArguments:
     """The keys of the command.
 
     Attributes:
@@ -52,20 +52,20 @@ class Arguments:
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Runs, and `key=value` words; the folders of a sweep hold `=` too."""
-    keys = tuple(f"{one.name}=" for one in fields(Arguments))
+    keys = tuple(f"{one.name}=" for one in fields(ReportArguments))
     ours = [word for word in words if word.startswith(keys) or word in ("-h", "--help")]
     return [word for word in words if word not in ours], ours
 
 
-def report(words: Sequence[str], arguments: Arguments) -> list[Section]:
+def report(words: Sequence[str], arguments: ReportArguments) -> list[Section]:
     """Read the runs and write the report; its tables.
 
     Raises:
         UserError: nothing can be reported on.
     """
-    figures.new_figure(1, 1)  # says at once where matplotlib is missing
+    charts.new_figure(1, 1)  # says at once where matplotlib is missing
     found = [one for path in find(words) for one in read(path)]
-    used = [run for run in found if isinstance(run, Run) and _counts(run, arguments)]
+    used = [run for run in found if isinstance(run, StoredRun) and _counts(run, arguments)]
     others = [run for run in found if not isinstance(run, RandomPlay) and run not in used]
     random_play = {one.game: one.score for one in found if isinstance(one, RandomPlay)}
     groups, repeated = group(used)
@@ -87,46 +87,46 @@ def report(words: Sequence[str], arguments: Arguments) -> list[Section]:
     return sections
 
 
-def _counts(run: Run, arguments: Arguments) -> bool:
+def _counts(run: StoredRun, arguments: ReportArguments) -> bool:
     return run.status == "finished" or (run.status == "unfinished" and arguments.unfinished)
 
 
 def _tables(
-    groups: Sequence[Group],
-    others: Sequence[Run | Unreadable],
+    groups: Sequence[RunGroup],
+    others: Sequence[StoredRun | Unreadable],
     random_play: Mapping[str, float],
-    arguments: Arguments,
+    arguments: ReportArguments,
 ) -> list[Section]:
     found = [
-        tables.final(groups, arguments.resamples),
-        tables.across(groups, arguments.resamples),
-        tables.atari(groups, random_play, arguments.resamples),
-        tables.thresholds(groups, arguments.thresholds),
-        tables.published_figures(groups),
-        tables.speed(groups),
-        tables.listed(groups),
-        tables.left_out(others),
+        report_tables.final(groups, arguments.resamples),
+        report_tables.across(groups, arguments.resamples),
+        report_tables.atari(groups, random_play, arguments.resamples),
+        report_tables.thresholds(groups, arguments.thresholds),
+        report_tables.published_figures(groups),
+        report_tables.speed(groups),
+        report_tables.listed(groups),
+        report_tables.left_out(others),
     ]
     return [section for section in found if section is not None]
 
 
-def _pictures(groups: Sequence[Group], resamples: int) -> dict[str, bytes]:
-    found = {f"curves_{axis}": figures.curves(groups, axis, resamples) for axis in AXES}
-    found["final"] = figures.final(groups, resamples)
+def _pictures(groups: Sequence[RunGroup], resamples: int) -> dict[str, bytes]:
+    found = {f"curves_{axis}": charts.curves(groups, axis, resamples) for axis in AXES}
+    found["final"] = charts.final(groups, resamples)
     return {name: image for name, image in found.items() if image is not None}
 
 
 def main() -> None:
     """The command."""
     words, keys = split(sys.argv[1:])
-    arguments = parse(Arguments, keys, "raes.report", __doc__)
+    arguments = parse(ReportArguments, keys, "raes.report", __doc__)
     if not words:
         raise UserError("name runs: python -m raes.report runs/sweep [out=report]")
     sections = report(words, arguments)
     for section in sections:
         if section.key in ON_TERMINAL:
             print(f"{section.title}\n{table(section)}\n")
-    print(f"the page: {shown(str(Path(arguments.out).absolute() / 'report.html'))}")
+    print(f"the page: {display_path(str(Path(arguments.out).absolute() / 'report.html'))}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raes.config import FREE_TO_CHANGE
-from raes.report.runs import Run, Unreadable
+from raes.config.schema import FREE_TO_CHANGE
+from raes.report.run_finder import StoredRun, Unreadable
 
 NOT_A_METHOD = (*FREE_TO_CHANGE, "seed", "noise.size", "env.", "evaluation.")
 """Keys that tell no method from another: where and how long, the task itself, and how it is watched."""
@@ -19,7 +19,7 @@ ABSENT = "(absent)"
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """The runs of one method on one task.
 
     Attributes:
@@ -30,12 +30,12 @@ class Group:
 
     task: str
     method: str
-    runs: Sequence[Run]
+    runs: Sequence[StoredRun]
 
 
-def group(runs: Sequence[Run]) -> tuple[list[Group], list[Unreadable]]:
+def group(runs: Sequence[StoredRun]) -> tuple[list[RunGroup], list[Unreadable]]:
     """All groups, by task and method in the order of their first runs, and the runs that say the same as others."""
-    groups: list[Group] = []
+    groups: list[RunGroup] = []
     for task in dict.fromkeys(run.task for run in runs):
         here = [run for run in runs if run.task == task]
         for algorithm in dict.fromkeys(run.config["algorithm.name"] for run in here):
@@ -45,9 +45,9 @@ def group(runs: Sequence[Run]) -> tuple[list[Group], list[Unreadable]]:
     return [part for part, _ in parts], [run for _, repeated in parts for run in repeated]
 
 
-def _without_repeats(group: Group) -> tuple[Group, list[Unreadable]]:
+def _without_repeats(group: RunGroup) -> tuple[RunGroup, list[Unreadable]]:
     """One run a seed, the longest: the same seed and settings give the same bits, and would count twice."""
-    kept: dict[int, Run] = {}
+    kept: dict[int, StoredRun] = {}
     for run in group.runs:
         if run.seed not in kept or run.totals["timesteps"] > kept[run.seed].totals["timesteps"]:
             kept[run.seed] = run
@@ -56,15 +56,15 @@ def _without_repeats(group: Group) -> tuple[Group, list[Unreadable]]:
         for run in group.runs
         if run is not kept[run.seed]
     ]
-    return Group(group.task, group.method, list(kept.values())), repeated
+    return RunGroup(group.task, group.method, list(kept.values())), repeated
 
 
-def _split(task: str, algorithm: str, runs: Sequence[Run]) -> list[Group]:
+def _split(task: str, algorithm: str, runs: Sequence[StoredRun]) -> list[RunGroup]:
     """The groups of one algorithm on one task."""
     settings = [_settings(run.config) for run in runs]
     keys = sorted(set().union(*settings))
     differing = [key for key in keys if len({repr(one.get(key, ABSENT)) for one in settings}) > 1]
-    parts: dict[tuple[str, ...], list[Run]] = {}
+    parts: dict[tuple[str, ...], list[StoredRun]] = {}
     for run, one in zip(runs, settings, strict=True):
         words = tuple(f"{_short(key)}={one[key]}" if key in one else "" for key in differing)
         parts.setdefault(words, []).append(run)
@@ -72,7 +72,7 @@ def _split(task: str, algorithm: str, runs: Sequence[Run]) -> list[Group]:
     if len(set(labels)) < len(labels):  # what tells them apart lies in the keys that were left out
         labels = [f"{label} #{number}" for number, label in enumerate(labels, 1)]
     ordered = [sorted(part, key=lambda run: run.seed) for part in parts.values()]
-    return [Group(task, label, part) for label, part in zip(labels, ordered, strict=True)]
+    return [RunGroup(task, label, part) for label, part in zip(labels, ordered, strict=True)]
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from raes.bench.report import Column, Section, cell, versions
-from raes.report.statistics import LEVEL, TRIMMED
+from raes.console.tables import Column, Section, cell
+from raes.report.interquartile import LEVEL, TRIMMED
+from raes.storage.provenance import versions
 
 PICTURES = {
     "curves_timesteps": "Learning curves against timesteps",

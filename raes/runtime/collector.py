@@ -9,20 +9,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from raes.results import RESULT_DTYPE, Batch, Behaviors, FailedTasks, Fault, Moments, Results
 from raes.rng import Purpose
-from raes.types import (
-    RESULT_DTYPE,
-    Batch,
-    Behaviors,
-    FailedTasks,
-    Fault,
-    Float64,
-    Genomes,
-    Moments,
-    Results,
-    RunFailedError,
-    Tasks,
-)
+from raes.tasks import Genomes, Tasks
+from raes.types import Float64, RunFailedError
 
 
 class Collector:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Protocol
 
-from raes.types import Float32, Int64, Results, Snapshot, Tasks
+from raes.results import Results
+from raes.tasks import Snapshot, Tasks
+from raes.types import Float32, Int64
 
 
 @dataclass

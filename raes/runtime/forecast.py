@@ -1,7 +1,7 @@
 """How long a generation takes: the ideal schedule of its episodes, and what driver and relays add. Pure; no Ray.
 
 The model of driver, relays and lost time is fitted to what `python -m raes.bench scale` measures, see
-`raes.bench.scale_model`. A generation at full speed takes the ideal schedule and what is lost, or as long as the driver
+`benchmarks.scale_model`. A generation at full speed takes the ideal schedule and what is lost, or as long as the driver
 or a relay computes, whichever is more.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from raes.runtime.decisions import report_seconds
+from raes.runtime.scheduling import report_seconds
 from raes.types import Float64
 
 

@@ -10,7 +10,7 @@ import ray
 from ray._private.state import state as ray_state
 from ray.autoscaler.sdk import request_resources
 
-from raes.runtime.decisions import Node, Share, Size, place
+from raes.runtime.scheduling import Node, Share, Size, place_workers
 
 WATCH_SECONDS = 1.0
 """How often the cluster is asked who is there."""
@@ -46,7 +46,7 @@ class ClusterWatch:
         now = time.monotonic()
         if now - self._looked >= WATCH_SECONDS:
             self._looked = now
-            placed = place(self._nodes(), self._size.most, self._share())
+            placed = place_workers(self._nodes(), self._size.most, self._share())
             if placed != self._placed or not self._told:
                 self._tell(sum(placed.values()))
                 self._placed = placed

@@ -6,7 +6,8 @@ from collections import deque
 
 import numpy as np
 
-from raes.types import Results, Tasks
+from raes.results import Results
+from raes.tasks import Tasks
 
 MAX_STRIKES = 3
 """An episode that was alone in its worker at this many deaths or missed deadlines is taken for their cause."""

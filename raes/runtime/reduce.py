@@ -13,9 +13,9 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from threadpoolctl import threadpool_limits
 
-from raes.runtime import decisions
+from raes.runtime import scheduling
 from raes.runtime.calls import GET_SECONDS, cause_of_death
-from raes.runtime.tables import Tables
+from raes.runtime.noise_tables import Tables
 from raes.search import noise
 from raes.types import Float32, Int64, RunFailedError
 
@@ -66,7 +66,7 @@ class Reducers:
     @property
     def ready(self) -> int:
         """Reducers that have started."""
-        self._greet()
+        self._on_actor_ready()
         return sum(reducer.starting is None for reducer in self._reducers)
 
     def resize(self, nodes: Mapping[str, int]) -> None:
@@ -99,7 +99,7 @@ class Reducers:
         helpers = self._helpers(num_params, len(noise_index))
         if not helpers:
             return compute(None)
-        own, *shares = decisions.shares(noise.num_slices(num_params), 1 + len(helpers))
+        own, *shares = scheduling.shares(noise.num_slices(num_params), 1 + len(helpers))
         pairs = ray.put((noise_index, weights))
         waiting = {
             reducer.actor.sum.remote(pairs, num_params, share, squared): (reducer, share)
@@ -109,7 +109,7 @@ class Reducers:
         begin = time.perf_counter()
         parts[own] = compute(own)
         now = time.perf_counter()
-        deadline = now + decisions.patience(now - begin)
+        deadline = now + scheduling.patience(now - begin)
         while waiting:
             seconds = max(0.0, deadline - time.perf_counter())
             finished, late = ray.wait(list(waiting), num_returns=1, timeout=seconds)
@@ -130,13 +130,13 @@ class Reducers:
 
     def _helpers(self, num_params: int, pairs: int) -> list[_Reducer]:
         """The reducers for a sum, all of them ready; starts what is missing, for the next sums."""
-        self._greet()
+        self._on_actor_ready()
         allowed = {
-            node: count for node, count in self._allowed.items() if not decisions.start_is_hopeless(self._losses[node])
+            node: count for node, count in self._allowed.items() if not scheduling.start_is_hopeless(self._losses[node])
         }
-        wanted = decisions.reducers(num_params * pairs, noise.num_slices(num_params), sum(allowed.values()))
+        wanted = scheduling.reducers(num_params * pairs, noise.num_slices(num_params), sum(allowed.values()))
         living = Counter(reducer.node for reducer in self._reducers)
-        for node, count in decisions.placement(allowed, wanted, self._tables.node).items():
+        for node, count in scheduling.placement(allowed, wanted, self._tables.node).items():
             for _ in range(count - living[node]):
                 self._start(node)
         return [reducer for reducer in self._reducers if reducer.starting is None][:wanted]
@@ -147,7 +147,7 @@ class Reducers:
         actor: Any = ray.remote(ReducerActor).options(**options).remote(self._tables.on(node))
         self._reducers.append(_Reducer(actor, node, actor.ready.remote()))
 
-    def _greet(self) -> None:
+    def _on_actor_ready(self) -> None:
         """See which reducers have started since."""
         starting = {reducer.starting: reducer for reducer in self._reducers if reducer.starting is not None}
         if starting:

@@ -7,11 +7,13 @@ import time
 from threadpoolctl import threadpool_limits
 
 from raes.problems.lockstep import LANES
+from raes.results import Results
 from raes.runtime.executor import Counters
 from raes.runtime.pending import PendingTable
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import low_rank, noise
-from raes.types import Float32, Int64, Results, Snapshot, Tasks
+from raes.tasks import Snapshot, Tasks
+from raes.types import Float32, Int64
 
 
 class SerialExecutor:

@@ -9,7 +9,7 @@ WAIT_SECONDS = 10.0
 """How long workers may take to start before it is asked whether they wait for CPUs."""
 
 
-class StartWatch:
+class CpuWait:
     """Says once that workers wait for CPUs, and once that they have them."""
 
     def __init__(self, free_cpus: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:

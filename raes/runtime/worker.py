@@ -13,12 +13,14 @@ import scipy
 
 from raes.problems.episode import EpisodeProblem
 from raes.problems.lockstep import Lockstep
-from raes.problems.problem import Episode, EpisodeError, Outcome, Problem, ProblemSpec
+from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome, Problem, ProblemSpec
+from raes.results import RESULT_DTYPE, Behaviors, Fault, Moments, Results
 from raes.rng import Purpose, generator, reset_seed, seed_generation
 from raes.runtime.packages import Origin
 from raes.search.noise import fingerprint
 from raes.search.perturbation import Decoder
-from raes.types import RESULT_DTYPE, Behaviors, Fault, Float32, Moments, Results, Snapshot, Tasks
+from raes.tasks import Snapshot, Tasks
+from raes.types import Float32
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Worker:
         """All episodes of the block, in order; an episode that fails is a fault among the results."""
         records = np.zeros(len(tasks), dtype=RESULT_DTYPE)
         faults: list[Fault] = []
-        outcomes: list[tuple[int, Outcome]] = []
+        outcomes: list[tuple[int, EpisodeOutcome]] = []
         answers = self._one_by_one if snapshot.low_rank is None else self._side_by_side
         for row, (answer, seconds) in enumerate(answers(tasks, snapshot)):
             index = int(tasks.index[row])
@@ -83,12 +85,12 @@ class Worker:
             self._lockstep.close()
         self._problem.close()
 
-    def _one_by_one(self, tasks: Tasks, snapshot: Snapshot) -> Iterator[tuple[Outcome | EpisodeError, float]]:
+    def _one_by_one(self, tasks: Tasks, snapshot: Snapshot) -> Iterator[tuple[EpisodeOutcome | EpisodeError, float]]:
         """Each episode's outcome, or why it has none, and its seconds."""
         self._problem.use(snapshot)
         for row in range(len(tasks)):
             start = time.perf_counter()
-            answer: Outcome | EpisodeError
+            answer: EpisodeOutcome | EpisodeError
             try:
                 theta = self._decode(snapshot, tasks.genomes, row)
                 answer = self._problem.evaluate(theta, self._episode(tasks, snapshot, row))
@@ -96,7 +98,7 @@ class Worker:
                 answer = error
             yield answer, time.perf_counter() - start
 
-    def _side_by_side(self, tasks: Tasks, snapshot: Snapshot) -> list[tuple[Outcome | EpisodeError, float]]:
+    def _side_by_side(self, tasks: Tasks, snapshot: Snapshot) -> list[tuple[EpisodeOutcome | EpisodeError, float]]:
         """The same for low-rank perturbations of a network."""
         assert snapshot.low_rank is not None
         assert isinstance(self._problem, EpisodeProblem)
@@ -116,7 +118,7 @@ class Worker:
         return Episode(seed, training, bool(tasks.observe[row]), noise_rng)
 
 
-def _moments(outcomes: list[tuple[int, Outcome]]) -> Moments | None:
+def _moments(outcomes: list[tuple[int, EpisodeOutcome]]) -> Moments | None:
     observed = [(index, outcome.observations) for index, outcome in outcomes if outcome.observations is not None]
     if not observed:
         return None
@@ -128,7 +130,7 @@ def _moments(outcomes: list[tuple[int, Outcome]]) -> Moments | None:
     )
 
 
-def _behaviors(outcomes: list[tuple[int, Outcome]]) -> Behaviors | None:
+def _behaviors(outcomes: list[tuple[int, EpisodeOutcome]]) -> Behaviors | None:
     described = [(index, outcome.behavior) for index, outcome in outcomes if outcome.behavior is not None]
     if not described:
         return None

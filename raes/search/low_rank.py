@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from raes.types import Float32, Int64, LowRank
+from raes.tasks import LowRank
+from raes.types import Float32, Int64
 
 SUM_PAIRS = 256
 """Pairs a block of the sum: its thin factors stay in the cache."""

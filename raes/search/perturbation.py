@@ -7,7 +7,8 @@ from collections import OrderedDict
 import numpy as np
 
 from raes.search.low_rank import perturbation
-from raes.types import Float32, Genomes, Int64, Lineages, Snapshot
+from raes.tasks import Genomes, Lineages, Snapshot
+from raes.types import Float32, Int64
 
 CACHE_BYTES = 1 << 28
 """What decoded lineages may hold in memory; at least two are kept, since a child needs its parent."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raes.types import Float64, Moments
+from raes.results import Moments
+from raes.types import Float64
 
 PRIOR_COUNT = 1e-2
 """How many observations of variance 1 the statistics begin with (the reference's epsilon)."""

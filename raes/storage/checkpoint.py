@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from raes.storage.files import remove_folder, sync_folder, write_atomically, write_durably
-from raes.storage.place import Place, StoreError
+from raes.storage.location import Location, StoreError
 from raes.storage.tree import Arrays
 from raes.types import UserError
 
@@ -41,12 +41,12 @@ class Checkpoint:
         arrays: name -> array, `theta` among them.
     """
 
-    path: Place
+    path: Location
     state: dict[str, Any]
     arrays: Arrays
 
 
-def read(path: Place) -> Checkpoint:
+def read(path: Location) -> Checkpoint:
     """Read a checkpoint's folder and check that it is whole.
 
     Raises:
@@ -85,9 +85,9 @@ class Checkpoints:
         folder: `run_dir/checkpoints`.
     """
 
-    folder: Place
+    folder: Location
 
-    def __init__(self, run_dir: Place) -> None:
+    def __init__(self, run_dir: Location) -> None:
         self.folder = run_dir / "checkpoints"
 
     def names(self) -> list[str]:

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from raes.storage.place import RemotePath
+from raes.storage.location import RemotePath
 from raes.types import UserError
 
 SLACK_SECONDS = 10.0

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from raes.storage.files import write_atomically
-from raes.storage.place import Place
+from raes.storage.location import Location
 
 Record = dict[str, float]
 Histograms = dict[str, np.ndarray[Any, Any]]
@@ -173,7 +173,7 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
     return flat
 
 
-def read_records(path: Place) -> list[Record]:
+def read_records(path: Location) -> list[Record]:
     """All whole records of a metrics.jsonl; a line cut short by a kill is passed over."""
     records = []
     if path.exists():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raes.storage.checkpoint import NAME, Checkpoints, generation_of
-from raes.storage.place import RemotePath
+from raes.storage.location import RemotePath
 
 Stamp = tuple[int, int, int]
 """Size, time of change and inode of a file: whether it is the one that was sent."""

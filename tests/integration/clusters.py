@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from raes.bench import machines
+from benchmarks import machines
 
 
 class Machines(machines.Machines):

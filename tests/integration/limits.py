@@ -72,7 +72,7 @@ def python(words: list[str]) -> int:
             rest = [*rest, "episodes=2", "runtime=serial"]
         elif module == "raes.play":
             rest = [*rest, "seconds=1", "out=auto"]
-        elif module == "raes.bench" and rest:
+        elif module in ("raes.bench", "benchmarks") and rest:
             rest = [*rest, *SHORT_BENCHES.get(rest[0], [])]
         words = ["-m", module, *rest]
     return subprocess.run([sys.executable, *words], check=False).returncode

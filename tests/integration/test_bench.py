@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raes.bench.__main__ import BENCHES, main
-from raes.bench.report import Column, Section, against_bar, table
-from raes.bench.rollout import BARS, TASKS, cases
+from raes.bench.__main__ import BENCHES
+from raes.bench.measurement import against_bar, run_named
+from raes.bench.rollout_bench import BARS, TASKS, cases
 from raes.bench.timing import cpu_clock, interleave, median_ratio
-from raes.command import ending
+from raes.config.cli import ending
+from raes.console.tables import Column, Section, table
 
 from .limits import SHORT_BENCHES
 
 
 def run_bench(name: str, folder: Path, timeout: float = 240.0) -> dict[str, Any]:
     out = folder / f"{name}.json"
-    command = [sys.executable, "-m", "raes.bench", name, f"out={out}", *SHORT_BENCHES[name]]
+    program = "raes.bench" if name in BENCHES else "benchmarks"
+    command = [sys.executable, "-m", program, name, f"out={out}", *SHORT_BENCHES[name]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
     content: dict[str, Any] = json.loads(out.read_text())
@@ -166,7 +168,7 @@ def test_scale_measures_virtual_workers_with_and_without_relays(tmp_path: Path) 
 def test_a_wrong_word_is_named_with_exit_code_2(
     words: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ending(lambda: main(words)) == 2
+    assert ending(lambda: run_named("raes.bench", BENCHES, words)) == 2
     message = capsys.readouterr().err
     assert all(name in message for name in named)
     assert "Traceback" not in message

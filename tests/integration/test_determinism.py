@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raes.config import load
+from raes.config.schema import load
 from raes.problems.episode import EpisodeSpec
+from raes.results import Batch, Moments, Results
 from raes.rng import Purpose
 from raes.runtime.collector import Collector
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import noise
-from raes.types import Batch, Genomes, Moments, Results, Snapshot, Tasks
+from raes.tasks import Genomes, Snapshot, Tasks
 
 from .helpers import (
     Command,

@@ -19,15 +19,17 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from benchmarks.__main__ import BENCHES as DEVELOPERS_BENCHES
 from raes.bench.__main__ import BENCHES
-from raes.command import parse
-from raes.compose import opened
-from raes.config import conf_dir, from_tree
+from raes.config.cli import arguments_of, parse
+from raes.config.compose import opened
+from raes.config.schema import conf_dir, from_tree
 
 from .documented import PAGES, REPOSITORY, Block, blocks, borrowed, commands
 from .helpers import Commands, records_of
 
 LIMITS = Path(__file__).with_name("limits.py")
+PROGRAMS = {"raes.bench": BENCHES, "benchmarks": DEVELOPERS_BENCHES}
 SECONDS = 240.0
 """How long one block may take on a busy machine."""
 RUN = ("bash", "console", "python")
@@ -180,16 +182,15 @@ def understand(words: list[str]) -> None:
     if "--help" in rest or not rest:
         assert importlib.util.find_spec(module)
         return
-    if module == "raes.bench":
-        bench, *rest = rest
-        assert bench in BENCHES
-        module = f"raes.bench.{bench}"
+    if module in PROGRAMS:
+        name, *rest = rest
+        module = PROGRAMS[module][name].module
     command = importlib.import_module(module)
     if hasattr(command, "__path__"):  # a package
         command = importlib.import_module(f"{module}.__main__")
     if hasattr(command, "split"):  # words that are no keys, before the keys
         _, rest = command.split(rest)
-    parse(command.Arguments, rest, module, None)
+    parse(arguments_of(command), rest, module, None)
 
 
 # What a page says of the code.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raes.bench.killer import processes
+from benchmarks.killer import processes
 
 from .clusters import Machines
 from .helpers import Command, Commands, latest_generation, records_of, theta_of

@@ -11,8 +11,8 @@ import numpy as np
 import psutil
 import pytest
 
-from raes.launch import MAX_RESTARTS
 from raes.storage.checkpoint import read
+from raes.training.launch import MAX_RESTARTS
 
 from .helpers import Command, Commands, deterministic, ended, generations_of, latest, latest_generation, theta_of
 

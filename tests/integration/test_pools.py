@@ -17,22 +17,22 @@ import pytest
 import ray
 from ray.exceptions import ActorUnavailableError, ObjectLostError, RayTaskError, WorkerCrashedError
 
-from raes.bench.killer import processes
-from raes.bench.pool import TRIVIAL_TABLE, Trivial, TrivialSpec, generation
-from raes.bench.virtual import CountingRelay
-from raes.driver import evaluation_tasks
+from benchmarks.killer import processes
+from benchmarks.pool_bench import TRIVIAL_TABLE, Trivial, TrivialSpec, generation
+from benchmarks.virtual_workers import CountingRelay
 from raes.rng import Purpose
-from raes.runtime import decisions
+from raes.runtime import scheduling
 from raes.runtime.calls import cause_of_death, is_our_fault
-from raes.runtime.cluster import NodeRollouts, RayExecutor
-from raes.runtime.decisions import Size
-from raes.runtime.pool import ActorPool
-from raes.runtime.relay import RayRelay
-from raes.runtime.relays import RelayPool
+from raes.runtime.node_relay import RayRelay
+from raes.runtime.noise_tables import NodeTables
+from raes.runtime.ray_executor import NodeRollouts, RayExecutor
+from raes.runtime.relay_pool import RelayPool
+from raes.runtime.scheduling import Size
 from raes.runtime.session import connect
-from raes.runtime.tables import NodeTables
 from raes.runtime.worker import WorkerSpec
-from raes.types import Snapshot
+from raes.runtime.worker_pool import ActorPool
+from raes.tasks import Snapshot
+from raes.training.driver import evaluation_tasks
 
 NOWHERE = "0" * 56
 """The id of a node that does not exist, as one that has just died."""
@@ -72,7 +72,7 @@ def tables(ray_folder: Path) -> Iterator[NodeTables]:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decisions, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(scheduling, "RETRY_SECONDS", 1.0)
 
 
 def rollouts(tables: NodeTables, spec: Any) -> NodeRollouts:
@@ -147,7 +147,7 @@ def test_a_relay_that_hangs_is_replaced(tables: NodeTables, monkeypatch: pytest.
         generation(executor, 2)
         [relay] = processes("ray::RelayActor")
         relay.send_signal(signal.SIGSTOP)
-        monkeypatch.setattr(decisions, "REPORT_PATIENCE", 5.0)
+        monkeypatch.setattr(scheduling, "REPORT_PATIENCE", 5.0)
         generation(executor, 2)
         assert any("has not reported" in notice for notice in executor.notices)
         assert executor.counters.tasks_reissued
@@ -161,7 +161,7 @@ def test_a_relay_is_called_once_for_a_short_generation_and_not_between_two(
 ) -> None:
     calls: Counter[str] = Counter()
     monkeypatch.setattr(CountingRelay, "calls", calls, raising=False)
-    monkeypatch.setattr("raes.runtime.cluster.RayRelay", CountingRelay)
+    monkeypatch.setattr("raes.runtime.ray_executor.RayRelay", CountingRelay)
     executor = RayExecutor(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, Size(1, 1), relays=True, deadline=None)
     try:
         generation(executor, 2)
@@ -175,11 +175,11 @@ def test_a_relay_is_called_once_for_a_short_generation_and_not_between_two(
 
 
 @pytest.mark.parametrize("relays", [True, False])
-@pytest.mark.parametrize("bytes_by_value", [decisions.SMALL_SNAPSHOT, 0])
+@pytest.mark.parametrize("bytes_by_value", [scheduling.SMALL_SNAPSHOT, 0])
 def test_a_second_snapshot_of_a_generation_takes_the_place_of_the_first(
     tables: NodeTables, monkeypatch: pytest.MonkeyPatch, relays: bool, bytes_by_value: int
 ) -> None:
-    monkeypatch.setattr(decisions, "SMALL_SNAPSHOT", bytes_by_value)
+    monkeypatch.setattr(scheduling, "SMALL_SNAPSHOT", bytes_by_value)
     executor = RayExecutor(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, Size(2, 2), relays=relays, deadline=None)
     tasks = evaluation_tasks(Purpose.EVALUATION, 7, 6)
     try:

@@ -18,11 +18,11 @@ from ray.cluster_utils import Cluster
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raes.runtime import decisions
-from raes.runtime.actor import RolloutActor
+from raes.runtime import scheduling
+from raes.runtime.noise_tables import NodeTables
 from raes.runtime.reduce import ReducerActor, Reducers
+from raes.runtime.rollout_actor import RolloutActor
 from raes.runtime.session import connect
-from raes.runtime.tables import NodeTables
 from raes.search import noise
 from raes.types import Float32, Int64, RunFailedError
 
@@ -37,8 +37,8 @@ PAIRS = 300
 def small_sums_are_shared() -> Iterator[None]:
     """And a reducer may be slow, on a machine that does other work too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decisions, "SHARE_WORK", 1000)
-        patch.setattr(decisions, "LEAST_PATIENCE", 60.0)
+        patch.setattr(scheduling, "SHARE_WORK", 1000)
+        patch.setattr(scheduling, "LEAST_PATIENCE", 60.0)
         yield
 
 
@@ -110,7 +110,7 @@ def test_any_number_of_reducers_gives_the_same_bits(
 def test_a_small_sum_starts_nobody(
     reducers: Reducers, embedded: NodeTables, pairs: tuple[Int64, Float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decisions, "SHARE_WORK", NUM_PARAMS * PAIRS + 1)
+    monkeypatch.setattr(scheduling, "SHARE_WORK", NUM_PARAMS * PAIRS + 1)
     reducers.resize({embedded.node: 2})
     reducers.sum(*pairs, NUM_PARAMS)
     assert reducers._reducers == []
@@ -157,7 +157,7 @@ def test_a_reducer_that_stands_still_is_given_up(
     expected: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(decisions, "LEAST_PATIENCE", 0.3)
+    monkeypatch.setattr(scheduling, "LEAST_PATIENCE", 0.3)
     started(reducers, {embedded.node: 1}, pairs)
     [process] = processes("ray::ReducerAct")
     process.send_signal(signal.SIGSTOP)

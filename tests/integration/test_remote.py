@@ -1,4 +1,4 @@
-"""Run directories in an S3 store: over the wire, with the wire cut."""
+"""StoredRun directories in an S3 store: over the wire, with the wire cut."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tensorboard.backend.event_processing.event_multiplexer import EventMultiple
 from tensorboard.compat.tensorflow_stub.io import gfile
 
 import raes
-from raes.compose import compose
-from raes.driver import drive
-from raes.journal import Events
-from raes.prepare import prepare
-from raes.progress import Outcome, Stop
-from raes.report.runs import Found, Run, find, read
+from raes.config.compose import compose
+from raes.report.run_finder import Found, StoredRun, find, read
+from raes.training.driver import drive
+from raes.training.events import EventLog
+from raes.training.limits import RunOutcome, Stop
+from raes.training.prepare import prepare
 from raes.types import UserError
 
 from .helpers import SERIAL, Commands, commands_in, theta_of
@@ -51,7 +51,7 @@ class Here:
     def __init__(self, folder: Path) -> None:
         self.spool, self.texts = folder / "spool", list[str]()
 
-    def train(self, run_dir: str, *words: str, during: Callable[[], object] = lambda: None) -> Outcome:
+    def train(self, run_dir: str, *words: str, during: Callable[[], object] = lambda: None) -> RunOutcome:
         """To its end; `during` is called after every event."""
         self.texts.clear()
 
@@ -61,7 +61,7 @@ class Here:
             during()
 
         config = prepare(compose([*words, f"run_dir={run_dir}", f"upload.spool={self.spool}"]))
-        return drive(config, Stop(), Events(report))
+        return drive(config, Stop(), EventLog(report))
 
     def spools(self) -> list[Path]:
         return list(self.spool.glob("*/run"))
@@ -218,9 +218,9 @@ def test_a_report_reads_the_runs_of_a_folder_in_a_store(here: Here, store: Store
     assert (running.status, running.reason) == ("unfinished", "it is still running")
     first, second = (one for run in find([f"{url}/"]) for one in read(run))
     [same] = read(disk)
-    assert isinstance(first, Run)
-    assert isinstance(second, Run)
-    assert isinstance(same, Run)
+    assert isinstance(first, StoredRun)
+    assert isinstance(second, StoredRun)
+    assert isinstance(same, StoredRun)
     assert (first.path, first.status, second.seed) == (f"{url}/seed_0", "finished", 1)
     assert first.returns.tobytes() == same.returns.tobytes()
     with pytest.raises(UserError, match="several/none: there is no run"):

@@ -14,11 +14,11 @@ import pytest
 import ray
 import yaml
 
-from raes.prepare import _short
 from raes.rng import Purpose, reset_seed
-from raes.runtime.commons import Commons, SharedTables, start_commons
-from raes.runtime.decisions import Share
+from raes.runtime.scheduling import Share
+from raes.runtime.sweep_resources import SharedTables, SweepResources, start_commons
 from raes.search import noise
+from raes.training.prepare import _short
 
 from .helpers import CARTPOLE, Commands, latest_generation, records_of, theta_of
 
@@ -38,13 +38,13 @@ def small_ray() -> Iterator[None]:
 @pytest.mark.usefixtures("small_ray")
 def test_the_jobs_of_a_sweep_read_one_table_and_share_the_cpus() -> None:
     commons, handle = start_commons(places=2)
-    one, other = (SharedTables(Commons(commons.name, job), 100_000) for job in (0, 1))
+    one, other = (SharedTables(SweepResources(commons.name, job), 100_000) for job in (0, 1))
     assert one.on(one.node) == other.on(one.node), "each job has a table of its own"
     assert one.fingerprint == noise.fingerprint(noise.make_table(100_000))
     np.testing.assert_array_equal(one.local, noise.make_table(100_000))
-    assert Commons(commons.name, 1).share() == Share(1, 2)
+    assert SweepResources(commons.name, 1).share() == Share(1, 2)
     ray.get(handle.leave.remote(0))
-    assert Commons(commons.name, 1).share() == Share(0, 1)
+    assert SweepResources(commons.name, 1).share() == Share(0, 1)
 
 
 def test_one_job_fails_and_the_others_go_on_to_the_bits_that_they_have_alone(commands: Commands) -> None:

@@ -20,7 +20,7 @@ LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "algori
 VIDEO = ("video.every=4", "video.seconds=1", "evaluation.every=0")
 
 
-def shown(run_dir: Path) -> dict[int, Image.Image]:
+def display_path(run_dir: Path) -> dict[int, Image.Image]:
     """The animated pictures in TensorBoard, by generation."""
     events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"images": 0}).Reload()
     tags = events.Tags()["images"]
@@ -41,7 +41,7 @@ def test_videos_of_the_first_and_the_last_policy(commands: Commands, words: tupl
     assert theta_of(run_dir).tobytes() == theta_of(commands.cwd / "plain").tobytes()
     assert deterministic(run_dir) == deterministic(commands.cwd / "plain")
     assert {"gen_000000.mp4", "gen_000006.mp4"} <= set(files(run_dir)) <= {f"gen_{g:06d}.mp4" for g in (0, 4, 6)}
-    pictures = shown(run_dir)
+    pictures = display_path(run_dir)
     assert [f"gen_{generation:06d}.mp4" for generation in sorted(pictures)] == files(run_dir)
     for generation, picture in pictures.items():
         assert picture.format == "GIF"
@@ -59,7 +59,7 @@ def test_the_process_beside_a_run_gives_way_to_it(commands: Commands) -> None:
         """The niceness of the process that films, and of its session where Linux weighs sessions."""
         for process in command.relatives():
             with suppress(psutil.Error, OSError):
-                if "raes.film" in process.cmdline():
+                if "raes.training.film" in process.cmdline():
                     session = Path(f"/proc/{process.pid}/autogroup")
                     return {int(process.nice()): session.read_text().split()[-1] if session.exists() else "19"}
         return {}
@@ -72,7 +72,7 @@ def test_a_resumed_run_has_each_video_once(commands: Commands) -> None:
     words = (*SERIAL, *VIDEO, "checkpoint.every=1", "run_dir=run")
     commands.run(*words, "generations=5")
     commands.run(*words, "generations=9", "resume=auto", "video.seconds=2")
-    steps = list(shown(commands.cwd / "run"))
+    steps = list(display_path(commands.cwd / "run"))
     assert steps == sorted(set(steps))
     assert steps[0] == 0
     assert steps[-1] == 9

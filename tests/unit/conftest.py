@@ -29,7 +29,7 @@ def table() -> Float32:
     return noise.make_table(TABLE_SIZE)
 
 
-class Search:
+class SmallES:
     """An ES on `num_params` parameters over the small table, with its first state."""
 
     def __init__(self, num_params: int = 7, seed: int = 0, observations: int = 3, **changes: object) -> None:
@@ -42,6 +42,6 @@ class Search:
 
 
 @pytest.fixture
-def search() -> type[Search]:
+def search() -> type[SmallES]:
     """Builds a small ES: `search(num_params=7, seed=0, **settings)` has `algorithm`, `settings` and `state`."""
-    return Search
+    return SmallES

@@ -12,13 +12,14 @@ from raes.algorithms import ALGORITHMS
 from raes.policies import PolicySettings
 from raes.problems.episode import EpisodeSpec
 from raes.problems.function import FunctionSettings, FunctionSpec
+from raes.results import Batch, Results
 from raes.runtime.collector import Collector
 from raes.runtime.serial import SerialExecutor
 from raes.runtime.worker import WorkerSpec
 from raes.search import running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.storage import tree
-from raes.types import Batch, Results, Tasks
+from raes.tasks import Tasks
 
 from .worlds import episode, toy
 

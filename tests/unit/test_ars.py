@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from raes.algorithms import ARS, ARSSettings
+from raes.results import Batch, Moments
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
-from raes.types import Batch, Float32, Moments
+from raes.types import Float32
 
 from .conftest import TABLE_SIZE
 

@@ -10,33 +10,35 @@ from hypothesis import strategies as st
 
 from raes.policies import ConvSettings, PolicySettings
 from raes.problems.atari import AtariSettings
-from raes.problems.behaviors import DESCRIPTORS, Finished, descriptor
+from raes.problems.behaviors import DESCRIPTORS, FinishedEpisode, descriptor
 from raes.problems.environment import EnvSettings
 from raes.problems.episode import EpisodeSpec
 from raes.problems.problem import Episode, EpisodeError
+from raes.results import Behaviors
 from raes.search import archive
 from raes.search.archive import novelty
-from raes.types import Behaviors, Float64, RunFailedError, Snapshot, UserError
+from raes.tasks import Snapshot
+from raes.types import Float64, RunFailedError, UserError
 
 LINEAR = PolicySettings("linear", hidden=())
 
 
-def height(episode: Finished) -> float:
+def height(episode: FinishedEpisode) -> float:
     """A user's own."""
     return float(episode.observation[0])
 
 
-def broken(episode: Finished) -> list[float]:
+def broken(episode: FinishedEpisode) -> list[float]:
     return [float("nan")]
 
 
-def behavior(name: str, env_id: str) -> tuple[Float64, Finished]:
+def behavior(name: str, env_id: str) -> tuple[Float64, FinishedEpisode]:
     """Of 50 timesteps, and the episode after them."""
     problem = EpisodeSpec(EnvSettings(env_id, env_id), LINEAR, name).build()
     problem.use(Snapshot(0, np.zeros(0, np.float32), max_steps=50))
     outcome = problem.evaluate(np.full(problem.num_params, 0.1, np.float32), Episode(3, True, False, None))
     assert outcome.behavior is not None
-    return outcome.behavior, Finished(problem.env, np.zeros(1), outcome.length, outcome.total)
+    return outcome.behavior, FinishedEpisode(problem.env, np.zeros(1), outcome.length, outcome.total)
 
 
 @pytest.mark.parametrize("name", sorted(set(DESCRIPTORS) - {"memory"}))

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.driver import evaluation_tasks
+from raes.results import RESULT_DTYPE, Batch, Fault, Moments, Results
 from raes.rng import Purpose
 from raes.runtime.collector import Collector
-from raes.types import RESULT_DTYPE, Batch, Fault, Moments, Results, Tasks
+from raes.tasks import Tasks
+from raes.training.driver import evaluation_tasks
 
-from .conftest import Search
+from .conftest import SmallES
 
-SEARCH = Search(observation_share=0.5)
+SEARCH = SmallES(observation_share=0.5)
 
 
 def ask(first: int, count: int) -> Tasks:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from raes.command import complain, parse
-from raes.evaluate import Arguments
+from raes.config.cli import complain, parse
+from raes.evaluate import EvaluateArguments
 from raes.types import UserError
 
 
-def parsed(*words: str) -> Arguments:
-    return parse(Arguments, list(words), "raes.evaluate", "How to call it.")
+def parsed(*words: str) -> EvaluateArguments:
+    return parse(EvaluateArguments, list(words), "raes.evaluate", "How to call it.")
 
 
 def test_words_become_typed_arguments() -> None:
     arguments = parsed("run_dir=runs/a=b", "checkpoint=12", "episodes=5", "seed=0", "workers=2", "runtime=serial")
-    assert arguments == Arguments("runs/a=b", 12, 5, 0, 2, "serial")
+    assert arguments == EvaluateArguments("runs/a=b", 12, 5, 0, 2, "serial")
     assert parsed("run_dir=x", "workers=auto").workers == "auto"
 
 

@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from raes.algorithms import ALGORITHMS
-from raes.bench.atari import NETWORKS
-from raes.compose import explain_hydra, known_keys
-from raes.config import Config, conf_dir, differences, from_tree, load, save
+from raes.bench.atari_bench import NETWORKS
+from raes.config.compose import explain_hydra, known_keys
+from raes.config.schema import Config, conf_dir, differences, from_tree, load, save
 from raes.policies import ConvSettings, PolicySettings
 from raes.problems.atari import AtariSettings
 from raes.storage.metrics import flatten_config

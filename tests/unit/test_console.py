@@ -8,10 +8,10 @@ from dataclasses import replace
 import pyte
 import pytest
 
-from raes.config import Config, from_tree
-from raes.console import Console, describe, done, duration
-from raes.journal import Live
-from raes.launch import advise
+from raes.config.schema import Config, from_tree
+from raes.console.console import Console, describe, done, duration
+from raes.training.events import Progress
+from raes.training.launch import advise
 
 
 class Terminal(io.StringIO):
@@ -59,10 +59,10 @@ def record(generation: int, evaluation: float | None = None) -> dict[str, float]
     return figures
 
 
-def live(generation: int, answered: int = 0, **changes: object) -> Live:
+def live(generation: int, answered: int = 0, **changes: object) -> Progress:
     """After 30 seconds and 120,000 timesteps a generation of 40 episodes."""
     part = generation + answered / 40
-    start = Live(generation, answered, 40, int(120_000 * part), 30.0 * part, 2, 0, 50.0, 0, 0, False)
+    start = Progress(generation, answered, 40, int(120_000 * part), 30.0 * part, 2, 0, 50.0, 0, 0, False)
     return replace(start, **changes)  # type: ignore[arg-type]
 
 
@@ -108,7 +108,7 @@ def test_a_terminal_gets_all_that_moves_within_a_generation(config: Config, monk
     ],
 )
 def test_the_share_is_that_of_the_limit_that_comes_first(
-    config: Config, limits: dict[str, object], now: Live, share: float | None
+    config: Config, limits: dict[str, object], now: Progress, share: float | None
 ) -> None:
     assert done(replace(config, **limits), now) == (None if share is None else pytest.approx(share))  # type: ignore[arg-type]
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from raes.policies import ActionSpec, ConvPolicy, ConvSettings, build_policy
-from raes.policies.conv import VARIANCE_FLOOR
+from raes.policies.conv_policy import VARIANCE_FLOOR
 from raes.types import Float32, UInt8, UserError
 
 ACTIONS = ActionSpec("discrete", (), "int64", counts=np.array([6]), start=np.array([0]))

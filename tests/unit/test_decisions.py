@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.runtime.decisions import (
+from raes.runtime.scheduling import (
     BLOCK_SECONDS,
     FIRST_DEADLINE,
     LEAST_DEADLINE,
@@ -31,7 +31,7 @@ from raes.runtime.decisions import (
     is_low,
     is_short,
     patience,
-    place,
+    place_workers,
     placement,
     reducers,
     relay_room,
@@ -105,14 +105,14 @@ NODES = (Node("a", 4), Node("b", 2, draining=True), Node("c", 8), Node("d", 0))
     ],
 )
 def test_workers_fill_the_nodes_that_stay_in_the_order_they_joined(most: int | None, placed: dict[str, int]) -> None:
-    assert place(NODES, most) == placed
+    assert place_workers(NODES, most) == placed
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=9), st.integers(1, 50), st.integers(0, 9))
 def test_a_node_that_joins_moves_nobody(nodes: list[tuple[int, bool]], most: int, cpus: int) -> None:
     before = [Node(str(number), *node) for number, node in enumerate(nodes)]
-    old = place(before, most)
-    new = place([*before, Node("new", cpus)], most)
+    old = place_workers(before, most)
+    new = place_workers([*before, Node("new", cpus)], most)
     assert {node: new[node] for node in old} == old
     assert sum(new.values()) <= most
 

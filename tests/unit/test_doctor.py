@@ -11,14 +11,14 @@ from raes.doctor import show
 from raes.doctor.findings import Finding, Plan, exit_code, findings
 from raes.doctor.outlook import nodes_for, outlooks
 from raes.doctor.trial import Disk, Trial
-from raes.runtime.decisions import Size
-from raes.runtime.survey import NodeFacts
-from raes.runtime.witness import Statement
+from raes.runtime.host_probe import HostInfo
+from raes.runtime.host_survey import NodeFacts
+from raes.runtime.scheduling import Size
 
 GIB = 1 << 30
 PACKAGES = {"python": "3.11.7", "ray": "2.60.0", "raes": "0.1.0 (sources ab)", "numpy": "2.4.6", "mujoco": "4.0.0",
             "gymnasium": "1.4.0", "ale-py": "0.12.1"}  # fmt: skip
-STATEMENT = Statement("one", PACKAGES, 8 * GIB, 8 * GIB, 65_536)
+STATEMENT = HostInfo("one", PACKAGES, 8 * GIB, 8 * GIB, 65_536)
 TRIAL = Trial(
     num_params=10_000, table_size=1 << 24, state_bytes=10**6, digest="aa on one (x86_64, numpy 2.4.6)",
     lengths=(20, 30), step_seconds=1e-3, longest=1000, slice_seconds=1e-5, groups=40, group=2, min_timesteps=0,

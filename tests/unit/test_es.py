@@ -11,18 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raes.algorithms.gradient import GradientState
+from raes.results import Batch, Moments
 from raes.search import noise
 from raes.search.optimizers import OptimizerSettings
 from raes.search.schedules import EpisodeCap
-from raes.types import Batch, Float32, Moments, Tasks
+from raes.tasks import Tasks
+from raes.types import Float32
 
-from .conftest import TABLE_SIZE, Search
+from .conftest import TABLE_SIZE, SmallES
 
 PAIRS = 40
 D = 7
 
 
-def batch_of(search: Search, seed: int = 0, **changes: object) -> Batch:
+def batch_of(search: SmallES, seed: int = 0, **changes: object) -> Batch:
     rng = np.random.default_rng(seed)
     genomes = search.algorithm.ask(search.state, 0, PAIRS).genomes.take(slice(0, None, 2))
     batch = Batch(
@@ -36,7 +38,7 @@ def batch_of(search: Search, seed: int = 0, **changes: object) -> Batch:
     return dataclasses.replace(batch, **changes)  # type: ignore[arg-type]
 
 
-def tell(search: Search, table: Float32, batch: Batch) -> tuple[GradientState, dict[str, float]]:
+def tell(search: SmallES, table: Float32, batch: Batch) -> tuple[GradientState, dict[str, float]]:
     return search.algorithm.tell(
         search.state,
         batch,
@@ -59,7 +61,7 @@ def float64_ranks(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shaping", ["centered_ranks", "zscore", "sign", "centered_sign_rank", "identity"])
-def test_tell_equals_the_float64_computation(search: type[Search], table: Float32, shaping: str) -> None:
+def test_tell_equals_the_float64_computation(search: type[SmallES], table: Float32, shaping: str) -> None:
     optimizer = OptimizerSettings(stepsize=0.02, weight_decay=0.01, momentum=0.9, beta2=0.99, epsilon=1e-4)
     es = search(D, shaping=shaping, optimizer=optimizer)
     batch = batch_of(es)
@@ -88,13 +90,13 @@ def test_tell_equals_the_float64_computation(search: type[Search], table: Float3
     assert figures["stepsize"] == 0.02
 
 
-def test_the_gradient_has_no_sigma_in_it(search: type[Search], table: Float32) -> None:
+def test_the_gradient_has_no_sigma_in_it(search: type[SmallES], table: Float32) -> None:
     small, large = search(D, sigma=0.01), search(D, sigma=10.0)
     batch = batch_of(small)
     np.testing.assert_array_equal(tell(small, table, batch)[0].theta, tell(large, table, batch)[0].theta)
 
 
-def test_the_search_climbs_towards_better_returns(search: type[Search], table: Float32) -> None:
+def test_the_search_climbs_towards_better_returns(search: type[SmallES], table: Float32) -> None:
     """Identity shaping and a linear return: the step must point along its slope."""
     es = search(D, shaping="identity", optimizer=OptimizerSettings("sgd", weight_decay=0.0))
     batch = batch_of(es)
@@ -104,14 +106,14 @@ def test_the_search_climbs_towards_better_returns(search: type[Search], table: F
     assert (state.theta - es.state.theta) @ slope > 0
 
 
-def test_equal_returns_leave_theta_to_the_weight_decay_alone(search: type[Search], table: Float32) -> None:
+def test_equal_returns_leave_theta_to_the_weight_decay_alone(search: type[SmallES], table: Float32) -> None:
     es = search(D, optimizer=OptimizerSettings(weight_decay=0.0))
     state, figures = tell(es, table, batch_of(es, returns=np.full((PAIRS, 2), 3.5)))
     np.testing.assert_array_equal(state.theta, es.state.theta)
     assert figures["grad_norm"] == 0.0
 
 
-def test_swapping_plus_and_minus_reverses_the_step(search: type[Search], table: Float32) -> None:
+def test_swapping_plus_and_minus_reverses_the_step(search: type[SmallES], table: Float32) -> None:
     es = search(D, optimizer=OptimizerSettings("sgd", weight_decay=0.0))
     batch = batch_of(es)
     forth = tell(es, table, batch)[0].theta - es.state.theta
@@ -119,7 +121,7 @@ def test_swapping_plus_and_minus_reverses_the_step(search: type[Search], table: 
     np.testing.assert_allclose(back, -forth, rtol=1e-4, atol=1e-7)
 
 
-def test_the_alive_bonus_changes_the_fitness_and_leaves_the_returns(search: type[Search], table: Float32) -> None:
+def test_the_alive_bonus_changes_the_fitness_and_leaves_the_returns(search: type[SmallES], table: Float32) -> None:
     es = search(D, alive_bonus=0.5)
     batch = batch_of(es)
     before = batch.returns.copy()
@@ -130,7 +132,7 @@ def test_the_alive_bonus_changes_the_fitness_and_leaves_the_returns(search: type
     np.testing.assert_array_equal(batch.returns, before)
 
 
-def test_the_update_ratio_is_absent_where_theta_is_zero(search: type[Search], table: Float32) -> None:
+def test_the_update_ratio_is_absent_where_theta_is_zero(search: type[SmallES], table: Float32) -> None:
     es = search(D)
     es.state = es.algorithm.init(np.zeros(D, np.float32), es.state.conditions.observations)
     _, figures = tell(es, table, batch_of(es))
@@ -139,7 +141,7 @@ def test_the_update_ratio_is_absent_where_theta_is_zero(search: type[Search], ta
 
 
 def test_tell_takes_in_the_observations_and_changes_the_old_state_in_nothing(
-    search: type[Search], table: Float32
+    search: type[SmallES], table: Float32
 ) -> None:
     es = search(D)
     rows = np.random.default_rng(3).standard_normal((50, 3)) + 4
@@ -156,7 +158,7 @@ def test_tell_takes_in_the_observations_and_changes_the_old_state_in_nothing(
 
 
 def test_sigma_and_stepsize_decay_with_the_generation_down_to_their_minimum(
-    search: type[Search], table: Float32
+    search: type[SmallES], table: Float32
 ) -> None:
     optimizer = OptimizerSettings(stepsize=0.1, stepsize_decay=0.5, stepsize_min=0.03)
     es = search(D, sigma=0.08, sigma_decay=0.5, sigma_min=0.02, optimizer=optimizer)
@@ -171,7 +173,7 @@ def test_sigma_and_stepsize_decay_with_the_generation_down_to_their_minimum(
     assert asked == pytest.approx(sigmas)
 
 
-def test_the_running_length_follows_the_episodes_and_feeds_the_cap(search: type[Search], table: Float32) -> None:
+def test_the_running_length_follows_the_episodes_and_feeds_the_cap(search: type[SmallES], table: Float32) -> None:
     es = search(D, episode_cap=EpisodeCap("mean", factor=2.0))
     assert es.algorithm.snapshot(es.state).max_steps is None
     es.state, figures = tell(es, table, batch_of(es, lengths=np.full((PAIRS, 2), 10)))
@@ -184,7 +186,7 @@ def test_the_running_length_follows_the_episodes_and_feeds_the_cap(search: type[
     assert es.algorithm.snapshot(es.state).max_steps == 22
 
 
-def test_the_snapshot_has_a_normaliser_only_where_observations_are_normalised(search: type[Search]) -> None:
+def test_the_snapshot_has_a_normaliser_only_where_observations_are_normalised(search: type[SmallES]) -> None:
     on, off = search(D, action_noise=0.1), search(D, normalize_observations=False)
     snapshot = on.algorithm.snapshot(on.state)
     np.testing.assert_array_equal(snapshot.obs_mean, np.zeros(3))
@@ -203,7 +205,7 @@ def columns(tasks: Tasks) -> list[np.ndarray]:
 
 @given(first=st.integers(0, 3000), cuts=st.lists(st.integers(1, 1500), min_size=1, max_size=4))
 def test_any_range_of_pairs_is_the_same_as_asking_for_all_at_once(first: int, cuts: list[int]) -> None:
-    es = Search(D, observation_share=0.3)
+    es = SmallES(D, observation_share=0.3)
     everything = es.algorithm.ask(es.state, 0, first + sum(cuts))
     for count in cuts:
         part = es.algorithm.ask(es.state, first, count)
@@ -214,7 +216,7 @@ def test_any_range_of_pairs_is_the_same_as_asking_for_all_at_once(first: int, cu
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_pair_mirrors_one_noise_slice_and_may_share_its_reset_seed(search: type[Search], shared: bool) -> None:
+def test_a_pair_mirrors_one_noise_slice_and_may_share_its_reset_seed(search: type[SmallES], shared: bool) -> None:
     es = search(D, sigma=0.05, shared_reset=shared)
     tasks = es.algorithm.ask(es.state, 10, 30)
     assert tasks.index.tolist() == list(range(20, 80))
@@ -225,25 +227,25 @@ def test_a_pair_mirrors_one_noise_slice_and_may_share_its_reset_seed(search: typ
     assert len(set(tasks.reset.tolist())) == (30 if shared else 60)
 
 
-def test_noise_indices_reach_both_ends_of_the_table_and_no_further(search: type[Search]) -> None:
+def test_noise_indices_reach_both_ends_of_the_table_and_no_further(search: type[SmallES]) -> None:
     es = search(TABLE_SIZE - 3)
     indices = es.algorithm.ask(es.state, 0, 300).genomes.noise_index
     assert set(indices.tolist()) == {0, 1, 2, 3}
 
 
-def changed_generation(search: Search) -> Search:
+def changed_generation(search: SmallES) -> SmallES:
     search.state = dataclasses.replace(search.state, generation=1)
     return search
 
 
-@pytest.mark.parametrize("other", [lambda: changed_generation(Search(D)), lambda: Search(D, seed=1)])
-def test_another_generation_or_seed_draws_other_noise(search: type[Search], other: Callable[[], Search]) -> None:
+@pytest.mark.parametrize("other", [lambda: changed_generation(SmallES(D)), lambda: SmallES(D, seed=1)])
+def test_another_generation_or_seed_draws_other_noise(search: type[SmallES], other: Callable[[], SmallES]) -> None:
     es, changed = search(D), other()
     here, there = es.algorithm.ask(es.state, 0, 200), changed.algorithm.ask(changed.state, 0, 200)
     assert (here.genomes.noise_index == there.genomes.noise_index).mean() < 0.05
 
 
-def test_the_observed_share_of_episodes_is_the_one_asked_for(search: type[Search]) -> None:
+def test_the_observed_share_of_episodes_is_the_one_asked_for(search: type[SmallES]) -> None:
     for share, low, high in [(0.0, 0.0, 0.0), (0.1, 0.08, 0.12), (1.0, 1.0, 1.0)]:
         es = search(D, observation_share=share)
         observe = es.algorithm.ask(es.state, 0, 2000).observe

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.driver import evaluation_tasks
+from raes.results import FailedTasks
 from raes.rng import Purpose
-from raes.storage import faults
-from raes.types import FailedTasks, Genomes, Lineages, Snapshot, Tasks, UserError
+from raes.storage import failed_episodes
+from raes.tasks import Genomes, Lineages, Snapshot, Tasks
+from raes.training.driver import evaluation_tasks
+from raes.types import UserError
 
 FULL = Snapshot(7, np.linspace(-1, 1, 5, dtype=np.float32), np.arange(3.0), np.full(3, 1.5), 4.0, 0.1, 250)
 BARE = Snapshot(7, np.ones(2, np.float32))
@@ -53,12 +55,12 @@ def _leaves(value: object) -> list[object]:
 @pytest.mark.parametrize("snapshot", [FULL, BARE], ids=["full", "bare"])
 def test_what_is_saved_is_loaded_again_without_pickle(tmp_path: Path, snapshot: Snapshot) -> None:
     blocks = [failed(training(7, [2, 3])), failed(evaluation(7, 1))]
-    path = faults.save(tmp_path, snapshot, blocks)
+    path = failed_episodes.save(tmp_path, snapshot, blocks)
     assert path == tmp_path / "faults" / "gen_000007.npz"
     with np.load(path, allow_pickle=False) as archive:
         assert archive["snapshot/theta"].dtype == np.float32
         assert not any(archive[name].dtype.hasobject for name in archive.files)
-    loaded = faults.load(tmp_path, 7)
+    loaded = failed_episodes.load(tmp_path, 7)
     assert content(loaded)[: len(dataclasses.fields(Snapshot))] == content((snapshot, []))
     assert [type(block.tasks.purpose) for block in loaded[1]] == [Purpose, Purpose]
     assert content(loaded) == content((snapshot, blocks))
@@ -66,9 +68,9 @@ def test_what_is_saved_is_loaded_again_without_pickle(tmp_path: Path, snapshot: 
 
 def test_a_generation_that_was_extended_has_several_blocks(tmp_path: Path) -> None:
     blocks = [failed(training(7, [2])), failed(training(7, [8, 9])), failed(evaluation(7, 0))]
-    faults.save(tmp_path, BARE, blocks)
-    assert content(faults.load(tmp_path, 7)) == content((BARE, blocks))
-    assert faults.find(tmp_path, 7, Purpose.TRAINING, 9)[1].reasons == ("broken 9",)
+    failed_episodes.save(tmp_path, BARE, blocks)
+    assert content(failed_episodes.load(tmp_path, 7)) == content((BARE, blocks))
+    assert failed_episodes.find(tmp_path, 7, Purpose.TRAINING, 9)[1].reasons == ("broken 9",)
 
 
 def test_lineages_spreads_and_vectors_are_kept_too(tmp_path: Path) -> None:
@@ -81,25 +83,25 @@ def test_lineages_spreads_and_vectors_are_kept_too(tmp_path: Path) -> None:
         one, genomes=dataclasses.replace(one.genomes, vectors=np.ones((1, 5), np.float32))
     )
     blocks = [failed(with_parent), failed(with_vector)]
-    faults.save(tmp_path, snapshot, blocks)
-    assert content(faults.load(tmp_path, 7)) == content((snapshot, blocks))
+    failed_episodes.save(tmp_path, snapshot, blocks)
+    assert content(failed_episodes.load(tmp_path, 7)) == content((snapshot, blocks))
 
 
 def test_saving_a_generation_again_replaces_its_file(tmp_path: Path) -> None:
-    faults.save(tmp_path, FULL, [failed(training(7, [2, 3]))])
-    faults.save(tmp_path, BARE, [failed(training(7, [5]))])
-    assert content(faults.load(tmp_path, 7)) == content((BARE, [failed(training(7, [5]))]))
+    failed_episodes.save(tmp_path, FULL, [failed(training(7, [2, 3]))])
+    failed_episodes.save(tmp_path, BARE, [failed(training(7, [5]))])
+    assert content(failed_episodes.load(tmp_path, 7)) == content((BARE, [failed(training(7, [5]))]))
     assert [path.name for path in (tmp_path / "faults").iterdir()] == ["gen_000007.npz"]
 
 
 def save(run_dir: Path, generation: int) -> None:
-    faults.save(run_dir, dataclasses.replace(BARE, generation=generation), [failed(training(generation, [0]))])
+    failed_episodes.save(run_dir, dataclasses.replace(BARE, generation=generation), [failed(training(generation, [0]))])
 
 
 def test_the_newest_twenty_files_stay(tmp_path: Path) -> None:
     for generation in range(999_990, 1_000_015):
         save(tmp_path, generation)
-    assert faults.generations(tmp_path) == list(range(999_995, 1_000_015))
+    assert failed_episodes.generations(tmp_path) == list(range(999_995, 1_000_015))
 
 
 def test_after_a_step_back_what_is_written_last_stays(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_after_a_step_back_what_is_written_last_stays(tmp_path: Path) -> None:
         save(tmp_path, generation)
         os.utime(tmp_path / "faults" / f"gen_000{generation}.npz", ns=(generation, generation))
     save(tmp_path, 3)
-    assert faults.generations(tmp_path) == [3, *range(101, 120)]
+    assert failed_episodes.generations(tmp_path) == [3, *range(101, 120)]
 
 
 @pytest.mark.parametrize(
@@ -122,14 +124,14 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path, damage: bytes | N
     else:
         path.write_bytes(damage)
     with pytest.raises(UserError, match=r"faults/gen_000007\.npz is damaged.*there are 6"):
-        faults.find(tmp_path, 7, Purpose.TRAINING, 0)
-    assert faults.find(tmp_path, 6, Purpose.TRAINING, 0)
+        failed_episodes.find(tmp_path, 7, Purpose.TRAINING, 0)
+    assert failed_episodes.find(tmp_path, 6, Purpose.TRAINING, 0)
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     run_dir = tmp_path_factory.mktemp("run")
-    return run_dir, faults.save(run_dir, FULL, [failed(training(7, [2, 3]))]).read_bytes()
+    return run_dir, failed_episodes.save(run_dir, FULL, [failed(training(7, [2, 3]))]).read_bytes()
 
 
 @given(data=st.data())
@@ -139,16 +141,16 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(sound: tuple[Path, bytes], 
     changed[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     (run_dir / "faults" / "gen_000007.npz").write_bytes(changed)
     try:
-        found = faults.load(run_dir, 7)
+        found = failed_episodes.load(run_dir, 7)
     except UserError:
         return
     assert content(found) == content((FULL, [failed(training(7, [2, 3]))]))
 
 
 def test_one_task_is_found_by_purpose_and_index(tmp_path: Path) -> None:
-    faults.save(tmp_path, FULL, [failed(training(7, [2, 5, 9])), failed(evaluation(7, 5))])
+    failed_episodes.save(tmp_path, FULL, [failed(training(7, [2, 5, 9])), failed(evaluation(7, 5))])
     for purpose, tasks in ((Purpose.TRAINING, training(7, [5])), (Purpose.EVALUATION, evaluation(7, 5))):
-        snapshot, found = faults.find(tmp_path, 7, purpose, 5)
+        snapshot, found = failed_episodes.find(tmp_path, 7, purpose, 5)
         assert content((snapshot, [found])) == content((FULL, [failed(tasks)]))
 
 
@@ -171,51 +173,51 @@ def test_what_is_not_kept_is_said_with_what_is(
     tmp_path: Path, generation: int, purpose: Purpose, index: int, words: str
 ) -> None:
     save(tmp_path, 6)
-    faults.save(tmp_path, FULL, [failed(training(7, [2, 3])), failed(evaluation(7, 5))])
+    failed_episodes.save(tmp_path, FULL, [failed(training(7, [2, 3])), failed(evaluation(7, 5))])
     with pytest.raises(UserError, match=words):
-        faults.find(tmp_path, generation, purpose, index)
+        failed_episodes.find(tmp_path, generation, purpose, index)
 
 
 def test_a_run_without_faults_and_one_with_many_are_told_shortly(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there are generations none"):
-        faults.load(tmp_path, 0)
-    faults.save(tmp_path, BARE, [failed(training(7, list(range(2_000))))])
+        failed_episodes.load(tmp_path, 0)
+    failed_episodes.save(tmp_path, BARE, [failed(training(7, list(range(2_000))))])
     with pytest.raises(UserError, match="28, 29, and 1970 more") as caught:
-        faults.find(tmp_path, 7, Purpose.TRAINING, 2_000)
+        failed_episodes.find(tmp_path, 7, Purpose.TRAINING, 2_000)
     assert len(str(caught.value)) < 400
 
 
 def test_the_command_is_ready_for_a_shell() -> None:
-    command = faults.replay_command(Path("/runs/it's mine; rm *"), 3, 14, Purpose.TRAINING)
+    command = failed_episodes.replay_command(Path("/runs/it's mine; rm *"), 3, 14, Purpose.TRAINING)
     words = ["python", "-m", "raes.replay", "run_dir=/runs/it's mine; rm *", "generation=3", "index=14"]
     assert shlex.split(command) == words
-    command = faults.replay_command("/runs/plain", 3, 1, Purpose.EVALUATION)
+    command = failed_episodes.replay_command("/runs/plain", 3, 1, Purpose.EVALUATION)
     assert command == "python -m raes.replay run_dir=/runs/plain generation=3 index=1 purpose=evaluation"
 
 
 def test_a_report_names_each_fault_with_its_command(tmp_path: Path) -> None:
-    assert faults.report(tmp_path, 4, BARE, []) == []
+    assert failed_episodes.report(tmp_path, 4, BARE, []) == []
     assert not (tmp_path / "faults").exists()
-    lines = faults.report(tmp_path, 4, BARE, [failed(training(7, [2, 3, 6, 7])), failed(evaluation(7, 1))])
-    commands = [faults.replay_command(tmp_path, 7, index, Purpose.TRAINING) for index in (2, 7)]
+    lines = failed_episodes.report(tmp_path, 4, BARE, [failed(training(7, [2, 3, 6, 7])), failed(evaluation(7, 1))])
+    commands = [failed_episodes.replay_command(tmp_path, 7, index, Purpose.TRAINING) for index in (2, 7)]
     assert len(lines) == 5
     assert lines[0] == f"episode left out (seed=4, generation=7, index=2): broken 2; replay: {commands[0]}"
     assert lines[3].endswith(f"index=7): broken 7; replay: {commands[1]}")
     assert lines[4].startswith("evaluation episode left out (seed=4, generation=7, index=1): broken 1; replay: ")
     assert lines[4].endswith(" index=1 purpose=evaluation")
-    assert len(faults.load(tmp_path, 7)[1]) == 2
+    assert len(failed_episodes.load(tmp_path, 7)[1]) == 2
 
 
 def test_a_report_of_many_faults_is_short_and_the_file_is_whole(tmp_path: Path) -> None:
-    lines = faults.report(tmp_path, 4, BARE, [failed(training(7, list(range(40))))])
+    lines = failed_episodes.report(tmp_path, 4, BARE, [failed(training(7, list(range(40))))])
     assert len(lines) == 6
     assert "index=4): broken 4" in lines[4]
     assert lines[5] == f"... and 35 more, kept in {tmp_path / 'faults' / 'gen_000007.npz'}"
-    assert len(faults.load(tmp_path, 7)[1][0].reasons) == 40
+    assert len(failed_episodes.load(tmp_path, 7)[1][0].reasons) == 40
 
 
 def test_long_reasons_do_not_fill_the_disk(tmp_path: Path) -> None:
     tasks = training(7, list(range(100)))
-    path = faults.save(tmp_path, BARE, [FailedTasks(tasks, ("x" * 1_000_000,) * 100)])
+    path = failed_episodes.save(tmp_path, BARE, [FailedTasks(tasks, ("x" * 1_000_000,) * 100)])
     assert path.stat().st_size < 100_000
-    assert faults.find(tmp_path, 7, Purpose.TRAINING, 99)[1].reasons == ("x" * faults.REASON_LENGTH,)
+    assert failed_episodes.find(tmp_path, 7, Purpose.TRAINING, 99)[1].reasons == ("x" * failed_episodes.REASON_LENGTH,)

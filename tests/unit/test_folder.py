@@ -14,8 +14,8 @@ import pytest
 
 from raes.storage import lease
 from raes.storage.checkpoint import Checkpoints, CheckpointStore
-from raes.storage.folder import RunFolder, UploadSettings, check_writable, open_folder
-from raes.storage.place import RemotePath, StoreError, place
+from raes.storage.location import RemotePath, StoreError, location
+from raes.storage.run_folder import RunFolder, UploadSettings, check_writable, open_folder
 from raes.types import RunFailedError, UserError
 
 SECONDS = 20.0
@@ -37,12 +37,12 @@ class House:
         return open_folder(self.run_dir, 2, settings, self.told.append)
 
     def lock(self) -> dict[str, object]:
-        content: dict[str, object] = json.loads((place(self.run_dir) / ".lock").read_bytes())
+        content: dict[str, object] = json.loads((location(self.run_dir) / ".lock").read_bytes())
         return content
 
     def newest(self) -> int:
         """The generation that a reader finds."""
-        newest, _ = Checkpoints(place(self.run_dir)).newest()
+        newest, _ = Checkpoints(location(self.run_dir)).newest()
         return -1 if newest is None else int(newest.state["generation"])
 
 
@@ -106,7 +106,7 @@ def test_what_was_written_is_there_for_readers_and_for_the_next_command(house: H
         train(folder, 1, 2)
         assert folder.finish(house.told.append) is None
     assert house.newest() == 2
-    assert Checkpoints(place(house.run_dir)).pointed("latest") == "gen_000002"
+    assert Checkpoints(location(house.run_dir)).pointed("latest") == "gen_000002"
     with house.open() as folder:
         assert Checkpoints(folder.path).find("latest").state["generation"] == 2
     assert house.newest() == 2

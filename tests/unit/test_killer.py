@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from raes.bench.chaos import compare
-from raes.bench.killer import plan
+from benchmarks.chaos_bench import compare
+from benchmarks.killer import plan
 
 KILLS = {"actor": 50, "relay": 3, "node": 5}
 

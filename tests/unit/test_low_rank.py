@@ -12,11 +12,13 @@ from raes.policies import MLP, PolicySettings
 from raes.policies.batched import BatchedMLP
 from raes.problems.episode import EpisodeSpec
 from raes.problems.lockstep import LANES
+from raes.results import Results
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import low_rank, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.perturbation import Decoder
-from raes.types import Float32, Genomes, LowRank, Results, Snapshot, Tasks, UserError
+from raes.tasks import Genomes, LowRank, Snapshot, Tasks
+from raes.types import Float32, UserError
 
 from .worlds import toy
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from raes.storage.checkpoint import Checkpoints, CheckpointStore, read
+from raes.storage.location import RemotePath, StoreError
 from raes.storage.mirror import Mirror
-from raes.storage.place import RemotePath, StoreError
 
 
 class Run:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.runtime.decisions import shares
+from raes.runtime.scheduling import shares
 from raes.search import noise
 from raes.search.noise import (
     FILL_CHUNK,
@@ -23,7 +23,8 @@ from raes.search.noise import (
     weighted_sum,
 )
 from raes.search.perturbation import Decoder
-from raes.types import Float32, Genomes, Lineages, Snapshot
+from raes.tasks import Genomes, Lineages, Snapshot
+from raes.types import Float32
 
 
 def test_the_table_is_float32_standard_normal_and_always_the_same() -> None:

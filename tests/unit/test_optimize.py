@@ -11,7 +11,7 @@ import pytest
 
 import raes
 from raes.algorithms import ALGORITHMS
-from raes.compose import compose
+from raes.config.compose import compose
 from raes.search.optimizers import OptimizerSettings
 from raes.types import RunFailedError, UserError
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raes.results import RESULT_DTYPE, Fault, Moments, Results
 from raes.runtime.pending import MAX_STRIKES, PendingTable
-from raes.types import RESULT_DTYPE, Fault, Genomes, Moments, Results, Tasks
+from raes.tasks import Genomes, Tasks
 
 TRAINING, EVALUATION = 2, 5
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from fsspec.registry import _registry
 
-from raes.storage.place import Place, RemotePath, StoreError, masked, place
+from raes.storage.location import Location, RemotePath, StoreError, location, masked
 from raes.train import run_command
 from raes.types import UserError
 
 
 @pytest.fixture(params=["disk", "memory", "file"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """A place that holds `config.yaml` and `checkpoints/gen_000001/state.json`."""
     where = {"disk": f"{tmp_path}/run", "memory": f"memory://{uuid.uuid4().hex}/run", "file": f"file://{tmp_path}/run"}
-    run = place(where[request.param])
+    run = location(where[request.param])
     for name, text in (("config.yaml", "seed: 0"), ("checkpoints/gen_000001/state.json", "{}")):
         path = run / name
         if isinstance(path, Path):
@@ -27,7 +27,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return run
 
 
-def test_a_disk_and_a_store_are_read_with_the_same_words(run: Place) -> None:
+def test_a_disk_and_a_store_are_read_with_the_same_words(run: Location) -> None:
     assert (run / "config.yaml").read_text() == "seed: 0"
     assert (run / "checkpoints" / "gen_000001" / "state.json").read_bytes() == b"{}"
     assert [path.name for path in (run / "checkpoints").glob("gen_*")] == ["gen_000001"]
@@ -44,9 +44,9 @@ def test_a_disk_and_a_store_are_read_with_the_same_words(run: Place) -> None:
         (run / "absent").read_bytes()
 
 
-def test_what_others_write_is_seen_at_once(run: Place) -> None:
+def test_what_others_write_is_seen_at_once(run: Location) -> None:
     assert not (run / "log.txt").exists()
-    place(str(run / "log.txt")).write_bytes(b"a line")
+    location(str(run / "log.txt")).write_bytes(b"a line")
     assert (run / "log.txt").read_text() == "a line"
 
 
@@ -75,7 +75,7 @@ def test_the_files_of_a_store_are_listed_and_removed() -> None:
 )
 def test_a_url_with_a_secret_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(UserError, match=r"resume=(s3|az|sftp)://\.\.\..*environment variables") as caught:
-        place(url, "resume")
+        location(url, "resume")
     assert url.split("://")[1] not in str(caught.value)
     for secret in ("wJalrXUtnFEMI", "pa55", "c2VjcmV0", "AKIA", "slash"):
         assert secret not in str(caught.value)
@@ -92,14 +92,14 @@ def test_a_url_with_a_secret_is_refused_without_repeating_it(url: str) -> None:
 )
 def test_a_url_that_names_no_place_is_refused(url: str, words: str) -> None:
     with pytest.raises(UserError, match=f"run_dir={url}.*{words}"):
-        place(url)
+        location(url)
 
 
 def test_user_names_and_slashes_at_the_end_are_no_secret() -> None:
-    assert str(place("s3://runs/a/")) == "s3://runs/a"
-    assert str(place("sftp://user@host/a")) == "sftp://user@host/a"
-    assert str(place("abfs://runs@account.dfs.core.windows.net/a")) == "abfs://runs@account.dfs.core.windows.net/a"
-    assert place("runs/a:b@c") == Path("runs/a:b@c")
+    assert str(location("s3://runs/a/")) == "s3://runs/a"
+    assert str(location("sftp://user@host/a")) == "sftp://user@host/a"
+    assert str(location("abfs://runs@account.dfs.core.windows.net/a")) == "abfs://runs@account.dfs.core.windows.net/a"
+    assert location("runs/a:b@c") == Path("runs/a:b@c")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_store_whose_package_is_missing_names_the_extra(
     scheme = url.partition(":")[0]  # fsspec remembers the class where an earlier test has used this store
     monkeypatch.delitem(_registry, scheme, raising=False)
     with pytest.raises(UserError, match=words) as caught:
-        (place(url) / "config.yaml").exists()
+        (location(url) / "config.yaml").exists()
     assert not isinstance(caught.value, StoreError)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raes.point import Point, Verdict
-from raes.progress import Progress
 from raes.storage.checkpoint import Checkpoint
-from raes.types import Float32, Genomes, Tasks
+from raes.tasks import Genomes, Tasks
+from raes.training.limits import RunCounters
+from raes.training.state import QuarantineRecord, RunState
+from raes.types import Float32
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ def state(generation: int) -> State:
     return State(generation, np.full(3, generation, dtype=np.float32))
 
 
-def first() -> Point:
-    return Point(state(0), state(0), Progress())
+def first() -> RunState:
+    return RunState(state(0), state(0), RunCounters())
 
 
 def perturbed(pipeline: int, updates: int) -> list[float]:
@@ -36,7 +37,7 @@ def perturbed(pipeline: int, updates: int) -> list[float]:
         if pipeline:
             assert point.perturbed_by(point.generation + 1).generation == point.generation + 1
             assert point.perturbed_by(point.generation + 1).theta is point.state.theta
-        point = point.after(state(update), Progress(), pipeline)
+        point = point.after(state(update), RunCounters(), pipeline)
         assert point.around.generation == point.generation == update
     return thetas
 
@@ -48,10 +49,12 @@ def test_a_generation_perturbs_the_newest_theta_and_with_pipelining_the_one_befo
 
 @pytest.mark.parametrize("pipeline", [0, 1])
 def test_a_point_comes_back_from_a_checkpoint(pipeline: int) -> None:
-    point = first().after(state(1), Progress(episodes=8), pipeline).after(state(2), Progress(episodes=16), pipeline)
-    point = replace(point, verdicts=(Verdict(2, 1, 5, "it hung"), Verdict(3, 1, 0, "it died")))
+    point = (
+        first().after(state(1), RunCounters(episodes=8), pipeline).after(state(2), RunCounters(episodes=16), pipeline)
+    )
+    point = replace(point, verdicts=(QuarantineRecord(2, 1, 5, "it hung"), QuarantineRecord(3, 1, 0, "it died")))
     arrays, plain = point.store()
-    again = Point.restored(state(0), Checkpoint(Path("somewhere"), plain, arrays))
+    again = RunState.restored(state(0), Checkpoint(Path("somewhere"), plain, arrays))
     assert asdict(again.progress) == asdict(point.progress)
     assert again.verdicts == point.verdicts
     for mine, theirs in ((again.state, point.state), (again.around, point.around)):
@@ -60,24 +63,27 @@ def test_a_point_comes_back_from_a_checkpoint(pipeline: int) -> None:
     assert arrays["theta"].tolist() == [2, 2, 2], "the newest, which an outside reader expects"
     assert ("in_flight/theta" in arrays) == bool(pipeline)
     # and it goes on alike
-    ours, others = again.after(state(3), Progress(), pipeline), point.after(state(3), Progress(), pipeline)
+    ours, others = again.after(state(3), RunCounters(), pipeline), point.after(state(3), RunCounters(), pipeline)
     assert ours.around.theta.tobytes() == others.around.theta.tobytes()
 
 
 def test_verdicts_hold_until_their_generation_is_finished() -> None:
-    point = replace(first(), verdicts=(Verdict(0, 1, 5, "it hung"), Verdict(1, 1, 2, "it died")))
-    assert point.after(state(1), Progress(), 1).verdicts == (Verdict(1, 1, 2, "it died"),)
+    point = replace(first(), verdicts=(QuarantineRecord(0, 1, 5, "it hung"), QuarantineRecord(1, 1, 2, "it died")))
+    assert point.after(state(1), RunCounters(), 1).verdicts == (QuarantineRecord(1, 1, 2, "it died"),)
 
 
 def test_condemned_episodes_do_not_run_again() -> None:
-    point = replace(first(), verdicts=(Verdict(0, 1, 5, "it hung"), Verdict(0, 2, 4, "x"), Verdict(1, 1, 4, "y")))
+    point = replace(
+        first(),
+        verdicts=(QuarantineRecord(0, 1, 5, "it hung"), QuarantineRecord(0, 2, 4, "x"), QuarantineRecord(1, 1, 4, "y")),
+    )
     index = np.arange(2, 8)
     none = np.zeros(6, dtype=bool)
     tasks = Tasks(1, 0, index, index, none, Genomes(index, none.astype(np.float32)))
-    allowed, done = point.condemned(tasks)
+    allowed, done = point.quarantined(tasks)
     assert allowed.index.tolist() == [2, 3, 4, 6, 7]
     [results] = done
     assert (results.purpose, results.generation, results.records["index"].tolist()) == (1, 0, [5])
     assert results.records["fault"].all()
     assert results.faults[0].reason == "it hung"
-    assert first().condemned(tasks) == (tasks, [])
+    assert first().quarantined(tasks) == (tasks, [])

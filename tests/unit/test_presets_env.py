@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from raes.build import problem_spec
-from raes.config import conf_dir, from_tree
-from raes.problems.problem import Outcome
-from raes.types import Snapshot
+from raes.config.schema import conf_dir, from_tree
+from raes.problems.problem import EpisodeOutcome
+from raes.tasks import Snapshot
+from raes.training.build import problem_spec
 
 from .worlds import episode
 
@@ -39,7 +39,7 @@ def test_an_episode_has_the_same_bits_in_a_fresh_and_in_a_used_environment(name:
     assert bits(first) == bits(again)
 
 
-def bits(outcome: Outcome) -> tuple[object, ...]:
+def bits(outcome: EpisodeOutcome) -> tuple[object, ...]:
     observed = outcome.observations  # none of pixels
     return (
         outcome.total,

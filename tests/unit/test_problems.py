@@ -13,9 +13,10 @@ from gymnasium import spaces
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeProblem, EpisodeSpec, check_start
-from raes.problems.problem import EpisodeError, Outcome
+from raes.problems.problem import EpisodeError, EpisodeOutcome
 from raes.problems.spaces import observation_reader
-from raes.types import Snapshot, UserError
+from raes.tasks import Snapshot
+from raes.types import UserError
 
 from .worlds import ACTIONS, OBSERVATIONS, SIZES, episode, toy, world
 
@@ -27,7 +28,7 @@ def theta_of(problem: EpisodeProblem, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(problem.num_params).astype(np.float32)
 
 
-def bits(outcome: Outcome) -> tuple[Any, ...]:
+def bits(outcome: EpisodeOutcome) -> tuple[Any, ...]:
     """All of an outcome, to be compared bit for bit."""
     seen = outcome.observations
     parts = () if seen is None else (seen.count, seen.mean.tobytes(), seen.m2.tobytes())

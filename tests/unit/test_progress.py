@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from raes.algorithms import ESSettings
-from raes.config import Config, GoalSettings
+from raes.config.schema import Config, GoalSettings
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
-from raes.progress import FAULT_WINDOW, Progress
 from raes.search.optimizers import OptimizerSettings
+from raes.training.limits import FAULT_WINDOW, RunCounters
 
 CONFIG = Config(EnvSettings(id="CartPole-v1"), PolicySettings(), ESSettings(), OptimizerSettings())
 
@@ -22,9 +22,9 @@ def config(**changes: Any) -> Config:
     return dataclasses.replace(CONFIG, **changes)
 
 
-def after(generations: list[tuple[int, int]]) -> Progress:
+def after(generations: list[tuple[int, int]]) -> RunCounters:
     """After generations of so many episodes, of which so many failed."""
-    progress = Progress()
+    progress = RunCounters()
     for total, faults in generations:
         progress = progress.with_generation(total - faults, 10 * (total - faults), faults)
     return progress
@@ -72,17 +72,17 @@ def test_the_history_is_as_long_as_the_window_and_no_longer() -> None:
 
 
 def test_the_goal_counts_evaluations_in_a_row() -> None:
-    progress, streaks = Progress(), []
+    progress, streaks = RunCounters(), []
     for mean in (10.0, 9.9, 10.0, 12.0):
         progress = progress.with_evaluation(mean, goal=10.0)
         streaks.append(progress.goal_streak)
     assert streaks == [1, 0, 1, 2]
     assert progress.best_return == 12.0
-    assert Progress().with_evaluation(-5.0, None) == Progress(best_return=-5.0, goal_streak=0)
+    assert RunCounters().with_evaluation(-5.0, None) == RunCounters(best_return=-5.0, goal_streak=0)
 
 
 def test_the_best_is_the_highest_also_where_all_are_negative() -> None:
-    progress = Progress()
+    progress = RunCounters()
     for mean in (-300.0, -200.0, -250.0):
         progress = progress.with_evaluation(mean, None)
     assert progress.best_return == -200.0
@@ -107,7 +107,7 @@ def test_the_best_is_the_highest_also_where_all_are_negative() -> None:
 def test_a_run_ends_at_its_goal_or_at_its_first_limit(
     changes: dict[str, Any], generation: int, timesteps: int, seconds: float, streak: int, word: str | None
 ) -> None:
-    progress = Progress(timesteps=timesteps, goal_streak=streak)
+    progress = RunCounters(timesteps=timesteps, goal_streak=streak)
     reason = progress.limit_reached(config(**changes), generation, seconds)
     assert (reason is None) == (word is None)
     assert word is None or word in str(reason)
@@ -115,4 +115,4 @@ def test_a_run_ends_at_its_goal_or_at_its_first_limit(
 
 def test_progress_survives_a_checkpoints_json() -> None:
     progress = after([(300, 3)] * 5).with_evaluation(3.25, 1.0)
-    assert Progress.from_json(json.loads(json.dumps(dataclasses.asdict(progress)))) == progress
+    assert RunCounters.from_json(json.loads(json.dumps(dataclasses.asdict(progress)))) == progress

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from raes.command import parse
-from raes.report import published, tables
-from raes.report.__main__ import Arguments, split
+from raes.config.cli import parse
+from raes.report import published, report_tables
+from raes.report.__main__ import ReportArguments, split
 from raes.report.groups import group
-from raes.report.runs import RandomPlay, Run, Unreadable, find, read
-from raes.report.statistics import first_reaching, interval, intervals, iqm, on_grid
+from raes.report.interquartile import first_reaching, interval, intervals, iqm, on_grid
+from raes.report.run_finder import RandomPlay, StoredRun, Unreadable, find, read
 from raes.types import UserError
 
 
@@ -117,10 +117,10 @@ def write_run(folder: Path, returns: list[float], finished: bool = True, log: st
     return folder
 
 
-def runs_in(*words: Path | str) -> list[Run]:
+def runs_in(*words: Path | str) -> list[StoredRun]:
     found = [one for path in find([str(word) for word in words]) for one in read(path)]
-    assert all(isinstance(one, Run) for one in found), found
-    return [one for one in found if isinstance(one, Run)]
+    assert all(isinstance(one, StoredRun) for one in found), found
+    return [one for one in found if isinstance(one, StoredRun)]
 
 
 def test_runs_are_found_at_any_depth_by_globs_and_once(tmp_path: Path) -> None:
@@ -208,14 +208,14 @@ def test_time_to_threshold_is_the_median_and_infinite_seeds_count(tmp_path: Path
     for seed, returns in enumerate([[0.0, 900.0, 5.0], [880.0, 0.0, 0.0], [0.0, 0.0, 0.0]]):
         write_run(tmp_path / str(seed), returns, seed=seed)
     groups, _ = group(runs_in(tmp_path))
-    rows = tables.thresholds(groups, {}).rows
+    rows = report_tables.thresholds(groups, {}).rows
     first = rows[0]
     assert (first["threshold"], first["reached"], first["timesteps"], first["minutes"]) == (877.45, 2, 2000, 2)
     assert first["paper_es"] == 383_000
     assert first["ratio"] == pytest.approx(2000 / 383_000)
     assert "Hopper-v1" in first["kind"]
     assert rows[-1]["timesteps"] is None
-    (given,) = tables.thresholds(groups, {"Hopper": 890.0}).rows
+    (given,) = report_tables.thresholds(groups, {"Hopper": 890.0}).rows
     assert (given["reached"], given["timesteps"]) == (1, None)
 
 
@@ -225,7 +225,7 @@ def test_scores_across_tasks_are_shares_of_trpos(tmp_path: Path) -> None:
         for seed, value in enumerate((one, two)):
             write_run(tmp_path / f"{task}{seed}", [value], seed=seed, env={"name": task, "id": f"{task}-v5"})
     groups, _ = group(runs_in(tmp_path))
-    section = tables.across(groups, 1000)
+    section = report_tables.across(groups, 1000)
     assert section is not None
     assert section.rows[0]["iqm"] == pytest.approx(0.15)
     assert "Hopper-v5, Swimmer-v5" in section.title
@@ -240,7 +240,7 @@ def test_the_atari_table_has_all_games_of_the_paper_and_random_play_where_it_was
     (play,) = read(measured)
     assert play == RandomPlay(str(measured), "pong", -20.0)
     groups, _ = group(runs_in(folder))
-    section = tables.atari(groups, {"pong": -20.0}, 200)
+    section = report_tables.atari(groups, {"pong": -20.0}, 200)
     assert section is not None
     rows = {row["game"]: row for row in section.rows}
     assert len(rows) == 51
@@ -276,7 +276,7 @@ def test_wrong_keys_are_named(word: str, says: str) -> None:
     words, keys = split(["runs/seed=0,env=Hopper", word])
     assert words == ["runs/seed=0,env=Hopper"]
     with pytest.raises(UserError, match=says):
-        parse(Arguments, keys, "raes.report", None)
+        parse(ReportArguments, keys, "raes.report", None)
 
 
 def test_measured_files_are_read_as_runs() -> None:

@@ -13,9 +13,9 @@ from gymnasium import spaces
 from hydra.core.global_hydra import GlobalHydra
 
 import raes
-from raes.callbacks import Callbacks
-from raes.compose import compose, words_of
+from raes.config.compose import compose, words_of
 from raes.rng import Purpose, reset_seed
+from raes.training.callbacks import Callbacks
 from raes.types import RunFailedError, UserError
 
 SHORT = {

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from raes.results import Moments
 from raes.search import running_stats
 from raes.search.running_stats import EpisodeMoments, RunningStats, merge
-from raes.types import Moments
 
 SIZE = 2
 NOTHING = RunningStats(0.0, np.zeros(SIZE), np.zeros(SIZE))

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raes.bench import scale_model
-from raes.bench.scale import Arguments, cases
-from raes.bench.scale_model import fit, fit_terms, predict
-from raes.bench.schedule import SECONDS_PER_STEP, Lengths, lengths, recorded
-from raes.runtime.decisions import report_seconds
+from benchmarks import scale_model
+from benchmarks.recorded_lengths import SECONDS_PER_STEP, Lengths, lengths, recorded
+from benchmarks.scale_bench import ScaleBenchArguments, cases
+from benchmarks.scale_model import fit, fit_terms, predict
+from raes.runtime.clock import Pace
 from raes.runtime.forecast import ALONE, RELAYS, Model, forecast, list_schedule
-from raes.runtime.pace import Pace
+from raes.runtime.scheduling import report_seconds
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,11 @@ def test_the_shipped_terms_are_those_of_the_committed_measurement() -> None:
 
 
 def test_every_row_is_asked_for_once_and_the_model_has_what_it_needs() -> None:
-    rows = list(cases(Arguments()))
+    rows = list(cases(ScaleBenchArguments()))
     assert len(rows) == len(set(rows)) == 2 * (3 * 2 + 2) + 3
     assert {row.nodes for row in rows if row.section == "nodes"} == {4, 8, 16}
-    assert {row.workers for row in cases(Arguments(relays=False, policy="falling"))} == {64, 1440, 4096}
-    assert not [row for row in cases(Arguments(relays=False)) if row.relays]
+    assert {row.workers for row in cases(ScaleBenchArguments(relays=False, policy="falling"))} == {64, 1440, 4096}
+    assert not [row for row in cases(ScaleBenchArguments(relays=False)) if row.relays]
     assert max(scale_model.PREDICTED) == 65_536
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raes.search.statistics import Summary, summarize
+from raes.search.summary import Summary, summarize
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 100, 5000])

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.config import RaySettings, RuntimeSettings, from_tree
-from raes.driver import Outcome
-from raes.runtime.decisions import Node, Share, place
-from raes.sweep import Job, check, labels, summary
+from raes.config.schema import RaySettings, RuntimeSettings, from_tree
+from raes.runtime.scheduling import Node, Share, place_workers
+from raes.training.driver import RunOutcome
+from raes.training.sweep import SweepJob, check, labels, summary
 from raes.types import UserError
 
 NODES = st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=6)
@@ -21,7 +21,7 @@ NODES = st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_si
 @given(NODES, st.integers(1, 8))
 def test_every_cpu_is_one_jobs_and_shares_differ_by_one_at_most(nodes: list[tuple[int, bool]], jobs: int) -> None:
     cluster = [Node(str(number), cpus, draining) for number, (cpus, draining) in enumerate(nodes)]
-    shares = [place(cluster, None, Share(rank, jobs)) for rank in range(jobs)]
+    shares = [place_workers(cluster, None, Share(rank, jobs)) for rank in range(jobs)]
     for node in cluster:
         assert sum(share[node.node_id] for share in shares) == (0 if node.draining else node.cpus)
     counts = [sum(share.values()) for share in shares]
@@ -31,15 +31,15 @@ def test_every_cpu_is_one_jobs_and_shares_differ_by_one_at_most(nodes: list[tupl
 @given(NODES, st.integers(0, 20))
 def test_a_job_alone_has_all(nodes: list[tuple[int, bool]], most: int) -> None:
     cluster = [Node(str(number), cpus, draining) for number, (cpus, draining) in enumerate(nodes)]
-    assert place(cluster, most, Share(0, 1)) == place(cluster, most)
-    assert sum(place(cluster, most, Share(1, 2)).values()) <= most
+    assert place_workers(cluster, most, Share(0, 1)) == place_workers(cluster, most)
+    assert sum(place_workers(cluster, most, Share(1, 2)).values()) <= most
 
 
-def jobs(count: int = 3, **changes: Any) -> list[Job]:
+def jobs(count: int = 3, **changes: Any) -> list[SweepJob]:
     env, algorithm = {"name": "CartPole", "id": "CartPole-v1"}, {"name": "es", "pairs": 20}
     tree = {"env": env, "policy": {}, "algorithm": algorithm, "optimizer": {}, "generations": 1}
     config = from_tree(tree)
-    return [Job(f"seed={seed}", replace(config, **({"seed": seed} | changes))) for seed in range(count)]
+    return [SweepJob(f"seed={seed}", replace(config, **({"seed": seed} | changes))) for seed in range(count)]
 
 
 def test_a_number_of_jobs_is_taken_and_auto_leaves_it_open() -> None:
@@ -84,7 +84,7 @@ def test_labels_are_the_words_that_differ() -> None:
 
 
 def test_the_summary_names_the_jobs_that_are_not_done() -> None:
-    text = summary([("seed=0", Outcome(0, "3 generations are done")), ("seed=1", Outcome(1, "no actor starts"))])
+    text = summary([("seed=0", RunOutcome(0, "3 generations are done")), ("seed=1", RunOutcome(1, "no actor starts"))])
     assert text.splitlines()[0] == "sweep: 1 of 2 jobs are done"
     assert "seed=1: exit code 1, failed: no actor starts" in text
     assert "seed=0" not in text

@@ -18,7 +18,8 @@ from raes.policies.torch_policy import Parameters
 from raes.problems.episode import EpisodeProblem, EpisodeSpec
 from raes.problems.problem import Episode
 from raes.problems.spaces import action_spec
-from raes.types import Snapshot, UserError
+from raes.tasks import Snapshot
+from raes.types import UserError
 
 from .torch_modules import Net, Recurrent, Remembering
 from .worlds import ACTIONS, episode, toy

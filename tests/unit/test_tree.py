@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from raes.storage import tree
 
-from .conftest import Search
+from .conftest import SmallES
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def test_what_is_flattened_comes_back_through_json_bit_for_bit(value: Outer) -> 
 
 
 def test_every_field_is_named_by_its_path() -> None:
-    search = Search(7)
+    search = SmallES(7)
     found, scalars = tree.flatten(search.state)
     assert found.keys() == {
         "theta",
@@ -114,7 +114,7 @@ def test_every_field_is_named_by_its_path() -> None:
     ],
 )
 def test_a_missing_or_foreign_array_is_an_error(changes: dict[str, Any], error: type[Exception]) -> None:
-    search = Search(7)
+    search = SmallES(7)
     found, scalars = tree.flatten(search.state)
     found = {key: array for key, array in (found | changes).items() if array is not None}
     with pytest.raises(error, match=next(iter(changes))):
@@ -122,7 +122,7 @@ def test_a_missing_or_foreign_array_is_an_error(changes: dict[str, Any], error: 
 
 
 def test_a_missing_scalar_is_an_error_and_no_default() -> None:
-    search = Search(7)
+    search = SmallES(7)
     found, scalars = tree.flatten(search.state)
     del scalars["optimizer/steps"]
     with pytest.raises(KeyError, match="optimizer/steps"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from raes.runtime.waiting import WAIT_SECONDS, StartWatch
+from raes.runtime.waiting import WAIT_SECONDS, CpuWait
 
 
 def test_workers_that_wait_for_cpus_are_told_of_once_and_again_when_all_work() -> None:
     now, free = [0.0], [0.0]
-    watch = StartWatch(lambda: free[0], lambda: now[0])
+    watch = CpuWait(lambda: free[0], lambda: now[0])
     assert watch(4, 4) is None
     now[0] = WAIT_SECONDS - 0.1
     assert watch(4, 3) is None
@@ -24,7 +24,7 @@ def test_workers_that_wait_for_cpus_are_told_of_once_and_again_when_all_work() -
 
 def test_workers_that_are_only_slow_to_start_are_not_said_to_wait() -> None:
     now, free = [0.0], [1.0]
-    watch = StartWatch(lambda: free[0], lambda: now[0])
+    watch = CpuWait(lambda: free[0], lambda: now[0])
     assert watch(2, 1) is None
     now[0] = WAIT_SECONDS
     assert watch(2, 1) is None

@@ -7,15 +7,17 @@ import dataclasses
 import numpy as np
 import pytest
 
-from raes.driver import evaluation_tasks
 from raes.policies import PolicySettings
 from raes.problems.problem import Episode
+from raes.results import Results
 from raes.rng import Purpose, generator, reset_seed
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.perturbation import Decoder
-from raes.types import Float32, Results, Snapshot, Tasks
+from raes.tasks import Snapshot, Tasks
+from raes.training.driver import evaluation_tasks
+from raes.types import Float32
 
-from .conftest import Search
+from .conftest import SmallES
 from .worlds import LINEAR, toy
 
 SEED = 3
@@ -26,7 +28,7 @@ def build(table: Float32, **kwargs: object) -> Worker:
 
 
 def tasks_for(num_params: int) -> Tasks:
-    search = Search(num_params, observation_share=0.5, seed=SEED)
+    search = SmallES(num_params, observation_share=0.5, seed=SEED)
     return search.algorithm.ask(search.state, 0, 15)
 
 

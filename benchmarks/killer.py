@@ -1,0 +1,130 @@
+"""A plan of kills, which a seed fixes, and who carries it out beside a running driver.
+
+The driver and the killer have a thread each, and new nodes are added in the main thread, where Ray wants that.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+from benchmarks.machines import Machines
+from raes.training.events import Event
+
+TITLES = {"actor": "ray::RolloutActor", "relay": "ray::RelayActor"}
+"""What the processes of each kind of victim are called."""
+LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, order=True)
+class Kill:
+    """One kill.
+
+    Attributes:
+        generation: finished generations before it.
+        share: of a quiet generation's time that passes after them, in [0, 1).
+        kind: `actor`, `relay` or `node`.
+        draw: decides who is hit, in [0, 1), among the live ones.
+    """
+
+    generation: int
+    share: float
+    kind: str
+    draw: float
+
+
+def plan(seed: int, generations: int, kills: Mapping[str, int]) -> list[Kill]:
+    """Kills in their order, spread over the run: the n kills of a kind lie in the n equal parts of it, one in each.
+
+    Args:
+        seed: fixes the plan.
+        generations: of the run.
+        kills: kind -> how many.
+    """
+    rng = random.Random(seed)
+    planned = []
+    for kind, count in kills.items():
+        for number in range(count):
+            place = (number + rng.random()) / count * generations
+            generation = min(int(place), generations - 1)
+            planned.append(Kill(generation, min(place - generation, 0.999), kind, rng.random()))
+    return sorted(planned)
+
+
+@dataclass
+class Killer:
+    """Carries out a plan.
+
+    Attributes:
+        machines: the cluster.
+        cpus: of a node that is added for one that was killed.
+        generation_seconds: what a generation takes undisturbed.
+        done: kind -> kills so far.
+        added: nodes added so far.
+        finished: generations that the driver has told of.
+    """
+
+    machines: Machines
+    cpus: int
+    generation_seconds: float
+    done: dict[str, int] = field(default_factory=lambda: {"actor": 0, "relay": 0, "node": 0})
+    added: int = 0
+    finished: int = 0
+    _since: float = field(default_factory=time.monotonic)
+
+    def hear(self, event: Event) -> None:
+        """The driver's events: a record means that a generation is finished and the next one has begun."""
+        if event[0] == "record":
+            self.finished, self._since = self.finished + 1, time.monotonic()
+
+    def carry_out(self, kills: Sequence[Kill], running: Callable[[], bool]) -> None:
+        """Kill, and add nodes, until the run has ended."""
+        with ThreadPoolExecutor(1) as thread:
+            killing = thread.submit(self._kill, kills, running)
+            while running():
+                if self.added < self.done["node"]:
+                    self.machines.add(self.cpus, wait=False)
+                    self.added += 1
+                time.sleep(LOOK_SECONDS)
+            killing.result()
+
+    def _kill(self, kills: Sequence[Kill], running: Callable[[], bool]) -> None:
+        for kill in kills:
+            while running() and not (self._is_due(kill) and self._strike(kill)):
+                time.sleep(LOOK_SECONDS)
+
+    def _is_due(self, kill: Kill) -> bool:
+        passed = (time.monotonic() - self._since) / self.generation_seconds
+        return self.finished > kill.generation or (self.finished == kill.generation and passed >= kill.share)
+
+    def _strike(self, kill: Kill) -> bool:
+        """Whether there was somebody to kill."""
+        victims: list[Any] = self.machines.nodes if kill.kind == "node" else processes(TITLES[kill.kind])
+        if not victims:
+            return False
+        victim = victims[int(kill.draw * len(victims))]
+        if kill.kind == "node":
+            self.machines.kill(victim)
+        else:
+            with suppress(psutil.NoSuchProcess):
+                victim.send_signal(signal.SIGKILL)
+        self.done[kill.kind] += 1
+        return True
+
+
+def processes(title: str) -> list[psutil.Process]:
+    """The processes below this one whose title begins so, the oldest first."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if " ".join(process.cmdline()).startswith(title):
+                found.append((process.create_time(), process.pid, process))
+    return [process for _, _, process in sorted(found, key=lambda one: one[:2])]

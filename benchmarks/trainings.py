@@ -1,0 +1,28 @@
+"""Trainings inside benchmarks: composed as a command composes them, and what they leave behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from raes.config.compose import compose
+from raes.config.schema import Config
+from raes.storage.checkpoint import CheckpointStore
+from raes.storage.metrics import Record
+from raes.training.prepare import prepare
+
+
+def composed(run_dir: Path, *words: str) -> Config:
+    """The configuration that `python -m raes.train run_dir=... words...` runs."""
+    return prepare(compose([*words, f"run_dir={run_dir}"]))
+
+
+def records_of(run_dir: Path) -> list[Record]:
+    """The lines of metrics.jsonl."""
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def theta_digest(run_dir: Path) -> str:
+    """SHA-256 of the bytes of theta in the newest checkpoint."""
+    return hashlib.sha256(CheckpointStore(run_dir).find("latest").arrays["theta"].tobytes()).hexdigest()

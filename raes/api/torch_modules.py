@@ -1,0 +1,196 @@
+"""PyTorch modules from Python: a module and a function that says how good it is in, the module trained out.
+
+    raes.train_module(module, reward, population_size=50, sigma=0.1, learning_rate=0.001, iterations=300)
+
+The arguments are those of the package PyTorch-ES, on Ray actors in the place of threads. Its learning rate has 1/sigma
+in it, the stepsize of `optimizer` has not: an iteration is
+
+    theta += learning_rate / (population_size * sigma) * sum_i z_i eps_i,    z = (F - mean F) / std F
+
+which is `algorithm=es` without mirrors, with `shaping=zscore`, and plain SGD with a stepsize of learning_rate / sigma.
+Deviations: sigma_decay shrinks the noise, and the factor 1/sigma stays that of the first iteration; both decays count
+once an iteration, not once a tensor.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from raes.api.optimize import Optimizer, executor, run_round
+from raes.policies.torch_policy import Parameters, reset
+from raes.problems.function import FunctionSettings, FunctionSpec
+from raes.runtime.worker import WorkerSpec
+from raes.search.optimizers import OptimizerSettings
+from raes.types import Float32, Float64, UserError
+from raes.validation import real, whole
+
+if TYPE_CHECKING:
+    import torch
+
+Module = TypeVar("Module", bound="torch.nn.Module")
+
+
+def train_module(
+    module: Module,
+    reward: Callable[[Module], float],
+    *,
+    iterations: int = 1000,
+    population_size: int = 50,
+    sigma: float = 0.1,
+    learning_rate: float = 0.001,
+    decay: float = 1.0,
+    sigma_decay: float = 1.0,
+    mirrored: bool = False,
+    reward_goal: float | None = None,
+    consecutive_goals: int = 1,
+    test_every: int = 10,
+    save_path: str | Path | None = None,
+    workers: int = 1,
+    seed: int = 0,
+    report: Callable[[int, float], None] | None = None,
+) -> Module:
+    """Train a module by Evolution Strategies; the same bits whatever the number of workers.
+
+    Args:
+        module: with parameters of float32. All of them are trained, those without `requires_grad` too, on the CPU,
+            where the module stays. It is put into eval mode, its buffers stay as they are, and its method `reset()`,
+            if it has one, is called before each call of `reward`.
+        reward: takes the module, returns a number to maximise. With `workers` > 1 both travel to other processes.
+        iterations: at most.
+        population_size: calls of `reward` an iteration, an even number.
+        sigma: noise scale.
+        learning_rate: see above.
+        decay: factor on the learning rate each iteration.
+        sigma_decay: factor on sigma each iteration.
+        mirrored: whether the population comes in antithetic pairs, which is better and not what PyTorch-ES does.
+        reward_goal: end once the module itself, without noise, reaches this ...
+        consecutive_goals: ... in so many tests in a row.
+        test_every: iterations between two tests, which also save and report.
+        save_path: a file for `module.state_dict()`.
+        workers: processes; 1: this one, without Ray.
+        seed: of the noise.
+        report: is told the iteration and the reward of each test, NaN where `reward` failed.
+
+    Returns:
+        The same module, trained; after Ctrl-C the exception goes on, and the module is as the last iteration left it.
+
+    Raises:
+        UserError: an argument is wrong, or `reward` fails for the module as it is.
+        RunFailedError: `reward` fails for a whole population.
+    """
+    _check_numbers(
+        counts={"iterations": iterations, "consecutive_goals": consecutive_goals, "test_every": test_every,
+                "workers": workers},
+        positive={"sigma": sigma, "learning_rate": learning_rate},
+        decays={"decay": decay, "sigma_decay": sigma_decay},
+    )  # fmt: skip
+    if whole("population_size", population_size, 2) % 2:
+        raise UserError(f"population_size must be an even number, got {population_size}")
+    goal = math.nan if reward_goal is None else real("reward_goal", reward_goal)  # nothing reaches NaN
+    if save_path is not None and not Path(save_path).absolute().parent.is_dir():
+        raise UserError(f"save_path={save_path}: its folder does not exist; make it first")
+    with _as_it_was(module) as torch:
+        parameters, tested = Parameters(module), _Reward(module, reward)
+        plain = OptimizerSettings(
+            name="sgd", stepsize=learning_rate / sigma, stepsize_decay=decay, momentum=0.0, weight_decay=0.0
+        )
+        search = Optimizer(
+            "es", parameters.theta(), seed=seed, optimizer=plain, shaping="zscore",
+            pairs=population_size // 2, mirrored=mirrored, sigma=sigma, sigma_decay=sigma_decay,
+        )  # fmt: skip
+        _check(tested, parameters)
+        spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested)
+        reached = 0
+        with executor(WorkerSpec(spec, seed), search.table_size, workers) as pool:
+            for iteration in range(1, iterations + 1):
+                run_round(search, pool)
+                parameters.set(search.theta)
+                if iteration % test_every and iteration < iterations:
+                    continue
+                value = _tested(tested, search.theta)
+                if report is not None:
+                    report(iteration, value)
+                if save_path is not None:
+                    torch.save(module.state_dict(), save_path)
+                reached = reached + 1 if value >= goal else 0
+                if reached >= consecutive_goals:
+                    break
+    return module
+
+
+def _check_numbers(counts: dict[str, int], positive: dict[str, float], decays: dict[str, float]) -> None:
+    """Refuse what is no number of its kind."""
+    for key, count in counts.items():
+        whole(key, count, 1)
+    for key, number in positive.items():
+        real(key, number, positive=True)
+    for key, number in decays.items():
+        if not 0 < real(key, number) <= 1:
+            raise UserError(f"{key} must lie in (0, 1], got {number}")
+
+
+@contextmanager
+def _as_it_was(module: torch.nn.Module) -> Iterator[Any]:
+    """The package PyTorch; afterwards parameters need gradients, and PyTorch has threads, as before.
+
+    Raises:
+        UserError: it is no module.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError("train_module needs PyTorch; pip install 'raes[torch]'") from error
+    if not isinstance(module, torch.nn.Module):
+        raise UserError(f"module must be a torch.nn.Module, got {module!r}")
+    needed, threads = [one.requires_grad for one in module.parameters()], torch.get_num_threads()
+    try:
+        yield torch
+    finally:
+        for one, need in zip(module.parameters(), needed, strict=True):
+            if one.requires_grad != need:
+                one.requires_grad_(need)
+        torch.set_num_threads(threads)
+
+
+def _tested(reward: _Reward, theta: Float64) -> float:
+    """The reward without noise; NaN where it fails, as one failure of many means little."""
+    try:
+        return reward(theta)
+    except Exception:
+        return math.nan
+
+
+def _check(tested: _Reward, parameters: Parameters) -> None:
+    """Call the reward once, so that what is wrong is said before anything starts."""
+    try:
+        value = tested(parameters.theta())
+    except Exception as error:
+        raise UserError(f"the reward of the module as it is fails: {type(error).__name__}: {error}") from error
+    if not np.isfinite(value):
+        raise UserError(f"the reward of the module as it is must be a finite number, got {value}")
+
+
+class _Reward:
+    """The reward as a function of the parameters, with a module of its own in every process."""
+
+    def __init__(self, module: Any, reward: Callable[[Any], float]) -> None:
+        self._given, self._reward = module, reward
+        self._module: Any = None
+
+    def __call__(self, x: Float64 | Float32) -> float:
+        if self._module is None:
+            self._module = copy.deepcopy(self._given)
+            self._parameters = Parameters(self._module)
+        self._parameters.set(np.asarray(x, np.float32))
+        reset(self._module)
+        return float(self._reward(self._module))
+
+    def __reduce__(self) -> Any:
+        return _Reward, (self._given, self._reward)

@@ -1,0 +1,277 @@
+"""`python -m raes.bench rollout [out=FILE.json] [seconds=8] [tasks=[HalfCheetah,...]]`: one worker, one thread.
+
+The same episodes run three ways, interleaved: by the worker as in training (observation statistics and normaliser on);
+as a bare loop of env.step, with the same seeds and actions, on the environment as gymnasium.make returns it; as a bare
+loop of mujoco.mj_step from the same states. Efficiency is the share of a worker's time inside env.step.
+"Against bare" is bare env.step seconds over worker seconds, so that a slower step cannot help: it also counts what the
+network takes from the simulator's cache. Loops are timed in CPU seconds, so that other work on the machine counts
+little.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from raes.algorithms import ES, ESSettings
+from raes.bench.measurement import BAR_COLUMNS, BenchReport, TimedArguments, against_bar
+from raes.bench.timing import cpu_clock, interleave, seconds_of
+from raes.console.tables import Column, Row, Section
+from raes.policies import PolicySettings
+from raes.problems.environment import EnvSettings
+from raes.problems.episode import EpisodeProblem, EpisodeSpec
+from raes.rng import Purpose, generator
+from raes.runtime.worker import Worker, WorkerSpec
+from raes.search import noise, running_stats
+from raes.search.optimizers import OptimizerSettings
+from raes.tasks import Tasks
+from raes.types import Float32, Float64, RunFailedError
+
+TASKS = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid")
+HIDDEN = ((), (64, 64), (256, 256))
+LINEAR = ("HalfCheetah",)
+"""Tasks that are measured with the linear policy too."""
+BARS = {("Humanoid", (256, 256)): 0.88, ("HalfCheetah", (64, 64)): 0.80, ("HalfCheetah", ()): 0.84}
+"""The least efficiency of (task, hidden layers)."""
+SEED = 0
+ROUND_SECONDS = 0.02
+"""About how long the worker runs in a round."""
+MAX_EPISODES = 1024
+MAX_STEPS = 1000
+"""Shorter cuts would count what an episode costs once, beside its timesteps, more often than training does."""
+MIN_ROUNDS = 3
+COLUMNS = (
+    Column("task", "task"),
+    Column("policy", "policy"),
+    Column("worker_timesteps_per_second", "worker steps/s", ",.0f"),
+    Column("env_step_per_second", "env.step/s", ",.0f"),
+    Column("mj_step_per_second", "mj_step/s", ",.0f"),
+    Column("against_bare", "against bare", ".3f"),
+    Column("efficiency", "efficiency", ".3f"),
+    Column("efficiency_low", "25 %", ".3f"),
+    Column("efficiency_high", "75 %", ".3f"),
+    *BAR_COLUMNS,
+    Column("microseconds_beside", "us beside env", ".1f"),
+    Column("episode_length", "mean length", ",.0f"),
+    Column("rounds", "rounds", "d"),
+)
+
+
+@dataclass(frozen=True)
+class RolloutBenchArguments(TimedArguments):
+    """The keys.
+
+    Attributes:
+        tasks: names out of TASKS.
+    """
+
+    seconds: float = 8.0
+    tasks: tuple[str, ...] = TASKS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if unknown := [name for name in self.tasks if name not in TASKS]:
+            raise ValueError(f"tasks: there is no {', '.join(unknown)}; choose from {', '.join(TASKS)}")
+
+
+def _mujoco(env: gymnasium.Env[Any, Any]) -> Any:
+    """The environment itself, which has the simulator's `model`, `data` and `frame_skip`."""
+    return env.unwrapped
+
+
+@dataclass
+class Recorded:
+    """One episode: what it started from, its actions, float32 (action,) each, and the positions it ended in."""
+
+    seed: int
+    positions: Float64
+    velocities: Float64
+    actions: list[Float32] = field(default_factory=list)
+    last_positions: Float64 = field(default_factory=lambda: np.zeros(0))
+
+
+class ActionRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Takes down the episodes of a MuJoCo environment."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.episodes: list[Recorded] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin another episode."""
+        assert seed is not None
+        answer = self.env.reset(seed=seed, options=options)
+        data = _mujoco(self.env).data
+        self.episodes.append(Recorded(seed, data.qpos.copy(), data.qvel.copy()))
+        return answer
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Note the action."""
+        answer = self.env.step(action)
+        self.episodes[-1].actions.append(action)
+        self.episodes[-1].last_positions = _mujoco(self.env).data.qpos.copy()
+        return answer
+
+
+class Stopwatch(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Adds up the seconds inside an environment's step."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.seconds = 0.0
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Timed."""
+        start = time.perf_counter()
+        answer = self.env.step(action)
+        self.seconds += time.perf_counter() - start
+        return answer
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """The recipe of a problem that exists already, so that its environment can be swapped for a recorder."""
+
+    problem: EpisodeProblem
+
+    def build(self) -> EpisodeProblem:
+        return self.problem
+
+    check = build
+
+
+class RolloutContest:
+    """One task with one policy: the worker's episodes, and the same ones without the worker.
+
+    Attributes:
+        episodes: as the worker runs them.
+    """
+
+    def __init__(self, task: str, hidden: tuple[int, ...], table: Float32, seconds: float) -> None:
+        policy = PolicySettings(name="mlp" if hidden else "linear", hidden=hidden)
+        self._problem = EpisodeProblem(EpisodeSpec(EnvSettings(task, f"{task}-v5"), policy))
+        self._worker = Worker(WorkerSpec(_Ready(self._problem), SEED), table)
+        self._bare = gymnasium.make(f"{task}-v5", disable_env_checker=True)
+        algorithm = ES(ESSettings(), OptimizerSettings(), SEED, table.size)
+        theta = self._problem.initial_theta(generator(SEED, Purpose.INITIAL_THETA))
+        state = algorithm.init(theta, running_stats.init(self._problem.observation_size))
+        self._snapshot = replace(algorithm.snapshot(state), max_steps=MAX_STEPS)
+        tasks = algorithm.ask(state, 0, MAX_EPISODES // 2)
+        self._tasks: Tasks = tasks.take(slice(2))
+        self.worker_loop()  # the first call of anything is slow
+        episodes = 2 * seconds / seconds_of(self.worker_loop, cpu_clock)
+        self._tasks = tasks.take(slice(int(np.clip(np.ceil(episodes), 1, MAX_EPISODES))))
+        self.episodes = self._record()
+        self._check(self.step_loop)
+        self._check(self.physics_loop)
+
+    @property
+    def timesteps(self) -> int:
+        """Of all episodes."""
+        return sum(len(episode.actions) for episode in self.episodes)
+
+    def worker_loop(self) -> None:
+        """The episodes as in training."""
+        self._worker.run(self._tasks, self._snapshot)
+
+    def share_inside(self) -> float:
+        """The share of one pass over the episodes that is spent inside env.step."""
+        env = self._problem.env
+        self._problem.env = stopwatch = Stopwatch(env)
+        start = time.perf_counter()
+        self.worker_loop()
+        total = time.perf_counter() - start
+        self._problem.env = env
+        return stopwatch.seconds / total
+
+    def step_loop(self, episodes: list[Recorded] | None = None) -> None:
+        """The episodes as bare calls of the environment."""
+        env, step = self._bare, self._bare.step
+        for episode in self.episodes if episodes is None else episodes:
+            env.reset(seed=episode.seed)
+            for action in episode.actions:
+                step(action)
+
+    def physics_loop(self, episodes: list[Recorded] | None = None) -> None:
+        """The episodes as bare calls of the simulator."""
+        env = _mujoco(self._bare)
+        model, data, steps, mj_step = env.model, env.data, env.frame_skip, mujoco.mj_step
+        control = data.ctrl
+        for episode in self.episodes if episodes is None else episodes:
+            mujoco.mj_resetData(model, data)
+            data.qpos[:], data.qvel[:] = episode.positions, episode.velocities
+            mujoco.mj_forward(model, data)
+            for action in episode.actions:
+                control[:] = action
+                mj_step(model, data, nstep=steps)
+
+    def close(self) -> None:
+        """Close both environments."""
+        self._worker.close()
+        self._bare.close()
+
+    def _record(self) -> list[Recorded]:
+        env = self._problem.env
+        recorder = ActionRecorder(env)
+        self._problem.env = recorder
+        results = self._worker.run(self._tasks, self._snapshot)
+        self._problem.env = env
+        if results.faults:
+            raise RunFailedError(f"an episode failed: {results.faults[0].reason}")
+        return recorder.episodes
+
+    def _check(self, loop: Callable[[list[Recorded]], None]) -> None:
+        """Refuse to compare what is not the same physics."""
+        for episode in self.episodes[:2]:
+            loop([episode])
+            if not np.array_equal(_mujoco(self._bare).data.qpos, episode.last_positions):
+                raise RunFailedError(f"{self._bare.spec}: a replayed episode does not end where the worker's did")
+
+
+def measure(task: str, hidden: tuple[int, ...], table: Float32, seconds: float) -> Row:
+    """One row of the table."""
+    contest = RolloutContest(task, hidden, table, min(ROUND_SECONDS, seconds))
+    loops = {"worker": contest.worker_loop, "step": contest.step_loop, "physics": contest.physics_loop}
+    taken = interleave(loops, seconds, MIN_ROUNDS, cpu_clock)
+    inside = [contest.share_inside() for _ in range(max(MIN_ROUNDS, len(taken["worker"]) // 3))]
+    contest.close()
+    timesteps = contest.timesteps
+    median = {name: float(np.median(values)) for name, values in taken.items()}
+    low, efficiency, high = np.quantile(inside, (0.25, 0.5, 0.75)).tolist()
+    return {
+        "task": task,
+        "policy": "-".join(map(str, hidden)) or "linear",
+        "worker_timesteps_per_second": timesteps / median["worker"],
+        "env_step_per_second": timesteps / median["step"],
+        "mj_step_per_second": timesteps / median["physics"],
+        "against_bare": float(np.median(taken["step"] / taken["worker"])),
+        "efficiency": efficiency,
+        "efficiency_low": low,
+        "efficiency_high": high,
+        **against_bar(efficiency, BARS.get((task, hidden))),
+        "microseconds_beside": 1e6 * float(np.median(taken["worker"] - taken["step"])) / timesteps,
+        "episode_length": timesteps / len(contest.episodes),
+        "episodes": len(contest.episodes),
+        "rounds": len(taken["worker"]),
+    }
+
+
+def cases(tasks: Iterable[str]) -> list[tuple[str, tuple[int, ...]]]:
+    """(task, hidden layers) of each row."""
+    return [(task, hidden) for task in tasks for hidden in HIDDEN if hidden or task in LINEAR]
+
+
+def run(arguments: RolloutBenchArguments) -> BenchReport:
+    """All rows."""
+    table = noise.make_table(noise.MIN_SIZE)
+    with threadpool_limits(1):
+        rows = [measure(task, hidden, table, arguments.seconds) for task, hidden in cases(arguments.tasks)]
+    title = "One worker against the bare environment and the bare simulator, the same episodes; CPU seconds"
+    return BenchReport("rollout", [Section("rows", title, COLUMNS, rows)])

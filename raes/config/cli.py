@@ -1,0 +1,105 @@
+"""Command lines of `key=value`, for the commands that need no composed configuration."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from pydantic import TypeAdapter, ValidationError
+
+from raes.config.schema import explain
+from raes.types import RunFailedError, UserError
+
+Arguments = TypeVar("Arguments")
+
+
+def display_path(path: str | None) -> str:
+    """A path as one would type it here: relative where it lies below the working directory."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if path and Path(path).is_relative_to(here) else str(path)
+
+
+def command(work: Callable[[], int | None]) -> None:
+    """Run a command, whatever ends it, and leave with its exit code."""
+    hear_interrupts()
+    sys.exit(ending(work))
+
+
+def ending(work: Callable[[], int | None]) -> int:
+    """The exit code of a command: what `work` returns, 2 for a user's error and 1 for a run that failed, each told in
+    one message, and 130 for an interrupt."""
+    try:
+        return work() or 0
+    except (UserError, OSError) as error:
+        return complain(str(error))
+    except RunFailedError as error:
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def complain(text: str) -> int:
+    """Print one message for the user; exit code 2."""
+    print(f"raes: {text}", file=sys.stderr, flush=True)
+    return 2
+
+
+def hear_interrupts() -> None:
+    """Let SIGINT and SIGTERM end the command as Ctrl-C does, also where it was started in the background, which makes a
+    shell set SIGINT to be ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def check_out(out: str | None) -> None:
+    """Refuse a file that cannot be written, before anything is measured.
+
+    Raises:
+        UserError: its folder does not exist, or it is a folder.
+    """
+    if out is not None and (not Path(out).parent.is_dir() or Path(out).is_dir()):
+        raise UserError(f"out={out}: name a file in a folder that exists")
+
+
+def arguments_of(module: ModuleType) -> Any:
+    """The dataclass of a command's arguments: the one that its module defines; None where there is none."""
+    own = [
+        one for name, one in vars(module).items() if name.endswith("Arguments") and one.__module__ == module.__name__
+    ]
+    return own[0] if own else None
+
+
+def parse(schema: type[Arguments], words: list[str], command: str, usage: str | None) -> Arguments:
+    """The typed arguments in `key=value` words.
+
+    Raises:
+        UserError: naming the key, the value and the cure.
+    """
+    keys = ", ".join(field.name for field in fields(schema))  # type: ignore[arg-type]
+    if any(word in ("-h", "--help") for word in words):
+        print(f"{(usage or '').strip()}\n\nkeys: {keys}")
+        sys.exit(0)
+    for word in words:
+        if "=" not in word:
+            raise UserError(f"{word}: give key=value; the keys of {command} are {keys}")
+    try:
+        values = OmegaConf.to_container(OmegaConf.from_dotlist(words))
+    except Exception as error:
+        raise UserError(f"{' '.join(words)}: the values cannot be read: {error}") from error
+    try:
+        return TypeAdapter(schema).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        known = dict.fromkeys(field.name for field in fields(schema))  # type: ignore[arg-type]
+        raise UserError("\n".join(explain(one, known) for one in error.errors())) from error

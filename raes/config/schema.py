@@ -1,0 +1,367 @@
+"""The configuration: Hydra's composed tree crosses into frozen dataclasses here, once, checked as a whole."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
+
+from raes.algorithms import ALGORITHMS, AlgorithmSettings
+from raes.policies import ConvSettings, PolicySettings, TorchSettings
+from raes.problems.atari import AtariSettings
+from raes.problems.environment import EnvSettings
+from raes.problems.function import FunctionSettings
+from raes.runtime.scheduling import Size
+from raes.search.optimizers import OptimizerSettings
+from raes.storage.files import write_atomically
+from raes.storage.location import Location, StoreError, location
+from raes.storage.metrics import flatten_config
+from raes.storage.run_folder import UploadSettings
+from raes.types import SETTINGS, UserError
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """`ray.address`: `auto`, `local`, or an address."""
+
+    __pydantic_config__ = SETTINGS
+
+    address: str = "auto"
+
+
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """Configuration group `runtime`: `ray` or `serial`.
+
+    Attributes:
+        pipeline: 1 starts each generation one update early, so that no worker waits; else 0.
+        relays: whether each node gathers its workers' results; `auto`: on a cluster, not on an embedded Ray.
+        deadline: seconds an episode may take before its worker counts as hung; `auto`: from those that ended.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    name: Literal["ray", "serial"] = "ray"
+    pipeline: int = 0
+    relays: bool | Literal["auto"] = "auto"
+    deadline: float | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.pipeline not in (0, 1):
+            raise ValueError(f"pipeline must be 0 or 1, got {self.pipeline}")
+        if self.deadline != "auto" and self.deadline <= 0:
+            raise ValueError(f"deadline must be positive, or auto, got {self.deadline}")
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """`noise.size`: floats in the shared table; None lets the number of parameters decide."""
+
+    __pydantic_config__ = SETTINGS
+
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size must be positive, got {self.size}; null lets the number of parameters decide")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Noiseless episodes on fixed held-out seeds.
+
+    Attributes:
+        every: generations between evaluations; 0 leaves only the one at the end.
+        episodes: of one evaluation.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    every: int = 10
+    episodes: int = 10
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ValueError(f"every must not be negative, got {self.every}")
+        if self.episodes < 1:
+            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
+
+
+@dataclass(frozen=True)
+class GoalSettings:
+    """Stop when the evaluation mean is at least `return_mean` in `consecutive` evaluations in a row."""
+
+    __pydantic_config__ = SETTINGS
+
+    return_mean: float | None = None
+    consecutive: int = 1
+
+    def __post_init__(self) -> None:
+        if self.consecutive < 1:
+            raise ValueError(f"consecutive must be at least 1, got {self.consecutive}")
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """When checkpoints are written.
+
+    Attributes:
+        every: generations between checkpoints; `auto` writes whenever that costs less than 2 % of the time.
+        keep: how many of the newest stay, beside the best.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    every: int | Literal["auto"] = "auto"
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        if self.every != "auto" and self.every < 1:
+            raise ValueError(f"every must be at least 1, or auto, got {self.every}")
+        if self.keep < 1:
+            raise ValueError(f"keep must be at least 1, got {self.keep}")
+
+
+@dataclass(frozen=True)
+class FaultSettings:
+    """`faults.max_share`: the run stops when a larger share of the last 1,000 episodes (or of a generation) failed."""
+
+    __pydantic_config__ = SETTINGS
+
+    max_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_share < 1:
+            raise ValueError(f"max_share must lie in [0, 1), got {self.max_share}")
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """Videos of a run in training, made beside it.
+
+    Attributes:
+        every: generations between videos; one at the end too; 0 for none.
+        episodes: of one video, the first ones of the evaluation.
+        seconds: of one video, at most.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    every: int | None = 0
+    episodes: int = 1
+    seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.every is not None and self.every < 0:
+            raise ValueError(f"every must not be negative, got {self.every}; 0 makes no videos")
+        if self.episodes < 1:
+            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
+        if not 0 < self.seconds <= 3600:
+            raise ValueError(f"seconds must lie in (0, 3600], got {self.seconds:g}")
+
+
+@dataclass(frozen=True)
+class TensorBoardSettings:
+    """`tensorboard.histograms`: generations between histograms of theta and of returns; 0 for none."""
+
+    __pydantic_config__ = SETTINGS
+
+    histograms: int = 10
+
+    def __post_init__(self) -> None:
+        if self.histograms < 0:
+            raise ValueError(f"histograms must not be negative, got {self.histograms}; 0 writes none")
+
+
+def _kind_of_env(value: Any) -> str:
+    """Which of the three kinds of settings, for pydantic."""
+    fields = value if isinstance(value, Mapping) else vars(value)
+    return "function" if fields.get("name") == "function" else "atari" if "game" in fields else "environment"
+
+
+def _kind_of_policy(value: Any) -> str:
+    """The same for policies."""
+    name = value.get("name") if isinstance(value, Mapping) else value.name
+    return {"torch": "torch", "conv": "convolutional"}.get(str(name), "network")
+
+
+PLACES = ("run_dir", "resume", "start_from")
+"""Keys whose value is a path or a URL."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run is made from; `conf/config.yaml` explains the keys."""
+
+    __pydantic_config__ = SETTINGS
+
+    env: Annotated[
+        Annotated[EnvSettings, Tag("environment")]
+        | Annotated[AtariSettings, Tag("atari")]
+        | Annotated[FunctionSettings, Tag("function")],
+        Discriminator(_kind_of_env),
+    ]
+    policy: Annotated[
+        Annotated[PolicySettings, Tag("network")]
+        | Annotated[ConvSettings, Tag("convolutional")]
+        | Annotated[TorchSettings, Tag("torch")],
+        Discriminator(_kind_of_policy),
+    ]
+    algorithm: Annotated[AlgorithmSettings, Field(discriminator="name")]
+    optimizer: OptimizerSettings
+    seed: int = 0
+    generations: int | None = None
+    max_timesteps: int | None = None
+    max_minutes: float | None = None
+    workers: int | str = "auto"
+    run_dir: str | None = None
+    resume: str = "never"
+    start_from: str | None = None
+    behavior: str | None = None
+    console: Literal["auto", "plain", "quiet"] = "auto"
+    callbacks: tuple[str, ...] = ()
+    ray: RaySettings = RaySettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    noise: NoiseSettings = NoiseSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    goal: GoalSettings = GoalSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    upload: UploadSettings = field(default_factory=UploadSettings)
+    faults: FaultSettings = FaultSettings()
+    video: VideoSettings = VideoSettings()
+    tensorboard: TensorBoardSettings = TensorBoardSettings()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
+        for key in ("generations", "max_timesteps", "max_minutes"):
+            limit = getattr(self, key)
+            if limit is not None and limit <= 0:
+                raise ValueError(f"{key} must be positive, got {limit}; null means no limit")
+        Size.of(self.workers)
+        if isinstance(self.policy, ConvSettings) and not isinstance(self.env, AtariSettings):
+            raise ValueError("policy: a3c and nature need stacked frames of pixels; use env=atari, or another policy")
+        if self.video.every and isinstance(self.env, FunctionSettings):
+            raise ValueError(f"video.every={self.video.every}: a function has nothing to see; set video.every=0")
+        if self.run_dir == "":
+            raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
+        for key in PLACES:
+            location(getattr(self, key) or "", key)  # refuses secrets, before they are written anywhere
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, as YAML and JSON hold them."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+
+FREE_TO_CHANGE = (
+    "workers", "run_dir", "resume", "console", "callbacks", "generations", "max_timesteps", "max_minutes",
+    "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "upload.",
+    "faults.", "video.", "tensorboard.",
+)  # fmt: skip
+"""What a resume may change: where, how long and what is shown; never what is computed."""
+
+
+BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("env", "environment"), ("env", "atari")}
+BRANCHES |= {("policy", "network"), ("policy", "convolutional"), ("policy", "torch")}
+"""What pydantic inserts into the path of a key where there are several kinds of settings."""
+
+
+def conf_dir() -> Path:
+    """The Hydra groups: `raes/conf` in an installed wheel, `conf` beside the package in a checkout."""
+    package = Path(str(importlib.resources.files("raes")))
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
+    """The checked configuration.
+
+    Raises:
+        UserError: naming every wrong key, its value and the cure.
+    """
+    plain: Any = OmegaConf.to_container(tree, resolve=True) if isinstance(tree, DictConfig) else dict(tree)
+    name = (plain.get("algorithm") or {}).get("name")
+    if name not in ALGORITHMS:
+        raise UserError(f"algorithm.name={name}: there is no such algorithm; choose one of {', '.join(ALGORITHMS)}")
+    try:
+        return TypeAdapter(Config).validate_json(json.dumps(plain), strict=True)
+    except ValidationError as error:
+        raise UserError("\n".join(explain(one, flatten_config(plain)) for one in error.errors())) from error
+    except TypeError as error:
+        raise UserError(f"the configuration holds a value that is not plain data: {error}") from error
+
+
+def explain(error: Any, known: Mapping[str, Any]) -> str:
+    """One of pydantic's errors as one line with key, value and cure.
+
+    Args:
+        error: an item of `ValidationError.errors()`.
+        known: the keys that exist, dotted.
+    """
+    # pydantic names the branches of a union after the field; the user knows only the key.
+    branch = re.compile(r"^(int|float|str|bool|literal|tuple|function)\b|\[")
+    loc = [str(part) for part in error["loc"] if not branch.search(str(part))]
+    if len(loc) > 1 and (loc[0], loc[1]) in BRANCHES:
+        del loc[1]
+    key = ".".join(loc)
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{key}: there is no such key{similar(key, known)}; remove it"
+    if error["type"].startswith("missing"):
+        return f"{key} is missing; give {key}=..."
+    if error["type"] == "value_error":
+        message = str(error["ctx"]["error"])
+        if not key:
+            return message
+        names_field = f"{key}.{re.split(r'[ =]', message)[0]}" in known
+        return f"{key}.{message}" if names_field else f"{key}: {message}"
+    return f"{key}={error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def similar(key: str, known: Mapping[str, Any]) -> str:
+    """What the user may have meant, in brackets; empty where nothing is close."""
+    close = difflib.get_close_matches(key, [name for name in known if name != key], n=3, cutoff=0.6)
+    return f" (close: {', '.join(close)})" if close else ""
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The keys that decide what is computed and differ, as `key: old -> new`."""
+    flat_old, flat_new = flatten_config(old), flatten_config(new)
+    absent = "(absent)"
+    return [
+        f"{key}: {flat_old.get(key, absent)} -> {flat_new.get(key, absent)}"
+        for key in sorted(flat_old.keys() | flat_new.keys())
+        if not key.startswith(FREE_TO_CHANGE) and flat_old.get(key, absent) != flat_new.get(key, absent)
+    ]
+
+
+def save(config: Config, path: Path) -> None:
+    """Write the resolved configuration as YAML."""
+    write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(config.as_dict())).encode())
+
+
+def load(path: Location) -> Config:
+    """Read what `save` wrote.
+
+    Raises:
+        UserError: the file is missing or not a RAES configuration.
+    """
+    try:
+        tree = OmegaConf.create(path.read_text())
+    except StoreError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); run_dir must name a run of RAES"
+        ) from error
+    if not isinstance(tree, DictConfig):
+        raise UserError(f"{path} is not a RAES configuration; run_dir must name a run of RAES")
+    return from_tree(tree)

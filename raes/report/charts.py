@@ -1,0 +1,139 @@
+"""The pictures of a report. Methods differ in line style and marker as well as in colour, which grey needs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from raes.report import published
+from raes.report.groups import RunGroup
+from raes.report.interquartile import interval, intervals, on_grid
+from raes.report.report_tables import last_scores
+from raes.report.run_finder import AXES
+from raes.types import UserError
+
+POINTS = 101
+"""Of a curve's common grid."""
+COLUMNS = 3
+"""Panels in a row at most."""
+STYLES = (
+    ("#0072b2", "-", "o"), ("#d55e00", "--", "s"), ("#009e73", "-.", "^"), ("#000000", ":", "D"), ("#cc79a7", "-", "v"),
+    ("#56b4e9", "--", "P"), ("#e69f00", "-.", "X"), ("#666666", ":", "<"),
+)  # fmt: skip
+"""Colour (Okabe and Ito 2008, for the colour-blind), line style and marker of the first methods; then again."""
+DPI = 110
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure of so many inches.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError(
+            "raes.report draws with matplotlib, which is not installed; pip install 'raes[plot]'"
+        ) from error
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def png(figure: Any) -> bytes:
+    """The picture; the same figures give the same bytes."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
+def curves(groups: Sequence[RunGroup], axis: str, resamples: int) -> bytes | None:
+    """Learning curves against one of `AXES`, a panel a task: interquartile mean, interval, and every seed thinly."""
+    groups = [group for group in groups if all(axis in run.axes for run in group.runs)]
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    if not tasks:
+        return None
+    figure, panels = _panels(len(tasks))
+    styles = _styles(groups)
+    for panel, task in zip(panels, tasks, strict=True):
+        for group in (one for one in groups if one.task == task):
+            _curve(panel, group, axis, styles[group.method], resamples)
+        score = published.trpo_score(task)
+        if score is not None:
+            version = f"{published.base(task)}-{published.TRPO_VERSION}"
+            panel.axhline(score, color="#888888", linewidth=0.8, linestyle=(0, (1, 3)), label=f"TRPO, {version}")
+        panel.set_title(task, fontsize=10)
+        panel.set_xlabel(AXES[axis])
+        panel.legend(fontsize=7.5, frameon=False)
+        _bare(panel)
+    for panel in panels[::COLUMNS]:
+        panel.set_ylabel("evaluation return")
+    return png(figure)
+
+
+def _curve(panel: Any, group: RunGroup, axis: str, style: tuple[str, str, str], resamples: int) -> None:
+    color, line, marker = style
+    own = [(run.axes[axis], run.returns) for run in group.runs]
+    for x, y in own:
+        panel.plot(x, y, color=color, linewidth=0.5, alpha=0.45, linestyle=line)
+    grid, scores = on_grid(own, POINTS)
+    label = f"{group.method} ({len(own)} seeds)" if len(own) > 1 else f"{group.method} (1 seed)"
+    if not grid.size:
+        panel.plot([], [], color=color, linestyle=line, marker=marker, label=f"{label}, no common range")
+        return
+    middle, low, high = intervals([scores], resamples)
+    step = max(1, grid.size // 8)
+    panel.plot(grid, middle, color=color, linestyle=line, linewidth=2, marker=marker, markersize=5, markevery=step,
+               label=label)  # fmt: skip
+    if np.isfinite(low).all():
+        panel.fill_between(grid, low, high, color=color, alpha=0.14, linewidth=0)
+
+
+def final(groups: Sequence[RunGroup], resamples: int) -> bytes:
+    """The last evaluations: a mark for the interquartile mean, a bar for its interval, a dot for each seed."""
+    tasks = list(dict.fromkeys(group.task for group in groups))
+    styles = _styles(groups)
+    most = max(sum(group.task == task for group in groups) for task in tasks)
+    figure, panels = _panels(len(tasks), height=0.9 + 0.42 * most)
+    for panel, task in zip(panels, tasks, strict=True):
+        here = [group for group in groups if group.task == task]
+        for row, group in enumerate(here):
+            color, _, marker = styles[group.method]
+            scores = last_scores(group)
+            found = interval([scores], resamples)
+            if np.isfinite(found.low):
+                panel.plot(
+                    [found.low, found.high], [row, row], color=color, linewidth=7, alpha=0.3, solid_capstyle="butt"
+                )
+            panel.plot(scores, np.full(scores.size, row), ".", color=color, markersize=4, alpha=0.8)
+            panel.plot([found.iqm], [row], marker, color=color, markersize=8, markeredgecolor="white")
+        panel.set_yticks(range(len(here)), [group.method for group in here])
+        panel.set_ylim(len(here) - 0.5, -0.5)
+        panel.set_title(task, fontsize=10)
+        panel.set_xlabel("last evaluation's return")
+        _bare(panel)
+    return png(figure)
+
+
+def _panels(count: int, height: float = 3.6) -> tuple[Any, list[Any]]:
+    """A figure of so many panels."""
+    rows, columns = -(-count // COLUMNS), min(count, COLUMNS)
+    figure = new_figure(max(4.6 * columns, 6.0), height * rows)
+    panels = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
+    return figure, panels
+
+
+def _styles(groups: Sequence[RunGroup]) -> dict[str, tuple[str, str, str]]:
+    """A style for each method, the same in all panels."""
+    methods = dict.fromkeys(group.method for group in groups)
+    return {method: STYLES[number % len(STYLES)] for number, method in enumerate(methods)}
+
+
+def _bare(panel: Any) -> None:
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.grid(color="#e5e5e5", linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.tick_params(labelsize=8)
+    panel.ticklabel_format(axis="x", style="sci", scilimits=(-3, 5), useMathText=True)

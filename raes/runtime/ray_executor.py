@@ -1,0 +1,165 @@
+"""The executor on Ray: the pool of a machine or of a cluster, the noise tables of its nodes, and the reducers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from threadpoolctl import threadpool_limits
+
+from raes.results import Results
+from raes.runtime.executor import Counters, Pool
+from raes.runtime.node_relay import RayRelay
+from raes.runtime.nodes import ClusterWatch, free_cpus
+from raes.runtime.noise_tables import NodeTables, Tables
+from raes.runtime.packages import Origin
+from raes.runtime.reduce import Reducers
+from raes.runtime.relay_pool import RelayPool
+from raes.runtime.rollout_actor import RayRollout, RolloutHandle
+from raes.runtime.scheduling import Size
+from raes.runtime.sweep_resources import SharedTables, SweepResources
+from raes.runtime.waiting import CpuWait
+from raes.runtime.worker import WorkerSpec
+from raes.runtime.worker_pool import ActorPool
+from raes.search import low_rank
+from raes.tasks import Snapshot, Tasks
+from raes.types import Float32, Int64
+
+
+@dataclass(frozen=True)
+class NodeRollouts:
+    """Starts rollouts on one node; travels to its relay.
+
+    Attributes:
+        spec: reference to the `WorkerSpec`.
+        table: reference to the node's noise table.
+    """
+
+    spec: Any
+    table: Any
+
+    def __call__(self, node_id: str) -> RolloutHandle:
+        """A new rollout there."""
+        return RayRollout(node_id, self.spec, self.table)
+
+
+class RayExecutor:
+    """See `Executor`. Episodes run on rollout actors, in a pool of their own a node where there are relays."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        table_size: int,
+        size: Size,
+        relays: bool,
+        deadline: float | None,
+        commons: SweepResources | None = None,
+    ) -> None:
+        """Start the workers.
+
+        Args:
+            spec: what each worker is made from.
+            table_size: floats of the noise table.
+            size: how many workers are wanted.
+            relays: whether each node has a relay, which is for clusters of several nodes.
+            deadline: seconds an episode may take; None for automatic.
+            commons: what the jobs of a sweep share; None for a run of its own.
+        """
+        threadpool_limits(1)
+        self._tables: Tables = NodeTables(table_size) if commons is None else SharedTables(commons, table_size)
+        self.table_fingerprint = self._tables.fingerprint
+        self._spec = ray.put(replace(spec, origin=Origin.here()))
+        self._size, self._held, self._told = size, True, False
+        self._waiting: list[Tasks] = []
+        self._newest: Snapshot | None = None
+        self._watch = ClusterWatch(size, None if commons is None else commons.share)
+        self._pool: Pool
+        if relays:
+            self._pool = RelayPool(lambda node: RayRelay(node, self._rollouts(node), deadline), self._watch)
+        else:
+            self._pool = ActorPool(lambda node: self._rollouts(node)(node), self._watch, deadline)
+        self._reducers = Reducers(self._tables)
+        self._start_watch = CpuWait(free_cpus)
+
+    @property
+    def counters(self) -> Counters:
+        """The pool's."""
+        return self._pool.counters
+
+    @property
+    def notices(self) -> list[str]:
+        """Those of all parts."""
+        for part in (self._watch, self._reducers):
+            self._pool.notices.extend(part.notices)
+            part.notices.clear()
+        return self._pool.notices
+
+    @property
+    def workers(self) -> int:
+        """Workers at this moment."""
+        return self._pool.workers
+
+    @property
+    def starting(self) -> int:
+        """Workers that have not begun to work yet."""
+        return self._pool.starting
+
+    @property
+    def queued(self) -> int:
+        """Episodes that wait for a worker."""
+        return self._pool.queued + sum(map(len, self._waiting))
+
+    def publish(self, snapshot: Snapshot, oldest: int) -> None:
+        """See `Pool.publish`."""
+        self._newest = snapshot
+        self._waiting = [tasks for tasks in self._waiting if tasks.generation >= oldest]
+        self._pool.publish(snapshot, oldest)
+
+    def submit(self, tasks: Tasks) -> None:
+        """Queue the episodes; the first ones wait until the least number of workers is there."""
+        if self._held:
+            self._waiting.append(tasks)
+            self._release_when_enough()
+        else:
+            self._pool.submit(tasks)
+
+    def collect(self, timeout: float) -> list[Results]:
+        """See `Pool.collect`."""
+        if self._held:
+            self._release_when_enough()
+        self._tables.keep(self._watch().keys())
+        if (waiting := self._start_watch(self.workers, self.starting)) is not None:
+            self.notices.append(waiting)
+        return self._pool.collect(timeout)
+
+    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
+        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
+        assert self._newest is not None
+        if self._newest.low_rank is not None:  # thin: not worth the reducers
+            return low_rank.weighted_sum(self._newest.low_rank, self._tables.local, noise_index, weights)
+        # The driver computes a share on its own node, where it takes the place of one worker.
+        places = {node: count - (node == self._tables.node) for node, count in self._watch().items()}
+        self._reducers.resize(places)
+        return self._reducers.sum(noise_index, weights, self._newest.theta.size, squared)
+
+    def close(self) -> None:
+        """Stop the workers and take back what was asked of the autoscaler."""
+        self._pool.close()
+        self._reducers.close()
+        self._watch.close()
+
+    def _rollouts(self, node: str) -> NodeRollouts:
+        return NodeRollouts(self._spec, self._tables.on(node))
+
+    def _release_when_enough(self) -> None:
+        if self._pool.workers < self._size.least:
+            if not self._told and self._size.least > 1:
+                self._told = True
+                size = self._size
+                self.notices.append(f"waiting until {size.least} workers are there (workers={size.least}..{size.most})")
+            return
+        self._held = False
+        for tasks in self._waiting:
+            self._pool.submit(tasks)
+        self._waiting.clear()

@@ -1,0 +1,84 @@
+"""The rollout actor: a worker behind Ray's door, and the handle by which a pool holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from threadpoolctl import threadpool_limits
+
+from raes.results import Results
+from raes.runtime.worker import Worker, WorkerSpec
+from raes.tasks import Snapshot, Tasks
+from raes.types import Float32, UserError
+
+
+class RolloutActor:
+    """One process, one CPU, one worker; theta and the noise are read from the object store without a copy."""
+
+    def __init__(self, spec: WorkerSpec, table: Float32) -> None:
+        threadpool_limits(1)
+        self._failure = self._refusal(spec) or self._build(spec, table) or self._refusal(spec)  # now more is loaded
+
+    @staticmethod
+    def _refusal(spec: WorkerSpec) -> str:
+        return "" if spec.origin is None else spec.origin.refusal()
+
+    def _build(self, spec: WorkerSpec, table: Float32) -> str:
+        """Make the worker; why that cannot be done."""
+        try:
+            self._worker = Worker(spec, table)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def ready(self) -> tuple[str, str]:
+        """The digest of this worker's arithmetic, and why it cannot work (empty where it can)."""
+        return ("" if self._failure else self._worker.digest()), self._failure
+
+    def run(self, tasks: Tasks, snapshot: Snapshot) -> Results:
+        """Evaluate a block; Ray hands over the snapshot that the reference names."""
+        return self._worker.run(tasks, snapshot)
+
+
+class RolloutHandle(Protocol):
+    """What a pool needs of a worker in another process; every call returns a reference to its answer."""
+
+    def ready(self) -> Any:
+        """As `RolloutActor.ready`."""
+
+    def run(self, tasks: Tasks, snapshot: Any) -> Any:
+        """As `RolloutActor.run`, with a reference to the snapshot."""
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+
+
+class RayRollout:
+    """A `RolloutActor` on a node: one CPU to be placed and to run, never restarted by Ray: the pool replaces it."""
+
+    def __init__(self, node_id: str, spec: Any, table: Any) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        actor_class: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(RolloutActor)
+        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        self._handle = actor_class.options(scheduling_strategy=there).remote(spec, table)
+
+    def ready(self) -> Any:
+        """See `RolloutHandle`."""
+        return self._handle.ready.remote()
+
+    def run(self, tasks: Tasks, snapshot: Any) -> Any:
+        """See `RolloutHandle`."""
+        return self._handle.run.remote(tasks, snapshot)
+
+    def kill(self) -> None:
+        """See `RolloutHandle`."""
+        import ray
+
+        ray.kill(self._handle)
+
+
+StartRollout = Callable[[str], RolloutHandle]
+"""node id -> a new worker there."""

@@ -1,0 +1,195 @@
+"""What it takes to run failed episodes again: `run_dir/faults/gen_NNNNNN.npz`, one file a generation.
+
+A file holds the snapshot and the failed tasks with their reasons as plain arrays; there are no pickles.
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raes.results import FailedTasks
+from raes.rng import Purpose
+from raes.storage.files import write_atomically
+from raes.storage.location import Location
+from raes.tasks import Genomes, Lineages, Snapshot, Tasks
+from raes.types import UserError
+
+KEPT = 20
+"""Files that stay: an environment that fails in every generation must not fill the disk."""
+NAMED = 5
+"""Faults of one generation that get a line each."""
+REASON_LENGTH = 1_000
+"""Characters of a reason that are kept."""
+LISTED = 30
+"""Numbers that an error message lists."""
+LEFT_OUT: dict[int, str] = {
+    Purpose.TRAINING: "episode left out",
+    Purpose.PROBE: "probe left out",
+    Purpose.EVALUATION: "evaluation episode left out",
+}
+
+
+def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
+    """Keep a generation's failed tasks, in place of an earlier file of the same generation; its path.
+
+    Args:
+        run_dir: the run.
+        snapshot: what the tasks perturbed.
+        failed: at least one block, of any purposes.
+    """
+    assert all(block.tasks.generation == snapshot.generation for block in failed)
+    arrays = _arrays("snapshot", snapshot)
+    for number, block in enumerate(failed):
+        arrays |= _arrays(f"{number}", block.tasks)
+        arrays[f"{number}/reasons"] = np.array([reason[:REASON_LENGTH] for reason in block.reasons], dtype=np.str_)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    path = run_dir / _name(snapshot.generation)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+    _prune(run_dir)
+    return path
+
+
+def load(run_dir: Location, generation: int) -> tuple[Snapshot, list[FailedTasks]]:
+    """A generation's snapshot and its failed tasks, in blocks of one purpose each.
+
+    Raises:
+        UserError: nothing is kept of this generation, or its file is damaged.
+    """
+    path = run_dir / _name(generation)
+    if not path.exists():
+        raise UserError(
+            f"generation={generation}: {path.parent} keeps no failed episode of it; "
+            f"there are generations {_listed(generations(run_dir))}"
+        )
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        return _snapshot(arrays), _blocks(arrays)
+    except Exception as error:  # zipfile, zlib and numpy each have errors of their own
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error}); replay another generation: "
+            f"there are {_listed(one for one in generations(run_dir) if one != generation)}"
+        ) from error
+
+
+def find(run_dir: Location, generation: int, purpose: Purpose, index: int) -> tuple[Snapshot, FailedTasks]:
+    """The snapshot and the one failed task of these numbers.
+
+    Raises:
+        UserError: it is not kept, with those that are; or the file is damaged.
+    """
+    snapshot, failed = load(run_dir, generation)
+    for block in failed:
+        rows = np.flatnonzero(block.tasks.index == index)
+        if block.tasks.purpose == purpose and rows.size:
+            return snapshot, block.take(rows[:1])
+    there = "; ".join(
+        f"purpose={Purpose(block.tasks.purpose).name.lower()} index {_listed(block.tasks.index.tolist())}"
+        for block in failed
+    )
+    raise UserError(
+        f"index={index} purpose={purpose.name.lower()}: this episode of generation {generation} is not kept as "
+        f"failed; there are {there}"
+    )
+
+
+def generations(run_dir: Location) -> list[int]:
+    """The generations of which failed tasks are kept, in order."""
+    return sorted(map(_generation, (run_dir / "faults").glob("gen_*.npz")))
+
+
+def replay_command(run_dir: Path | str, generation: int, index: int, purpose: int) -> str:
+    """The command line, ready for a shell, that runs a failed episode again."""
+    words = [f"run_dir={run_dir}", f"generation={generation}", f"index={index}"]
+    if purpose != Purpose.TRAINING:
+        words.append(f"purpose={Purpose(purpose).name.lower()}")
+    return shlex.join(["python", "-m", "raes.replay", *words])
+
+
+def report(run_dir: Path, seed: int, snapshot: Snapshot, failed: list[FailedTasks]) -> list[str]:
+    """Keep a generation's failed tasks and say so: a line each for the first few, one for the others.
+
+    Args:
+        run_dir: the run.
+        seed: of the run.
+        snapshot: what the tasks perturbed.
+        failed: blocks of any purposes; without any, nothing is kept or said.
+    """
+    if not failed:
+        return []
+    path = save(run_dir, snapshot, failed)
+    lines = []
+    for block in failed:
+        purpose, generation = block.tasks.purpose, block.tasks.generation
+        kind = LEFT_OUT[purpose]
+        lines += [
+            f"{kind} (seed={seed}, generation={generation}, index={index}): {reason}; "
+            f"replay: {replay_command(run_dir, generation, index, purpose)}"
+            for index, reason in zip(block.tasks.index.tolist(), block.reasons, strict=True)
+        ]
+    if len(lines) > NAMED:
+        lines[NAMED:] = [f"... and {len(lines) - NAMED} more, kept in {path}"]
+    return lines
+
+
+def _name(generation: int) -> str:
+    return f"faults/gen_{generation:06d}.npz"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    every = [str(number) for number in numbers]
+    more = [f"and {len(every) - LISTED} more"] if len(every) > LISTED else []
+    return ", ".join(every[:LISTED] + more) or "none"
+
+
+def _generation(path: Location) -> int:
+    return int(path.stem.removeprefix("gen_"))
+
+
+def _prune(run_dir: Path) -> None:
+    """Newest by time of writing: after a step back to an earlier checkpoint, low numbers are new."""
+    files = list((run_dir / "faults").glob("gen_*.npz"))
+    for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, _generation(path)))[:-KEPT]:
+        path.unlink()
+
+
+def _arrays(prefix: str, packed: Any) -> dict[str, np.ndarray]:
+    """The fields of a dataclass that are not None, dataclasses in them too, by their path."""
+    arrays: dict[str, np.ndarray] = {}
+    for field in fields(packed):
+        value, name = getattr(packed, field.name), f"{prefix}/{field.name}"
+        if is_dataclass(value):
+            arrays |= _arrays(name, value)
+        elif value is not None:
+            arrays[name] = np.asarray(value)
+    return arrays
+
+
+def _values(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What `_arrays` made of a dataclass's own fields; numbers are numbers again."""
+    own = {name.removeprefix(f"{prefix}/"): array for name, array in arrays.items() if name.startswith(f"{prefix}/")}
+    return {name: array if array.ndim else array.item() for name, array in own.items() if "/" not in name}
+
+
+def _snapshot(arrays: dict[str, np.ndarray]) -> Snapshot:
+    lineages = _values("snapshot/lineages", arrays)
+    return Snapshot(**_values("snapshot", arrays), lineages=Lineages(**lineages) if lineages else None)
+
+
+def _blocks(arrays: dict[str, np.ndarray]) -> list[FailedTasks]:
+    blocks: list[FailedTasks] = []
+    while f"{len(blocks)}/index" in arrays:
+        prefix = f"{len(blocks)}"
+        values, genomes = _values(prefix, arrays), Genomes(**_values(f"{prefix}/genomes", arrays))
+        purpose, reasons = Purpose(values.pop("purpose")), tuple(values.pop("reasons").tolist())
+        blocks.append(FailedTasks(Tasks(purpose, **values, genomes=genomes), reasons))
+    return blocks

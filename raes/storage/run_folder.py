@@ -1,0 +1,306 @@
+"""The run directory that a driver writes to: a folder of this machine, on its own or as the spool of a store.
+
+The driver writes files below `path` and asks nobody where they end up. For a URL, `path` is a spool: a thread brings
+the store up to date at intervals (`raes.storage.mirror`), so that training never waits for a store, and a store that
+does not answer costs nothing but the newest checkpoints, should this machine be lost as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from raes.storage.checkpoint import Checkpoints
+from raes.storage.files import write_atomically
+from raes.storage.lease import Lease, TakenOverError
+from raes.storage.location import RemotePath, StoreError, location
+from raes.storage.lock import RunLock
+from raes.storage.mirror import Mirror
+from raes.types import SETTINGS, RunFailedError, UserError
+
+Tell = Callable[[str], None]
+
+LAST_PAUSE = 2.0
+"""Seconds between two attempts at the end of a run."""
+
+
+@dataclass(frozen=True)
+class UploadSettings:
+    """How a run directory in a store is written.
+
+    Attributes:
+        every: seconds between two uploads; what a lost machine costs at most, beside the upload itself.
+        patience: seconds in which nothing reaches the store until a run that has ended gives up.
+        spool: the folder for what is not in the store yet; None: `~/.cache/raes/spool`.
+    """
+
+    __pydantic_config__ = SETTINGS
+
+    every: float = 30.0
+    patience: float = 120.0
+    spool: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("every", "patience"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"{key} must be positive, got {getattr(self, key)}")
+
+    def folder(self, url: str) -> Path:
+        """Where the spool of a run directory lies, the same for every command on this machine."""
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        name = re.sub(r"[^\w.-]+", "_", url.split("://", 1)[1])[-60:]
+        return Path(self.spool or cache / "raes" / "spool") / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+
+
+class RunFolder:
+    """A run directory on a disk.
+
+    Attributes:
+        path: where to write.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Lock it.
+
+        Args:
+            path: where to write.
+            name: what the user calls it.
+
+        Raises:
+            UserError: another process writes to it.
+        """
+        self.path = path
+        self._name = name
+        self._lock = RunLock(path, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """From now on a reader may see what is written: there is something to go on from."""
+
+    def notices(self) -> list[str]:
+        """What the user should know of the store since the last call.
+
+        Raises:
+            RunFailedError: another command has taken the run directory over.
+        """
+        return []
+
+    def named(self, text: str) -> str:
+        """A text with the name that the user gave in place of `path`."""
+        return text
+
+    def finish(self, tell: Tell) -> str | None:
+        """After the last write: wait until everything is where it belongs; what went wrong, with the cure."""
+        return None
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._lock.close()
+
+
+class SpooledFolder(RunFolder):
+    """A run directory in a store, with its spool on this machine.
+
+    The spool outlives a command that could not send everything. The next one on this machine goes on from it, unless
+    another machine has written to the store since; a spool whose content has arrived is removed.
+    """
+
+    def __init__(self, store: RemotePath, keep: int, settings: UploadSettings, tell: Tell) -> None:
+        """Lock the run directory and bring the spool up to date.
+
+        Args:
+            store: the run directory.
+            keep: how many checkpoints stay in the store, beside the best.
+            settings: of the uploads.
+            tell: is told what takes time.
+
+        Raises:
+            UserError: another command writes to it, or the spool cannot be written.
+            StoreError: the store does not answer.
+        """
+        self._store, self._settings = store, settings
+        self._root = settings.folder(str(store))
+        try:
+            super().__init__(self._root, str(store))
+        except OSError as error:
+            raise UserError(f"upload.spool={self._root} cannot be written ({error}); name a folder that can") from error
+        self.path = self._root / "run"
+        self._owner_file = self._root / "owner"
+        self._notices: deque[str] = deque()
+        self._trouble: str | None = None  # why the last round failed
+        self._lost: str | None = None  # that the run directory is another command's now
+        self._ending = self._stopped = self._spare = False
+        self._wake = threading.Event()
+        self._mirror = Mirror(self.path, store, keep)
+        self._thread = threading.Thread(target=self._keep_up, name="upload", daemon=True)
+        try:
+            self._open(tell)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, tell: Tell) -> None:
+        earlier = self._owner_file.read_text() if self._owner_file.exists() else None
+        self._lease = Lease(self._store, earlier, self._settings.every)
+        if earlier and self._lease.held_by_us():
+            tell(f"{self._store}: going on with what lies in {self.path}, which may be newer")
+            self._lease.take(tell)
+            self._mirror.compare()
+            return
+        if Checkpoints(self.path).names():
+            aside = self._root / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
+            self.path.rename(aside)
+            tell(f"{self._store} has been written by another machine since; the spool of this one is kept as {aside}")
+        self._owner_file.unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lease = Lease(self._store, None, self._settings.every)
+        self._lease.take(tell)
+        self._spare = True  # as long as there is nothing in it that the store lacks
+        (self.path / "checkpoints").mkdir(parents=True)
+        self._mirror.fetch()
+        write_atomically(self._owner_file, self._lease.owner.encode())
+
+    def start(self) -> None:
+        self._spare = False
+        self._thread.start()
+
+    def notices(self) -> list[str]:
+        if self._lost is not None:
+            raise RunFailedError(self._lost)
+        texts: list[str] = []
+        self._tell_all(texts.append)
+        return texts
+
+    def named(self, text: str) -> str:
+        return text.replace(str(self.path), self._name)
+
+    def finish(self, tell: Tell) -> str | None:
+        begun, told = time.monotonic(), False
+        self._ending = True
+        self._wake.set()
+        while self._thread.is_alive():
+            self._thread.join(0.1)
+            self._tell_all(tell)
+            now = time.monotonic()
+            if now - max(begun, self._mirror.progress_at) > self._settings.patience:
+                break
+            if now - begun > LAST_PAUSE and not told:
+                tell(f"sending the last files to {self._name}; Ctrl-C leaves them in {self.path}")
+                told = True
+        self._tell_all(tell)
+        if self._spare or self._lost is not None:
+            return self._lost
+        return (
+            f"{self._name} lacks the newest files ({self._trouble or 'it takes nothing'}). They lie in {self.path} on "
+            "this machine. Mend the store, then run the same command here with resume=auto: it sends them and goes on"
+        )
+
+    def close(self) -> None:
+        """Let go; where the store has everything, remove the spool and free the lock there."""
+        self._stopped = True
+        self._wake.set()
+        if self._spare:
+            with suppress(StoreError):
+                self._lease.release()
+                self._owner_file.unlink(missing_ok=True)
+                shutil.rmtree(self.path, ignore_errors=True)
+        super().close()
+
+    def _tell_all(self, tell: Tell) -> None:
+        while self._notices:
+            tell(self._notices.popleft())
+
+    # The thread.
+
+    def _keep_up(self) -> None:
+        """Rounds at intervals; at the end, until one has brought everything over."""
+        while not self._stopped:
+            last, begun = self._ending, time.monotonic()
+            arrived = self._round()
+            if self._lost is not None or (last and arrived):
+                self._spare = arrived
+                return
+            if last:
+                time.sleep(min(LAST_PAUSE, self._settings.every))
+            elif not self._ending:
+                self._wake.wait(max(self._settings.every, time.monotonic() - begun))
+
+    def _round(self) -> bool:
+        """Whether everything that there was at its beginning is in the store."""
+        try:
+            self._lease.renew()
+            self._mirror.send()
+        except TakenOverError as error:
+            self._lost = (
+                f"run_dir={self._name} was taken over by {error}, so this run stops; what it had not sent is kept in "
+                f"{self.path}"
+            )
+            return False
+        except Exception as error:  # whatever it is, training goes on
+            if self._trouble is None:
+                self._notices.append(
+                    f"{error}. Training goes on; uploads are tried again every {self._settings.every:g} s, until then "
+                    f"the newest checkpoints lie in {self.path}"
+                )
+            self._trouble = str(error)
+            return False
+        if self._trouble is not None:
+            self._notices.append(f"{self._name} answers again and has everything")
+        self._trouble = None
+        return True
+
+
+def open_folder(run_dir: str, keep: int, settings: UploadSettings, tell: Tell) -> RunFolder:
+    """Take a run directory for writing.
+
+    Args:
+        run_dir: a path or a URL.
+        keep: how many checkpoints stay in a store, beside the best.
+        settings: of the uploads to a store.
+        tell: is told what takes time.
+
+    Raises:
+        UserError: another command writes to it, or it cannot be written.
+    """
+    where = location(run_dir)
+    if isinstance(where, RemotePath):
+        return SpooledFolder(where, keep, settings, tell)
+    return RunFolder(where, run_dir)
+
+
+def check_writable(run_dir: str, settings: UploadSettings) -> None:
+    """Refuse a run directory that cannot be written, before anything starts.
+
+    Raises:
+        UserError: with the reason.
+    """
+    where = location(run_dir)
+    try:
+        if isinstance(where, RemotePath):
+            (where / ".writable").write_bytes(b"")
+            (where / ".writable").unlink()
+            settings.folder(run_dir).mkdir(parents=True, exist_ok=True)
+        else:
+            (where / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (where / ".writable").write_text("")
+            (where / ".writable").unlink()
+    except OSError as error:
+        raise UserError(f"run_dir={run_dir} cannot be written ({error}); name a folder that can") from error

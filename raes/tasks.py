@@ -1,0 +1,158 @@
+"""What the driver sends to workers: tasks (one episode each), the recipes of their parameters, and the snapshot that a
+generation shares.
+
+Tasks travel as packed arrays: a few bytes per episode, never one object per episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from raes.types import Bool, Float32, Float64, Int64, Packed
+
+
+@dataclass(frozen=True)
+class Genomes(Packed):
+    """Recipes for parameters: base + scale * spread * noise[noise_index : noise_index + d].
+
+    Attributes:
+        noise_index: int64 (k,), where in the shared table the perturbation starts.
+        scale: float32 (k,), +sigma, -sigma, or 0 for the base itself.
+        parent: int64 (k,), the base: a row of the snapshot's lineages; None: its theta is the base of all.
+        vectors: float32 (k, d), the parameters themselves, where a search has no shorter recipe, else None.
+    """
+
+    noise_index: Int64
+    scale: Float32
+    parent: Int64 | None = None
+    vectors: Float32 | None = None
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """A block of episodes around one snapshot.
+
+    Attributes:
+        purpose: what the episodes are for, a value of `raes.rng.Purpose`: TRAINING, PROBE, EVALUATION or HELD_OUT.
+        generation: the generation whose snapshot they perturb.
+        index: int64 (k,), the task's number in its generation; of pairs 2i is theta + sigma eps_i, 2i + 1 its mirror.
+        reset: int64 (k,), the number of the episode's reset seed; the two episodes of a pair may share one.
+        observe: bool (k,), whether the episode's observations enter the running statistics.
+        genomes: the k recipes.
+    """
+
+    purpose: int
+    generation: int
+    index: Int64
+    reset: Int64
+    observe: Bool
+    genomes: Genomes
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, which: Int64 | slice) -> Tasks:
+        """The given tasks, in the given order."""
+        return Tasks(
+            self.purpose,
+            self.generation,
+            self.index[which],
+            self.reset[which],
+            self.observe[which],
+            self.genomes.take(which),
+        )
+
+
+@dataclass(frozen=True)
+class Lineages:
+    """Parameters as chains of mutations: root + scale * slice + scale * slice + ..., in this order.
+
+    Attributes:
+        roots: float32 (r, d); those that chains begin at stay the same for a whole run, since workers keep what they
+            have decoded.
+        root: int64 (k,), the row of `roots` that a chain begins at.
+        ends: int64 (k,), where a chain ends in `noise_index`; it begins where the one before ends.
+        noise_index: int64 (m,), all chains, one after the other.
+        scale: of each mutation.
+    """
+
+    roots: Float32
+    root: Int64
+    ends: Int64
+    noise_index: Int64
+    scale: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.root)
+
+    def chain(self, row: int) -> Int64:
+        """The noise indices of one chain."""
+        return self.noise_index[self.ends[row - 1] if row else 0 : self.ends[row]]
+
+
+Layers = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Perturbations whose noise is A^T B / sqrt(rank) for each layer's matrix, and independent for its biases.
+
+    Attributes:
+        rank: r.
+        layers: (outputs m, inputs k, 1 with biases, else 0) of each layer of theta, in order; a layer is a matrix
+            (m, k + 1) whose last column holds the biases.
+    """
+
+    rank: int
+    layers: Layers
+
+    @property
+    def noise_size(self) -> int:
+        """Numbers of noise that a perturbation is made of."""
+        return sum(self.rank * (outputs + inputs) + biases * outputs for outputs, inputs, biases in self.layers)
+
+    def factors(self, noise: Float32) -> Iterator[tuple[Float32, Float32, Float32]]:
+        """A (..., r, m), B (..., r, k) and the biases (..., m, or 0 without) of each layer, cut from noise.
+
+        Args:
+            noise: float32 (..., noise_size).
+        """
+        start = 0
+        for outputs, inputs, biases in self.layers:
+            parts = []
+            for rows, columns in ((self.rank, outputs), (self.rank, inputs), (1, biases * outputs)):
+                part = noise[..., start : start + rows * columns]
+                parts.append(part.reshape(*noise.shape[:-1], rows, columns))
+                start += rows * columns
+            left, right, bias = parts
+            yield left, right, bias[..., 0, :]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What all episodes of a generation share; put into the object store once.
+
+    Attributes:
+        generation: its key.
+        theta: float32 (d,).
+        obs_mean: float64 (obs,), or None where observations are not normalised.
+        obs_scale: float64 (obs,), the factor that follows the subtraction of the mean (1/std).
+        obs_clip: the bound on a normalised observation.
+        action_noise: standard deviation of the Gaussian noise on continuous actions, in training only.
+        max_steps: the cap on a training episode's timesteps, or None.
+        spread: float32 (d,), the factor on each parameter's noise, or None for 1.
+        lineages: further bases of perturbations, which genomes name by row, or None.
+        low_rank: how the noise of a perturbation is made from fewer numbers, or None where it is its slice itself.
+    """
+
+    generation: int
+    theta: Float32
+    obs_mean: Float64 | None = None
+    obs_scale: Float64 | None = None
+    obs_clip: float = 5.0
+    action_noise: float = 0.0
+    max_steps: int | None = None
+    spread: Float32 | None = None
+    lineages: Lineages | None = None
+    low_rank: LowRank | None = None

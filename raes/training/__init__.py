@@ -1,0 +1,1 @@
+"""The training loop: from a checked configuration to a finished run directory."""

@@ -1,0 +1,88 @@
+"""From the configuration to what it names: the algorithm, the problem, the executor."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from raes.algorithms import ALGORITHMS
+from raes.config.schema import Config
+from raes.policies import ConvSettings
+from raes.problems.atari import AtariSettings
+from raes.problems.environment import make_environment
+from raes.problems.episode import EpisodeSpec
+from raes.problems.function import FunctionSettings, FunctionSpec
+from raes.problems.problem import ProblemSpec
+from raes.problems.random_play import random_play
+from raes.problems.registration import registered
+from raes.rng import Purpose, generator
+from raes.runtime.executor import Executor
+from raes.runtime.scheduling import Size
+from raes.runtime.worker import WorkerSpec
+from raes.storage.checkpoint import Checkpoint
+from raes.storage.tree import Arrays
+from raes.types import UInt8
+
+if TYPE_CHECKING:  # it needs Ray, which runtime=serial does without
+    from raes.runtime.sweep_resources import SweepResources
+
+
+def build_algorithm(config: Config) -> Any:
+    """The algorithm that the configuration names; see `raes.algorithms.Algorithm`."""
+    algorithm, _ = ALGORITHMS[config.algorithm.name]
+    return algorithm(config.algorithm, config.optimizer, config.seed, config.noise.size)
+
+
+def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> ProblemSpec:
+    """The recipe of the problem that the configuration names.
+
+    Args:
+        config: see there.
+        checkpoint: of the run, whose arrays are used again; without one they are made, the same from the same seed.
+
+    Raises:
+        UserError: the environment that makes them cannot be made.
+    """
+    if isinstance(config.env, FunctionSettings):
+        return FunctionSpec(config.env)
+    reference: UInt8 | None = None
+    if isinstance(config.policy, ConvSettings) and config.policy.reference:
+        reference = _played(config) if checkpoint is None else checkpoint.arrays["reference"]
+    return EpisodeSpec(config.env, config.policy, config.behavior, reference, registered(config.env))
+
+
+def kept_arrays(spec: ProblemSpec) -> Arrays:
+    """The arrays in a recipe, which every checkpoint of a run holds."""
+    return {} if not isinstance(spec, EpisodeSpec) or spec.reference is None else {"reference": spec.reference}
+
+
+def _played(config: Config) -> UInt8:
+    """The reference batch of virtual batch normalisation."""
+    assert isinstance(config.env, AtariSettings)
+    assert isinstance(config.policy, ConvSettings)
+    with closing(make_environment(config.env)) as env:
+        return random_play(env, config.policy.reference, generator(config.seed, Purpose.REFERENCE))
+
+
+def make_executor(
+    config: Config, spec: WorkerSpec, embedded: bool = True, commons: SweepResources | None = None
+) -> Executor:
+    """The executor that `runtime` names.
+
+    Args:
+        config: its `runtime`, `workers` and `noise.size` count here.
+        spec: what each worker is made from.
+        embedded: whether Ray is this command's own, on this machine alone; then `runtime.relays=auto` means none.
+        commons: what the jobs of a sweep share.
+    """
+    assert config.noise.size is not None
+    runtime = config.runtime
+    if runtime.name == "serial":
+        from raes.runtime.serial import SerialExecutor
+
+        return SerialExecutor(spec, config.noise.size)
+    from raes.runtime.ray_executor import RayExecutor
+
+    relays = not embedded if runtime.relays == "auto" else runtime.relays
+    deadline = None if runtime.deadline == "auto" else float(runtime.deadline)
+    return RayExecutor(spec, config.noise.size, Size.of(config.workers), relays, deadline, commons)

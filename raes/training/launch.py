@@ -1,0 +1,272 @@
+"""Starts a driver where the configuration says, shows its events, and hears Ctrl-C and SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_limits
+
+from raes.config.cli import display_path
+from raes.config.schema import Config
+from raes.problems.atari import AtariSettings
+from raes.problems.registration import Registered, register, registered
+from raes.runtime.scheduling import Size
+from raes.training import ray_job
+from raes.training.driver import drive
+from raes.training.events import Event, EventLog
+from raes.training.limits import RunOutcome, Stop
+from raes.types import RunFailedError
+
+if TYPE_CHECKING:
+    from raes.runtime.sweep_resources import SweepResources
+
+POLL_SECONDS = 0.25
+MAX_RESTARTS = 10
+"""How often Ray may restart a driver actor whose process dies; it goes on from its newest checkpoint."""
+
+Show = Callable[[Event], str | None]
+"""Shows an event; gives a reason where the run should end."""
+
+
+class SignalHandler(Stop):
+    """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once."""
+
+    def listen(self) -> None:
+        """Take over both signals; once more after Ray has started, which takes SIGTERM for itself.
+
+        Python hands signals to the main thread only; in another one nothing is heard.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: Any) -> None:
+        if self.is_set():
+            raise KeyboardInterrupt
+        self.set()
+
+
+@contextmanager
+def signals() -> Iterator[SignalHandler]:
+    """Hear Ctrl-C and SIGTERM for as long as something runs."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = SignalHandler()
+    stop.listen()
+    try:
+        yield stop
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def launch(config: Config, show: Show) -> RunOutcome:
+    """Run a checked configuration to its end.
+
+    Raises:
+        UserError: Ray cannot be reached or the noise table does not fit.
+    """
+    with signals() as stop:
+        if config.runtime.name == "serial":
+            return _in_this_process(config, show, stop)
+        return _on_ray(config, show, stop)
+
+
+def _in_this_process(config: Config, show: Show, stop: Stop) -> RunOutcome:
+    def report(event: Event) -> None:
+        stop.wish = show(event) or stop.wish
+
+    report(("notice", "runtime=serial: this process, 1 worker, no Ray"))
+    report(("notice", headline(config)))
+    with threadpool_limits(1):  # the caller's own arithmetic is as it was afterwards
+        return drive(config, stop, EventLog(report))
+
+
+def measured(config: Config) -> Callable[[Event], None]:
+    """Sets Ray's metrics from events; see `raes.runtime.gauges`."""
+    from raes.runtime.gauges import Gauges
+
+    run = Path(str(config.run_dir)).name
+    gauges = Gauges({"run": run, "env": config.env.name, "algorithm": config.algorithm.name, "seed": str(config.seed)})
+
+    def measure(event: Event) -> None:
+        kind, content = event
+        if kind == "record":
+            gauges(content)
+        elif kind == "live":
+            gauges({"live/answered": content.answered, "live/asked": content.asked, "pool/actors": content.workers})
+
+    return measure
+
+
+class DriverActor:
+    """The driver behind Ray's door; `run` in one thread, `poll` and `stop` in others."""
+
+    def __init__(self, config: Config, environment: Registered | None, commons: SweepResources | None) -> None:
+        register(environment)
+        self._config, self._commons = config, commons
+        self._stop = Stop()
+        self._events = EventLog(measured(config))
+
+    def run(self, embedded: bool) -> RunOutcome:
+        """See `drive`; after a restart it goes on from the newest checkpoint."""
+        import ray
+
+        restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        return drive(self._config, self._stop, self._events, embedded, restarted, self._commons)
+
+    def poll(self, after: int) -> tuple[int, list[tuple[int, Event]]]:
+        """This driver's number (another one after a restart) and the events after a sequence number."""
+        return self._events.incarnation, self._events.after(after)
+
+    def stop(self) -> None:
+        """End soon: give up the generation in flight, write a checkpoint."""
+        self._stop.set()
+
+    def wish(self, reason: str) -> None:
+        """End well after the generation that is out."""
+        self._stop.wish = reason
+
+
+def _on_ray(config: Config, show: Show, stop: SignalHandler) -> RunOutcome:
+    from raes.runtime.nodes import release
+    from raes.runtime.session import attached
+
+    assert config.noise.size is not None
+    size = Size.of(config.workers)
+    with attached(config.ray.address, size.most, 4 * config.noise.size) as session:
+        stop.listen()
+        show(("notice", session.text))
+        show(("notice", headline(config)))
+        if (name := ray_job.submission()) is not None:
+            show(("notice", ray_job.steering(name)))
+        if (advice := advise(config, size.most or session.cpus)) is not None:
+            show(("notice", advice))
+        driver = RunningDriver(config, show, session.embedded)
+        try:
+            return _follow(driver, stop)
+        finally:
+            driver.close()
+            with suppress(Exception):  # the driver has done so, if it could
+                release()
+
+
+def headline(config: Config) -> str:
+    """What is trained, after the line that says where."""
+    limits = (config.generations, config.max_timesteps, config.max_minutes, config.goal.return_mean)
+    return (
+        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes a generation, "
+        f"seed {config.seed}, run_dir={display_path(config.run_dir)}{', until Ctrl-C' if not any(limits) else ''}"
+    )
+
+
+def advise(config: Config, workers: int) -> str | None:
+    """A word where the pool is too large for the generation, with the experiment that fills it."""
+    episodes = config.algorithm.episodes
+    if 4 * workers <= episodes:
+        return None
+    experiment = "humanoid_paper" if config.env.id.startswith("Humanoid-") else "large"
+    if isinstance(config.env, AtariSettings):
+        experiment = "atari_paper"
+    return (
+        f"{workers} workers are more than a quarter of a generation's {episodes} episodes, so some will wait for the "
+        f"last ones; experiment={experiment} fills a larger pool, or raise algorithm.{config.algorithm.size_key}"
+    )
+
+
+class RunningDriver:
+    """A driver on this node, and what it tells.
+
+    Attributes:
+        running: reference to its outcome.
+    """
+
+    def __init__(self, config: Config, show: Show, embedded: bool, commons: SweepResources | None = None) -> None:
+        """Start it.
+
+        Args:
+            config: of its run.
+            show: is handed its events.
+            embedded: whether Ray is this command's own.
+            commons: what the jobs of a sweep share.
+        """
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor_class: Any = ray.remote(DriverActor)
+        self._actor = actor_class.options(
+            num_cpus=0,
+            max_concurrency=4,
+            max_restarts=MAX_RESTARTS,
+            max_task_retries=-1,
+            scheduling_strategy=here,
+        ).remote(config, registered(config.env), commons)
+        self.running = self._actor.run.remote(embedded)
+        self._show, self._incarnation, self._seen, self._stopping = show, 0, 0, False
+
+    def stop(self) -> None:
+        """Have it end soon, with a checkpoint."""
+        if not self._stopping:
+            self._show(("notice", "stopping: the run is being saved; Ctrl-C again ends it at once"))
+        self._stopping = True
+        self._actor.stop.remote()
+
+    def look(self) -> None:
+        """Show what it has told since."""
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError
+
+        with suppress(GetTimeoutError, RayActorError):
+            now, events = ray.get(self._actor.poll.remote(self._seen), timeout=5)
+            if now != self._incarnation:
+                if self._incarnation:
+                    text = "the driver was lost and restarted; it goes on from its newest checkpoint"
+                    self._show(("notice", text))
+                self._incarnation, self._seen = now, 0
+                _, events = ray.get(self._actor.poll.remote(0), timeout=5)
+            for number, event in events:
+                self._seen = number
+                if (reason := self._show(event)) is not None:
+                    ray.get(self._actor.wish.remote(reason), timeout=5)  # Ray complains of calls that `close` cuts off
+
+    def outcome(self) -> RunOutcome:
+        """How it ended; to be called when `running` is ready.
+
+        Raises:
+            RunFailedError: it did not end by itself.
+        """
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        try:
+            outcome: RunOutcome = ray.get(self.running)
+        except RayTaskError as error:
+            raise RunFailedError(f"the driver failed: {error}") from error
+        except RayActorError as error:
+            raise RunFailedError(f"the driver was lost {MAX_RESTARTS + 1} times: {error}") from error
+        return outcome
+
+    def close(self) -> None:
+        """End its process, whatever it does."""
+        import ray
+
+        ray.kill(self._actor)
+
+
+def _follow(driver: RunningDriver, stop: Stop) -> RunOutcome:
+    """Show the driver's events until it ends."""
+    import ray
+
+    while True:
+        finished, _ = ray.wait([driver.running], timeout=POLL_SECONDS)
+        if stop.is_set() and not finished:
+            driver.stop()
+        driver.look()
+        if finished:
+            return driver.outcome()

@@ -1,0 +1,175 @@
+"""From a checked configuration to one that can run: what is left open is filled in, what cannot work is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from raes.algorithms import ALGORITHMS
+from raes.algorithms.search import SearchSettings
+from raes.config.cli import display_path
+from raes.config.schema import Config
+from raes.problems.function import FunctionSettings
+from raes.problems.problem import Problem
+from raes.runtime.memory import check_memory, check_sizes, check_state
+from raes.search.noise import table_size
+from raes.storage.location import location
+from raes.storage.run_folder import check_writable
+from raes.training import ray_job
+from raes.training.build import build_algorithm, problem_spec
+from raes.training.resume import first_theta, locate, starting_point
+from raes.types import UserError
+
+NOT_IN_NAMES = (
+    "run_dir=", "resume=", "generations=", "max_timesteps=", "max_minutes=", "console=", "goal.", "workers=", "ray.",
+    "runtime=", "runtime.relays=", "runtime.deadline=", "checkpoint.", "faults.", "upload.", "callbacks=", "hydra.",
+)  # fmt: skip
+"""What a multirun's folder is not named after: what a resume may change, so that it finds the folder again."""
+
+LONGEST_NAME = 200
+"""Letters of a folder of a multirun; most file systems take 255."""
+
+
+def prepare(config: Config, overrides: str = "") -> Config:
+    """Fill in the run directory and the noise table's size, and refuse what cannot work, before anything starts.
+
+    Args:
+        config: as composed.
+        overrides: of a multirun's job; each job has a directory of its own below `run_dir`.
+
+    Raises:
+        UserError: with the key and the cure.
+    """
+    config = resolve_config(config, overrides)
+    assert config.noise.size is not None
+    check_memory(4 * config.noise.size, copies=2 if config.runtime.name == "ray" else 1)
+    check_writable(display_path(config.run_dir), config.upload)  # messages give the path as the user does
+    return config
+
+
+def resolve_config(config: Config, overrides: str = "") -> Config:
+    """The same as far as it depends on the configuration and on what is stored, not on this machine; writes nothing.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    if config.resume not in ("never", "auto"):
+        config = replace(config, resume=ray_job.persistent_path(config.resume))
+    config = replace(config, run_dir=ray_job.persistent_path(_run_dir(config, overrides)))
+    start_from = config.start_from
+    if start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
+        config = replace(config, start_from=str(location(start_from, "start_from").absolute()))
+    config, problem = fit_to_problem(config)
+    try:
+        checkpoint, _ = starting_point(config, location(str(config.run_dir)))
+        if checkpoint is None:
+            first_theta(replace(config, start_from=start_from), problem)  # messages give the path as the user does
+    finally:
+        problem.close()
+    return _absolute(config)
+
+
+def fit_to_problem(config: Config) -> tuple[Config, Problem]:
+    """The configuration with the sizes that its problem gives it, and the problem, which was tried.
+
+    Raises:
+        UserError: the problem cannot be made here, or the sizes do not fit.
+    """
+    problem = problem_spec(config).check()
+    try:
+        config = replace(config, algorithm=_sized(config.algorithm, problem))
+        size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
+        if size < 2 * problem.num_params:
+            raise UserError(
+                f"noise.size={size} is too small for a policy of {problem.num_params} parameters; "
+                f"give at least {2 * problem.num_params}, or null"
+            )
+        config = replace(config, noise=replace(config.noise, size=size))
+        _check_algorithm(config, problem)
+    except BaseException:
+        problem.close()
+        raise
+    return config, problem
+
+
+def _sized(settings: SearchSettings, problem: Problem) -> Any:
+    """The settings with what follows from the number of parameters."""
+    try:
+        return settings.sized(problem.num_params, problem.layers)
+    except UserError:
+        raise
+    except ValueError as error:  # what follows does not fit what was given
+        raise UserError(f"algorithm.{error}") from error
+
+
+def _check_algorithm(config: Config, problem: Problem) -> None:
+    """Refuse what this algorithm cannot do with this problem."""
+    settings = config.algorithm
+    check_sizes(f"algorithm.{settings.size_key}", getattr(settings, settings.size_key), settings.episodes)
+    check_sizes("evaluation.episodes", config.evaluation.episodes, config.evaluation.episodes)
+    algorithm = build_algorithm(config)
+    check_state(settings.name, algorithm.memory(problem.num_params), problem.num_params)
+    if settings.action_noise and not problem.continuous:
+        raise UserError(
+            f"algorithm.action_noise={settings.action_noise} needs continuous actions and env.id={config.env.id} with "
+            f"policy.bins={config.policy.bins} has none; set algorithm.action_noise=0"
+        )
+    if config.runtime.pipeline and not algorithm.pipelines:
+        able = ", ".join(name for name, (one, _) in ALGORITHMS.items() if getattr(one, "pipelines", False))
+        raise UserError(
+            f"runtime.pipeline=1: algorithm={settings.name} needs each generation's results before the next one; set "
+            f"runtime.pipeline=0, or use one of {able}"
+        )
+    if config.behavior is not None and isinstance(config.env, FunctionSettings):
+        raise UserError(
+            f"behavior={config.behavior}: of a function the point itself is the behaviour; leave behavior=null"
+        )
+    if algorithm.needs_behavior and config.behavior is None and not isinstance(config.env, FunctionSettings):
+        raise UserError(
+            f"algorithm={settings.name} needs a behaviour descriptor; give behavior=last_observation, another name, or "
+            "module:function"
+        )
+
+
+def _short(name: str) -> str:
+    """A name that a file system takes; a long one ends in a digest of the whole, so that no two become one."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def _run_dir(config: Config, overrides: str) -> str:
+    if config.run_dir is not None:
+        ours = [part for part in overrides.split(",") if not part.lstrip("+").startswith(NOT_IN_NAMES)]
+        below = _short(re.sub(r"[^\w.=,+-]", "_", ",".join(ours)))
+        return str(location(config.run_dir) / below) if overrides else str(location(config.run_dir))
+    if config.resume == "auto":
+        raise UserError("resume=auto needs run_dir=...: name the run to go on with")
+    if config.resume != "never":
+        checkpoints = locate(config.resume, "resume").parent
+        if checkpoints.name != "checkpoints":
+            raise UserError(f"resume={config.resume} lies in no run directory; add run_dir=... for what follows")
+        return str(checkpoints.parent)
+    name = re.sub(r"[^\w.-]", "_", config.env.id if config.env.name in ("gymnasium", "atari") else config.env.name)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    base = Path("runs") / f"{name}-{config.algorithm.name}-seed{config.seed}-{stamp}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return str(path)
+
+
+def _absolute(config: Config) -> Config:
+    """Paths as the driver must see them, whose own working directory may be another."""
+    spool = config.upload.spool
+    return replace(
+        config,
+        run_dir=str(location(str(config.run_dir)).absolute()),
+        resume=config.resume if config.resume in ("never", "auto") else str(location(config.resume).absolute()),
+        upload=replace(config.upload, spool=spool and str(Path(spool).absolute())),
+    )

@@ -1,0 +1,161 @@
+"""Where a run starts: from nothing, from a checkpoint of its own, or around an earlier policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from raes.config.schema import Config, differences, from_tree, load
+from raes.policies import MLP, PolicySettings, build_head
+from raes.policies.mlp import grow
+from raes.problems.episode import EpisodeProblem
+from raes.problems.problem import Problem
+from raes.problems.spaces import action_spec
+from raes.rng import Purpose, generator
+from raes.search import running_stats
+from raes.search.running_stats import RunningStats
+from raes.storage.checkpoint import Checkpoint, Checkpoints, read
+from raes.storage.location import Location, location
+from raes.training.build import build_algorithm
+from raes.training.state import RunState
+from raes.types import Float32, UserError
+
+
+def starting_point(config: Config, run_dir: Location) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to go on from, None for a new run, and words on what was passed over.
+
+    Args:
+        config: its `run_dir` and `resume` count here.
+        run_dir: where the run directory is read: in its own place, or in a spool of it.
+
+    Raises:
+        UserError: the run directory holds another run, or the checkpoint is damaged or of another configuration.
+    """
+    checkpoints, name = Checkpoints(run_dir), config.run_dir
+    holds_run = (run_dir / "config.yaml").exists() or bool(checkpoints.names())
+    if config.resume == "never":
+        if holds_run:
+            raise UserError(f"run_dir={name} holds a run already; add resume=auto to go on with it, or name another")
+        return None, []
+    if config.resume != "auto":
+        checkpoint = read(locate(config.resume, "resume"))
+        if holds_run and checkpoint.path.parent.resolve() != (location(str(name)) / "checkpoints").resolve():
+            raise UserError(f"run_dir={name} holds another run than resume={config.resume}; name another run_dir")
+        _refuse_other(config, checkpoint.state["config"], checkpoint.path)
+        return checkpoint, []
+    newest, problems = checkpoints.newest()
+    if newest is None:
+        if problems:
+            raise UserError(f"no checkpoint of run_dir={name} is complete: {problems[0]}")
+        if (run_dir / "config.yaml").exists():
+            _refuse_other(config, load(run_dir / "config.yaml").as_dict(), run_dir)
+        return None, []
+    _refuse_other(config, newest.state["config"], newest.path)
+    return newest, [f"passed over: {problem}" for problem in problems]
+
+
+def locate(path: str, key: str) -> Location:
+    """The checkpoint folder that a path or URL means: itself, or the latest of a run directory.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = location(path, key)
+    if (folder / "state.json").exists():
+        return folder
+    name = Checkpoints(folder).pointed("latest")
+    if name is None:
+        raise UserError(
+            f"{key}={path}: there is no checkpoint; name a run directory or a folder checkpoints/gen_NNNNNN"
+        )
+    return folder / "checkpoints" / name
+
+
+def _refuse_other(config: Config, stored: dict[str, object], path: Location) -> None:
+    changed = differences(stored, config.as_dict())
+    if changed:
+        raise UserError(
+            f"{path} was made with another configuration ({'; '.join(changed)}); "
+            "give the same values to go on, or a new run_dir to start over"
+        )
+
+
+def first_theta(config: Config, problem: Problem, fresh: bool = True) -> tuple[Float32, RunningStats]:
+    """Parameters, float32 (d,), and observation statistics that a new search starts from.
+
+    Args:
+        config: its `seed` and `start_from` count here.
+        problem: what the parameters are for.
+        fresh: whether there is no checkpoint to go on from.
+
+    Raises:
+        UserError: `start_from` names no policy that fits.
+    """
+    theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
+    if config.start_from is None or not fresh:
+        return theta, running_stats.init(problem.observation_size)
+    if not isinstance(problem, EpisodeProblem):
+        raise UserError("start_from is for policies; a function's search starts at env.x0")
+    return earlier_policy(config.start_from, problem, theta, config.algorithm.normalize_observations)
+
+
+def earlier_policy(
+    path: str, problem: EpisodeProblem, theta: Float32, normalized: bool
+) -> tuple[Float32, RunningStats]:
+    """Parameters and observation statistics of an earlier policy, grown to this one's size.
+
+    Args:
+        path: a run directory or a checkpoint's folder.
+        problem: what the parameters are for.
+        theta: float32 (d,), fresh parameters for the units that the earlier policy lacks.
+        normalized: whether observations will be normalised.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    checkpoint = read(locate(path, "start_from"))
+    earlier = from_tree(checkpoint.state["config"])
+    state = trained(earlier, checkpoint)
+    if earlier.algorithm.normalize_observations != normalized:
+        raise UserError(
+            f"start_from={path}: its policy was trained with algorithm.normalize_observations="
+            f"{str(not normalized).lower()} and acts otherwise without; give the same"
+        )
+    settings, statistics = earlier.policy, state.conditions.observations
+    if not (isinstance(settings, PolicySettings) and isinstance(problem.spec.policy, PolicySettings)):
+        if settings != problem.spec.policy or state.theta.size != theta.size:
+            raise UserError(f"start_from={path}: its policy is {settings}; only the same one fits")
+        return state.theta, statistics
+    actions = action_spec(problem.env.action_space, earlier.env.id)
+    old = MLP(statistics.mean.size, build_head(actions, settings.bins), settings)
+    if old.num_params != state.theta.size:
+        raise UserError(
+            f"start_from={path}: its policy is for another action space; choose a run of the same environment"
+        )
+    assert isinstance(problem.policy, MLP)
+    return grow(old, state.theta, problem.policy, theta), statistics
+
+
+def trained(config: Config, checkpoint: Checkpoint) -> Any:
+    """The search's state in a checkpoint of a run with this configuration."""
+    template = build_algorithm(config).init(checkpoint.arrays["theta"], running_stats.init(0))
+    return RunState.restored(template, checkpoint).state
+
+
+def check_theta(checkpoint: Checkpoint, num_params: int, fingerprint: str) -> None:
+    """Refuse a checkpoint of another policy size or of another noise table.
+
+    Raises:
+        UserError: with both values.
+    """
+    size = int(np.size(checkpoint.arrays.get("theta", ())))
+    if size != num_params:
+        raise UserError(
+            f"{checkpoint.path} holds {size} parameters and this policy has {num_params}; use its own policy keys"
+        )
+    if checkpoint.state["noise_fingerprint"] != fingerprint:
+        raise UserError(
+            f"{checkpoint.path} was made with another noise table ({checkpoint.state['noise_fingerprint']}, "
+            f"this one is {fingerprint}); go on with the numpy version that made it"
+        )

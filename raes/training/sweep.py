@@ -1,0 +1,231 @@
+"""Several runs side by side on one Ray: they share its CPUs and one noise table a node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from raes.config.schema import Config
+from raes.console.console import describe
+from raes.runtime.scheduling import Size
+from raes.training.callbacks import Callbacks
+from raes.training.events import Event
+from raes.training.launch import POLL_SECONDS, RunningDriver, headline, signals
+from raes.training.limits import RunOutcome, Stop
+from raes.types import RunFailedError, UserError
+
+STOPPED = 130
+"""The exit code after Ctrl-C or SIGTERM."""
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """One run of a sweep.
+
+    Attributes:
+        name: the folder of its run, below the sweep's.
+        config: prepared.
+    """
+
+    name: str
+    config: Config
+
+
+@dataclass(frozen=True)
+class RefusedJob:
+    """A job that cannot run, and why."""
+
+    name: str
+    reason: str
+
+
+def side_by_side(jobs: Sequence[SweepJob], parallel: int | str) -> list[RunOutcome]:
+    """Run all jobs, some of them at a time, whatever becomes of the others; how each ended, in their order.
+
+    Each running job has every n-th CPU of the cluster, where n jobs run; a job that ends makes room for the next one,
+    and where none waits the others share its CPUs. So every job gets whole CPUs from its first moment to its last, and
+    those that wait have their turn.
+
+    Args:
+        jobs: with a run directory each.
+        parallel: how many at a time; `auto` for as many as there are CPUs for.
+
+    Raises:
+        UserError: Ray cannot be reached, the noise tables do not fit, or a job would keep the others waiting for ever.
+    """
+    import ray
+
+    from raes.runtime.nodes import release, request
+    from raes.runtime.session import connect
+
+    given = check(jobs, parallel)
+    sizes = [Size.of(job.config.workers) for job in jobs]
+    least = max(size.least for size in sizes)
+    tables = 4 * sum({int(job.config.noise.size or 0) for job in jobs})
+    with signals() as stop:
+        crowded = given is not None and given * least > (os.cpu_count() or 1)  # more CPUs than there are, as asked for
+        session = connect(jobs[0].config.ray.address, given * least if given and crowded else None, tables)
+        try:
+            stop.listen()
+            places = min(len(jobs), given or max(1, session.cpus // least))
+            print(session.text)
+            print(f"{len(jobs)} jobs, {places} at a time, which share {session.cpus} CPUs", flush=True)
+            most = max((size.most or 0 for size in sizes), default=0)
+            if most:
+                request(places * most)
+            return _Sweep(jobs, places, session.embedded, stop).run()
+        finally:
+            release()
+            ray.shutdown()
+
+
+def check(jobs: Sequence[SweepJob], parallel: int | str) -> int | None:
+    """How many jobs at a time; None for as many as there are CPUs for.
+
+    Raises:
+        UserError: they cannot run side by side, with the key and the cure.
+    """
+    given = None if parallel == "auto" else parallel
+    if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
+        raise UserError(f"hydra.launcher.parallel={parallel}: give a number that is at least 1, or auto")
+    for job in jobs:
+        config = job.config
+        if config.runtime.name != "ray":
+            raise UserError(
+                f"{job.name}: runtime={config.runtime.name} runs in this process alone; use hydra.launcher.parallel=1"
+            )
+        limits = (config.generations, config.max_timesteps, config.max_minutes)
+        if not any(limits) and (given is None or given < len(jobs)):
+            raise UserError(
+                f"{job.name} may never end, and others would wait for ever; give generations, max_timesteps or "
+                f"max_minutes, or hydra.launcher.parallel={len(jobs)}"
+            )
+        if config.ray != jobs[0].config.ray:
+            raise UserError(f"{job.name}: jobs side by side need one ray.address; use hydra.launcher.parallel=1")
+    return given
+
+
+class _Sweep:
+    """The jobs of a sweep on a Ray that this process is connected to."""
+
+    def __init__(self, jobs: Sequence[SweepJob], places: int, embedded: bool, stop: Stop) -> None:
+        from raes.runtime.sweep_resources import start_commons
+
+        self._jobs, self._embedded, self._stop = jobs, embedded, stop
+        self._commons, self._actor = start_commons(places)
+        names = labels([job.name for job in jobs])
+        self._voices = [JobLogger(name, job.config) for name, job in zip(names, jobs, strict=True)]
+        self._waiting = list(range(len(jobs)))
+        self._free = list(range(places))
+        self._running: dict[Any, tuple[int, int, RunningDriver]] = {}
+        self._outcomes: dict[int, RunOutcome] = {}
+
+    def run(self) -> list[RunOutcome]:
+        """All jobs, to their ends."""
+        import ray
+
+        while True:
+            self._fill()
+            if not self._running:
+                break
+            finished, _ = ray.wait(list(self._running), timeout=POLL_SECONDS)
+            for _, _, driver in self._running.values():
+                if self._stop.is_set():
+                    driver.stop()
+                driver.look()
+            for reference in finished:
+                self._end(reference)
+        return [self._outcomes.get(number, RunOutcome(STOPPED, "not begun")) for number in range(len(self._jobs))]
+
+    def _fill(self) -> None:
+        """Start jobs that wait in the places that are free; a place that nobody wants any more has no share."""
+        import ray
+
+        while self._free and self._waiting and not self._stop.is_set():
+            self._start(self._waiting.pop(0), self._free.pop(0))
+        for place in self._free:
+            ray.get(self._actor.leave.remote(place))
+
+    def _start(self, number: int, place: int) -> None:
+        """Start a job in a place."""
+        config, voice = self._jobs[number].config, self._voices[number]
+        voice.notice(headline(config))
+        try:
+            voice.callbacks.start(config.as_dict())
+        except UserError as error:
+            self._record(number, place, RunOutcome(2, str(error)))
+            return
+        driver = RunningDriver(config, voice, self._embedded, replace(self._commons, job=place))
+        self._running[driver.running] = (number, place, driver)
+
+    def _end(self, reference: Any) -> None:
+        """A job has ended."""
+        number, place, driver = self._running.pop(reference)
+        try:
+            outcome = driver.outcome()
+        except RunFailedError as error:
+            outcome = RunOutcome(1, str(error))
+        driver.close()
+        self._voices[number].callbacks.end(outcome.reason)
+        self._record(number, place, outcome)
+
+    def _record(self, number: int, place: int, outcome: RunOutcome) -> None:
+        """Keep how a job ended, and free its place."""
+        self._outcomes[number] = outcome
+        self._free.append(place)
+        self._voices[number].notice(ended(outcome))
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """What tells the jobs apart: of each name the words that not all others have too."""
+    words = [name.split(",") for name in names]
+    common = set.intersection(*map(set, words))
+    return [
+        ",".join(word for word in one if word not in common) or name for one, name in zip(words, names, strict=True)
+    ]
+
+
+class JobLogger:
+    """Shows a job's events as lines that begin with its label, and tells them to its callbacks.
+
+    Attributes:
+        callbacks: the job's.
+    """
+
+    def __init__(self, label: str, config: Config) -> None:
+        """Nothing is told yet.
+
+        Raises:
+            UserError: a callback cannot be made.
+        """
+        self._label, self._quiet = label, config.console == "quiet"
+        self.callbacks = Callbacks(config.callbacks, self.notice)
+
+    def notice(self, text: str) -> None:
+        """A line for the user."""
+        print(f"[{self._label}] {text}", flush=True)
+
+    def __call__(self, event: Event) -> str | None:
+        """Show one event; why the job should end, if a callback wants it to."""
+        kind, content = event
+        if kind == "notice":
+            self.notice(content)
+        elif kind == "record" and not self._quiet:
+            self.notice(describe(content))
+        return self.callbacks(event)
+
+
+def ended(outcome: RunOutcome) -> str:
+    """How a run ended, in words."""
+    words = {0: "done", STOPPED: "stopped"}.get(outcome.code, "failed")
+    return f"{words}: {outcome.reason}"
+
+
+def summary(outcomes: Sequence[tuple[str, RunOutcome]]) -> str:
+    """What became of a sweep's jobs: how many are done, and each of the others by its name."""
+    others = [(name, outcome) for name, outcome in outcomes if outcome.code]
+    lines = [f"sweep: {len(outcomes) - len(others)} of {len(outcomes)} jobs are done"]
+    lines += [f"  {name}: exit code {outcome.code}, {ended(outcome)}" for name, outcome in others]
+    return "\n".join(lines)

@@ -1,0 +1,186 @@
+"""Videos of a run in training: a process beside it films the policy of every so many generations.
+
+The process has the lowest priority and a copy of the policy. One works at a time; where several generations fall due
+meanwhile, the newest one is next. What goes wrong there is told and changes nothing here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import cloudpickle
+
+from raes.config.schema import Config
+from raes.problems.episode import EpisodeSpec
+from raes.problems.problem import ProblemSpec
+from raes.tasks import Snapshot
+
+FINISH_SECONDS = 300.0
+"""How long the end of a run waits for its last video."""
+LOOK_SECONDS = 0.1
+"""How often it looks then."""
+SAID = "raes: "
+"""What a line for the user begins with."""
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """What the process beside a run is told.
+
+    Attributes:
+        config: of the run.
+        spec: of its episodes.
+        generation: that perturbs the policy.
+        snapshot: the policy.
+        path: of the video.
+    """
+
+    config: Config
+    spec: EpisodeSpec
+    generation: int
+    snapshot: Snapshot
+    path: Path
+
+
+@dataclass(frozen=True)
+class FinishedVideo:
+    """A video that is there, or why there is none.
+
+    Attributes:
+        generation: see `VideoJob`.
+        gif: the same, small, as an animated GIF; None where it failed.
+        text: what went wrong, or what drew it; may be empty.
+    """
+
+    generation: int
+    gif: bytes | None
+    text: str
+
+
+@dataclass(frozen=True)
+class _Process:
+    job: VideoJob
+    process: subprocess.Popen[bytes]
+    gif: IO[bytes]
+    words: IO[bytes]
+
+
+class Videos:
+    """The videos of a run; see the module's docstring."""
+
+    def __init__(self, config: Config, spec: ProblemSpec, run_dir: Path) -> None:
+        """Nothing is filmed yet.
+
+        Args:
+            config: its group `video` counts here.
+            spec: of the run's problem.
+            run_dir: videos go into its `videos/`.
+        """
+        self._config, self._folder = config, run_dir / "videos"
+        self._spec = spec if config.video.every and isinstance(spec, EpisodeSpec) else None
+        self._running: _Process | None = None
+        self._next: VideoJob | None = None
+        self._unstarted: FinishedVideo | None = None
+
+    def offer(self, generation: int, snapshot: Snapshot, last: bool = False) -> None:
+        """Film this policy, if it is its turn.
+
+        Args:
+            generation: that perturbs it.
+            snapshot: the policy.
+            last: whether the run ends with it; such a policy is always filmed.
+        """
+        every = self._config.video.every
+        if self._spec is None or not every or not (last or generation % every == 0):
+            return
+        alone = replace(snapshot, lineages=None, spread=None)  # theta and its observation statistics
+        self._next = VideoJob(self._config, self._spec, generation, alone, self._folder / f"gen_{generation:06d}.mp4")
+        self._begin()
+
+    def finished(self) -> FinishedVideo | None:
+        """The video that is done since the last call; the next one begins."""
+        if self._unstarted is not None:
+            done, self._unstarted = self._unstarted, None
+            return done
+        running = self._running
+        if running is None or running.process.poll() is None:
+            return None
+        self._running = None
+        done = _outcome(running)
+        if running.process.returncode == 2:  # nothing to see, or nothing that draws: the next one would say the same
+            self._spec = self._next = None
+        self._begin()
+        return done
+
+    def wait(self, tell: Callable[[FinishedVideo], None], stop: Callable[[], bool]) -> None:
+        """Until all that was offered is filmed, or a stop, or the patience of a run's end is over."""
+        end = time.monotonic() + FINISH_SECONDS
+        while self._running is not None and not stop() and time.monotonic() < end:
+            if (done := self.finished()) is not None:
+                tell(done)
+            else:
+                time.sleep(LOOK_SECONDS)
+
+    def close(self) -> None:
+        """Give up what is not finished."""
+        self._next = None
+        if self._running is not None:
+            self._running.process.kill()
+            self._running.process.wait()
+            _outcome(self._running)
+            self._running = None
+
+    def _begin(self) -> None:
+        """Start the next job, if there is one and nothing else is filmed."""
+        if self._next is None or self._running is not None:
+            return
+        job, self._next = self._next, None
+        try:
+            self._running = _started(job)
+        except OSError as error:  # no memory, no room for temporary files
+            self._unstarted = FinishedVideo(job.generation, None, str(error))
+
+
+def _started(job: VideoJob) -> _Process:
+    """The process at work; it reads and writes files, not pipes, so that nobody waits for the other."""
+    gif, words = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+    with tempfile.TemporaryFile() as told:
+        cloudpickle.dump(job, told)  # by value what only this process knows
+        told.seek(0)
+        command = [sys.executable, "-m", "raes.training.film"]
+        process = subprocess.Popen(
+            command, stdin=told, stdout=gif, stderr=words, env=_environment(), start_new_session=True
+        )
+    return _Process(job, process, gif, words)
+
+
+def _environment() -> dict[str, str]:
+    """The process finds what this one finds, draws with one thread, and has no display."""
+    quiet = {
+        "LP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "SDL_VIDEODRIVER": "dummy",
+        "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    }
+    return os.environ | quiet | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def _outcome(running: _Process) -> FinishedVideo:
+    with running.gif as gif, running.words as words:
+        gif.seek(0)
+        words.seek(0)
+        picture, lines = gif.read(), words.read().decode(errors="replace").strip().splitlines()
+    said = [line.removeprefix(SAID) for line in lines if line.startswith(SAID)] or lines[-1:]
+    code, generation = running.process.returncode, running.job.generation
+    if code == 0 and picture:
+        return FinishedVideo(generation, picture, said[0] if said else "")
+    how = f"its process died of signal {-code}" if code < 0 else f"its process ended with exit code {code}"
+    return FinishedVideo(generation, None, said[-1] if said else how)
