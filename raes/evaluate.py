@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,18 +20,18 @@ from threadpoolctl import threadpool_limits
 from raes.config.cli import check_out, command, parse
 from raes.config.schema import Config, RaySettings, load
 from raes.problems.function import FunctionSettings
-from raes.results import RESULT_DTYPE
+from raes.results import Results
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
+from raes.runtime.rounds import RoundHooks, RoundRunner
 from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
 from raes.search.summary import summarize
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.location import location
-from raes.tasks import Snapshot
+from raes.tasks import Round, Snapshot, evaluation_tasks
 from raes.training.build import build_algorithm, make_executor, problem_spec
-from raes.training.driver import evaluation_tasks
-from raes.training.resume import trained
+from raes.training.resume import restore
 from raes.types import SETTINGS, RunFailedError
 
 NO_TABLE = 1
@@ -125,7 +126,7 @@ def evaluate(arguments: EvaluateArguments, say: Callable[[str], None] = print) -
 
 def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
     """theta with the observation statistics it was trained with: one unit."""
-    snapshot: Snapshot = build_algorithm(config).snapshot(trained(config, checkpoint))
+    snapshot: Snapshot = build_algorithm(config).snapshot(restore(config, checkpoint).search)
     return snapshot
 
 
@@ -147,22 +148,30 @@ def _run(
 
 
 def _gather(executor: Executor, arguments: EvaluateArguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
-    records = np.zeros(arguments.episodes, dtype=RESULT_DTYPE)
-    open_episodes = arguments.episodes
-    try:
-        executor.publish(snapshot, oldest=snapshot.generation)
-        executor.submit(evaluation_tasks(Purpose.HELD_OUT, snapshot.generation, arguments.episodes))
-        while open_episodes:
-            for results in executor.collect(timeout=1.0):
-                records[results.records["index"]] = results.records
-                open_episodes -= len(results.records)
-                for fault in results.faults:
-                    print(f"episode {fault.index} failed: {fault.reason}", file=sys.stderr)
-            print(*executor.notices, sep="\n", end="\n" if executor.notices else "", file=sys.stderr)
-            executor.notices.clear()
-    finally:
-        executor.close()
-    return records
+    tasks = evaluation_tasks(Purpose.HELD_OUT, snapshot.generation, arguments.episodes)
+    with closing(executor):
+        runner = RoundRunner(executor, _PrintFaults(executor))
+        runner.open(Round(snapshot, evaluation=tasks, purpose=Purpose.HELD_OUT))
+        finished = runner.collect()
+    assert finished is not None
+    return finished.evaluation
+
+
+class _PrintFaults(RoundHooks):
+    """Prints faults and notices as they come."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def received(self, results: Results) -> None:
+        for fault in results.faults:
+            print(f"episode {fault.index} failed: {fault.reason}", file=sys.stderr)
+
+    def poll(self) -> bool:
+        for text in self._executor.notices:
+            print(text, file=sys.stderr)
+        self._executor.notices.clear()
+        return False
 
 
 def _text(value: Any) -> str:

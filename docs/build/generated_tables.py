@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from raes.algorithms import ALGORITHMS
-from raes.algorithms.search import SearchSettings
+from raes.algorithms.base import SearchSettings
 from raes.bench.__main__ import BENCHES
 from raes.config import schema
 from raes.config.cli import arguments_of

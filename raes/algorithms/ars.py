@@ -19,8 +19,8 @@ from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.types import Float64
 
-from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState
+from .protocol import WeightedSum
 
 LEAST_STD = 1e-7
 """Inputs that vary less become 0."""
@@ -54,7 +54,7 @@ class ARS(GradientSearch):
         super().__init__(settings, optimizer, seed, table_size)
         self._best = settings.best
 
-    def tell(
+    def step(
         self, state: GradientState, batch: Batch, weighted_sum: WeightedSum
     ) -> tuple[GradientState, dict[str, float]]:
         """A step along 1/(b s) * sum_kept (F_i+ - F_i-) eps_i; along 0 where s is 0.

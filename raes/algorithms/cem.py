@@ -14,8 +14,7 @@ from raes.results import Batch
 from raes.search.shaping import shared_by_ties
 from raes.types import Float32, Float64, Int64
 
-from .algorithm import WeightedSum
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_figures
 
 LEAST_POPULATION = 3

@@ -16,9 +16,8 @@ from raes.search.running_stats import RunningStats
 from raes.tasks import Genomes
 from raes.types import Float32, Float64
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings, vectors
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 if TYPE_CHECKING:
     from cmaes import CMA

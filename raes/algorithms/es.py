@@ -16,8 +16,8 @@ from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Layers, LowRank, Snapshot
 from raes.types import UserError
 
-from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState
+from .protocol import WeightedSum
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ES(GradientSearch):
         """With the form of the noise."""
         return replace(super().snapshot(state), low_rank=self._low_rank)
 
-    def tell(
+    def step(
         self, state: GradientState, batch: Batch, weighted_sum: WeightedSum
     ) -> tuple[GradientState, dict[str, float]]:
         """A step along the `estimate` from the shaped fitness."""

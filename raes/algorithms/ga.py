@@ -16,12 +16,12 @@ import numpy as np
 from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
-from raes.tasks import Genomes, Layers, Lineages, Snapshot, Tasks
+from raes.tasks import Genomes, Layers, Lineages, Round, Snapshot, Tasks
 from raes.types import Float32, Float64, Int64
 
-from .algorithm import WeightedSum
+from .base import probe_round
 from .population import PopulationSearch, PopulationSettings
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -130,18 +130,20 @@ class GA(PopulationSearch):
             following = self._choose(following, 0, weighted_sum)
         return following, {"chain_length": float(max(map(len, chains)))}
 
-    def probe(self, state: GAState) -> tuple[Snapshot, Tasks] | None:
-        """Further episodes of the candidates, the same for each, without action noise."""
+    def next_round(self, state: GAState) -> Round:
+        """First a probe of the candidates for the elite: further episodes, the same for each, without action noise;
+        then a generation."""
         if state.chosen:
-            return None
+            return super().next_round(state)
         candidates, episodes = min(self._settings.candidates, len(state.parents)), self._settings.elite_episodes
         count = candidates * episodes
         index = np.arange(count)
         genomes = Genomes(np.zeros(count, np.int64), np.zeros(count, np.float32), index // episodes)
         none = np.zeros(count, dtype=bool)
-        return self.snapshot(state), Tasks(Purpose.PROBE, state.generation, index, index % episodes, none, genomes)
+        tasks = Tasks(Purpose.PROBE, state.generation, index, index % episodes, none, genomes)
+        return probe_round(self.snapshot(state), tasks)
 
-    def settle(
+    def after_probe(
         self, state: GAState, batch: Batch | None, weighted_sum: WeightedSum
     ) -> tuple[GAState, dict[str, float]]:
         """The elite is the candidate with the highest mean, of equals the first; without any mean the first of all."""

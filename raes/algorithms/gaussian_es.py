@@ -14,9 +14,8 @@ import numpy as np
 from raes.results import Batch
 from raes.types import Float64
 
-from .algorithm import WeightedSum
 from .cem import check_selection, elite
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 from .separable import SeparableSearch, SeparableSettings, SeparableState
 
 

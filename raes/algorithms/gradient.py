@@ -20,8 +20,8 @@ from raes.search.schedules import exponential
 from raes.tasks import Genomes, Tasks
 from raes.types import Float32, Float64
 
-from .algorithm import WeightedSum
-from .search import Conditions, Search, SearchSettings
+from .base import Search, SearchSettings
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from raes.search.archive import novelty
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import SHAPINGS, check_shaping
-from raes.tasks import Genomes, Lineages, Snapshot, Tasks
+from raes.tasks import Genomes, Lineages, Round, Snapshot, Tasks
 from raes.types import Float32, Float64, RunFailedError
 
-from .algorithm import WeightedSum
+from .base import probe_round
 from .gradient import GradientSearch, GradientSettings, GradientState
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class NoveltySearch(GradientSearch):
             agents.append(Agent(search, np.zeros(0), known=False))
         return NoveltyState(0, theta, 0, tuple(agents), np.zeros((0, 0)), self._novelty.first_weight, -np.inf, 0)
 
-    def tell(
+    def step(
         self, state: NoveltyState, batch: Batch, weighted_sum: WeightedSum
     ) -> tuple[NoveltyState, dict[str, float]]:
         """The agent's step, as ES makes it, on both kinds of ranks."""
@@ -214,11 +214,11 @@ class NoveltySearch(GradientSearch):
         figures |= {"novelty_mean": float(new.mean()), "weight": state.weight, "agent": float(state.current)}
         return replace(state, generation=state.generation + 1, theta=search.theta, agents=tuple(agents)), figures
 
-    def probe(self, state: NoveltyState) -> tuple[Snapshot, Tasks] | None:
-        """Episodes of the agents whose behaviour is not known, without noise."""
+    def next_round(self, state: NoveltyState) -> Round:
+        """First a probe of the agents whose behaviour is not known: episodes without noise; then a generation."""
         unknown = self._unknown(state)
         if not unknown:
-            return None
+            return super().next_round(state)
         roots = np.stack([state.agents[number].search.theta for number in unknown])
         rows, empty = np.arange(len(unknown)), np.zeros(len(unknown), np.int64)
         conditions = state.agents[unknown[0]].search.conditions  # several are unknown only before the first generation
@@ -228,9 +228,9 @@ class NoveltySearch(GradientSearch):
         zeros = np.zeros(len(index), np.int64)
         genomes = Genomes(zeros, zeros.astype(np.float32), index // episodes)
         tasks = Tasks(Purpose.PROBE, state.generation, index, index % episodes, zeros.astype(bool), genomes)
-        return self.conditioned(snapshot, conditions), tasks
+        return probe_round(self.conditioned(snapshot, conditions), tasks)
 
-    def settle(
+    def after_probe(
         self, state: NoveltyState, batch: Batch | None, weighted_sum: WeightedSum
     ) -> tuple[NoveltyState, dict[str, float]]:
         """Behaviours join the archive; w moves; the next agent is drawn. A failed probe keeps the last behaviour."""

@@ -21,8 +21,8 @@ from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Genomes, Snapshot, Tasks
 from raes.types import Float32, Float64
 
-from .algorithm import WeightedSum
-from .search import Conditions, Search, SearchSettings
+from .base import Search, SearchSettings
+from .protocol import Conditions, WeightedSum
 from .separable import spread_figures
 
 
@@ -124,7 +124,7 @@ class PGPE(Search):
         genomes = Genomes(np.repeat(noise_index, 2), np.tile(np.array([1, -1], np.float32), count))
         return self.tasks(state.generation, first, genomes, self._settings.shared_reset)
 
-    def tell(self, state: PGPEState, batch: Batch, weighted_sum: WeightedSum) -> tuple[PGPEState, dict[str, float]]:
+    def step(self, state: PGPEState, batch: Batch, weighted_sum: WeightedSum) -> tuple[PGPEState, dict[str, float]]:
         """Ascent along both gradients.
 
         grad_mu = mean((u+ - u-) / 2 * sigma eps); grad_sigma = mean(((u+ + u-) / 2 - mean u) * sigma (eps^2 - 1)).

@@ -17,8 +17,8 @@ from raes.search.optimizers import OptimizerSettings
 from raes.tasks import Genomes, Layers, Tasks
 from raes.types import Float64
 
-from .algorithm import WeightedSum
-from .search import Conditions, Search, SearchSettings
+from .base import Search, SearchSettings
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class PopulationSearch(Search):
         """Members first, first + 1, ..."""
         return self.tasks(state.generation, first, self.genomes(state, first, count))
 
-    def tell(self, state: Any, batch: Batch, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
+    def step(self, state: Any, batch: Batch, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
         """See `update`."""
         conditions = self.next_conditions(state.conditions, batch)
         fitness = self.fitness(batch)[:, 0]

@@ -18,9 +18,8 @@ from raes.search.running_stats import RunningStats
 from raes.tasks import Genomes, Lineages, Snapshot
 from raes.types import Float32, Float64
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from raes.tasks import Snapshot
 from raes.types import Float32, Float64
 
 from .population import PopulationSearch, PopulationSettings
-from .search import Conditions
+from .protocol import Conditions
 
 
 @dataclass(frozen=True)

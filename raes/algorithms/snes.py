@@ -16,8 +16,7 @@ from raes.results import Batch
 from raes.search.shaping import nes_utilities
 from raes.types import Float64
 
-from .algorithm import WeightedSum
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_figures
 
 

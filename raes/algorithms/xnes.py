@@ -20,9 +20,8 @@ from raes.search.shaping import nes_utilities
 from raes.tasks import Genomes
 from raes.types import Float32, Float64
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings, vectors
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)

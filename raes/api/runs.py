@@ -78,10 +78,11 @@ def fit(
     elif env is not None:
         env_id = enter(env)
         words = ["env=gymnasium", f"env.id={env_id}", f"env.name={_plain(env)}", *words]
-    config = prepare(compose(words))
+    prepared = prepare(compose(words))
+    config = prepared.config
     console = Console(config)
     try:
-        outcome = run_with_callbacks(config, console, callbacks)
+        outcome = run_with_callbacks(prepared, console, callbacks)
     finally:
         console.close()
     if outcome.code == 2:

@@ -26,6 +26,7 @@ import numpy as np
 from raes.api.optimize import Optimizer, executor, run_round
 from raes.policies.torch_policy import Parameters, reset
 from raes.problems.function import FunctionSettings, FunctionSpec
+from raes.runtime.rounds import RoundRunner
 from raes.runtime.worker import WorkerSpec
 from raes.search.optimizers import OptimizerSettings
 from raes.types import Float32, Float64, UserError
@@ -108,9 +109,10 @@ def train_module(
         _check(tested, parameters)
         spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested)
         reached = 0
-        with executor(WorkerSpec(spec, seed), search.table_size, workers) as pool:
+        with executor(WorkerSpec(spec, seed), search.table_size, workers) as evaluator:
+            runner = RoundRunner(evaluator)
             for iteration in range(1, iterations + 1):
-                run_round(search, pool)
+                run_round(search, runner, evaluator.weighted_noise_sum)
                 parameters.set(search.theta)
                 if iteration % test_every and iteration < iterations:
                     continue

@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from raes.config.schema import Config
 from raes.import_object import import_object
 from raes.storage.metrics import Record
 from raes.training.events import Event
 from raes.training.launch import launch
 from raes.training.limits import RunOutcome
+from raes.training.prepare import PreparedRun
 from raes.types import RunFailedError, UserError
 
 
@@ -84,7 +84,7 @@ class Callbacks:
         reason = None
         if kind == "record":
             for callback in list(self._live.values()):
-                if self._told(callback, "on_generation", dict(record)) is True:
+                if self._call(callback, "on_generation", dict(record)) is True:
                     reason = f"{_name(callback)} asked for the end"
         return reason
 
@@ -92,9 +92,9 @@ class Callbacks:
         """Tell them that the run has ended."""
         for callback in list(self._live.values()):
             if hasattr(callback, "on_end"):
-                self._told(callback, "on_end", reason)
+                self._call(callback, "on_end", reason)
 
-    def _told(self, callback: Any, method: str, argument: Any) -> Any:
+    def _call(self, callback: Any, method: str, argument: Any) -> Any:
         try:
             return getattr(callback, method)(argument)
         except Exception as error:
@@ -107,17 +107,18 @@ class Callbacks:
             return None
 
 
-def run_with_callbacks(config: Config, console: Callable[[Event], None], own: Sequence[Any] = ()) -> RunOutcome:
-    """Run a prepared configuration under the eyes of the console and of callbacks.
+def run_with_callbacks(prepared: PreparedRun, console: Callable[[Event], None], own: Sequence[Any] = ()) -> RunOutcome:
+    """Run a prepared run and hand its events to the console and to callbacks.
 
     Args:
-        config: its `callbacks` are told first.
+        prepared: the `callbacks` of its configuration are called first.
         console: shows what happens.
         own: further callbacks, as objects.
 
     Raises:
         UserError: a callback refuses to start, Ray cannot be reached, or the noise table does not fit.
     """
+    config = prepared.config
     callbacks = Callbacks([*config.callbacks, *own], lambda text: console(("notice", text)))
     callbacks.start(config.as_dict())
 
@@ -127,7 +128,7 @@ def run_with_callbacks(config: Config, console: Callable[[Event], None], own: Se
 
     reason = "interrupted"
     try:
-        outcome = launch(config, show)
+        outcome = launch(prepared, show)
         reason = outcome.reason
     except (UserError, RunFailedError) as error:
         reason = str(error)

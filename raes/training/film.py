@@ -25,8 +25,7 @@ from raes.rng import Purpose
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.video import AnimatedGif, Mp4File
-from raes.tasks import Snapshot
-from raes.training.driver import evaluation_tasks
+from raes.tasks import Snapshot, evaluation_tasks
 from raes.training.videos import SAID, VideoJob
 from raes.types import UInt8, UserError
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from raes.results import RESULT_DTYPE, Batch, Fault, Moments, Results
 from raes.rng import Purpose
 from raes.runtime.collector import Collector
-from raes.tasks import Tasks
-from raes.training.driver import evaluation_tasks
+from raes.tasks import Tasks, evaluation_tasks
 
 from .conftest import SmallES
 

@@ -13,8 +13,7 @@ from raes.results import Results
 from raes.rng import Purpose, generator, reset_seed
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.perturbation import Decoder
-from raes.tasks import Snapshot, Tasks
-from raes.training.driver import evaluation_tasks
+from raes.tasks import Snapshot, Tasks, evaluation_tasks
 from raes.types import Float32
 
 from .conftest import SmallES
