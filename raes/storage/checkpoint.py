@@ -75,7 +75,8 @@ def read(path: Location) -> Checkpoint:
     if hashlib.sha256(content).hexdigest() != digest:
         raise DamagedCheckpointError(f"{path} is damaged: arrays.npz does not match its checksum; {cure}")
     own_name = "verdicts" if version == SCHEMA_OF_0_1 else "quarantine"
-    state["quarantine"] = state.pop(own_name)
+    if own_name in state:
+        state["quarantine"] = state.pop(own_name)
     if (path / f"{own_name}.json").exists():
         state["quarantine"] = json.loads((path / f"{own_name}.json").read_text())
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:

@@ -39,7 +39,7 @@ def batch_of(search: SmallES, seed: int = 0, **changes: object) -> Batch:
 
 
 def tell(search: SmallES, table: Float32, batch: Batch) -> tuple[GradientState, dict[str, float]]:
-    return search.algorithm.tell(
+    return search.algorithm.step(
         search.state,
         batch,
         lambda index, weights, squared=False: noise.weighted_sum(table, index, weights, D, squared=squared),
@@ -178,11 +178,11 @@ def test_the_running_length_follows_the_episodes_and_feeds_the_cap(search: type[
     assert es.algorithm.snapshot(es.state).max_steps is None
     es.state, figures = tell(es, table, batch_of(es, lengths=np.full((PAIRS, 2), 10)))
     assert "episode_cap" not in figures
-    assert es.algorithm.expected_length(es.state) == 10
+    assert es.algorithm.next_round(es.state).expected_length == 10
     assert es.algorithm.snapshot(es.state).max_steps == 20
     es.state, figures = tell(es, table, batch_of(es, lengths=np.full((PAIRS, 2), 20)))
     assert figures["episode_cap"] == 20
-    assert es.algorithm.expected_length(es.state) == pytest.approx(11)
+    assert es.algorithm.next_round(es.state).expected_length == pytest.approx(11)
     assert es.algorithm.snapshot(es.state).max_steps == 22
 
 
