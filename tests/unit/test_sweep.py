@@ -79,9 +79,9 @@ def test_jobs_without_a_limit_may_run_where_none_waits() -> None:
 
 def test_jobs_on_several_rays_are_refused() -> None:
     one, two = jobs(2)
-    other = replace(two, config=replace(two.config, ray=RaySettings("other:6379")))
+    prepared = replace(two.prepared, config=replace(two.config, ray=RaySettings("other:6379")))
     with pytest.raises(UserError, match=r"ray\.address"):
-        check([one, other], "auto")
+        check([one, replace(two, prepared=prepared)], "auto")
 
 
 def test_labels_are_the_words_that_differ() -> None:
