@@ -52,7 +52,7 @@ class EvaluateArguments:
         workers: `auto`, or how many.
         runtime: `ray`, `serial`.
         ray: `ray.address`, as of the training command.
-        out: a JSON file for the figures.
+        out: a JSON file for the metrics.
     """
 
     __pydantic_config__ = SETTINGS
@@ -74,12 +74,12 @@ class EvaluateArguments:
         Size.of(self.workers)
 
 
-def evaluate(arguments: EvaluateArguments, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """The figures: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
+def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = print) -> dict[str, Any]:
+    """The metrics: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
 
     Args:
         arguments: see there.
-        say: shows which Ray this is.
+        notify: called with a line that names the Ray in use.
 
     Raises:
         UserError: there is no such run or checkpoint.
@@ -95,12 +95,12 @@ def evaluate(arguments: EvaluateArguments, say: Callable[[str], None] = print) -
         ray=arguments.ray,
         workers=arguments.workers,
     )
-    records = _run(config, arguments, checkpoint, say)
+    records = _run(config, arguments, checkpoint, notify)
     good = records[~records["fault"]]
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
     returns, lengths = summarize(good["return"]), good["length"]
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "run_dir": str(run_dir),
         "env": config.env.id,
         "checkpoint": checkpoint.path.name,
@@ -120,8 +120,8 @@ def evaluate(arguments: EvaluateArguments, say: Callable[[str], None] = print) -
         "training_seconds": checkpoint.state["seconds"],
     }
     if isinstance(config.env, FunctionSettings):
-        figures["x"] = checkpoint.arrays["theta"].tolist()
-    return figures
+        metrics["x"] = checkpoint.arrays["theta"].tolist()
+    return metrics
 
 
 def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
@@ -131,7 +131,7 @@ def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
 
 
 def _run(
-    config: Config, arguments: EvaluateArguments, checkpoint: Checkpoint, say: Callable[[str], None]
+    config: Config, arguments: EvaluateArguments, checkpoint: Checkpoint, notify: Callable[[str], None]
 ) -> np.ndarray[Any, Any]:
     snapshot, spec = policy_snapshot(config, checkpoint), WorkerSpec(problem_spec(config, checkpoint), arguments.seed)
     if config.runtime.name == "serial":
@@ -143,7 +143,7 @@ def _run(
         attached(config.ray.address, Size.of(config.workers).most, 4 * NO_TABLE) as session,
         threadpool_limits(1),
     ):
-        say(session.text)
+        notify(session.text)
         return _gather(make_executor(config, spec, session.embedded), arguments, snapshot)
 
 
@@ -186,11 +186,11 @@ def main() -> None:
     """The command."""
     arguments = parse(EvaluateArguments, sys.argv[1:], "raes.evaluate", __doc__)
     check_out(arguments.out)
-    figures = evaluate(arguments)
-    for key, value in figures.items():
+    metrics = evaluate(arguments)
+    for key, value in metrics.items():
         print(f"{key:20s} {_text(value)}")
     if arguments.out is not None:
-        Path(arguments.out).write_text(json.dumps(figures, indent=1) + "\n")
+        Path(arguments.out).write_text(json.dumps(metrics, indent=1) + "\n")
 
 
 if __name__ == "__main__":

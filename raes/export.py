@@ -108,7 +108,7 @@ def export(arguments: ExportArguments) -> str:
 
 
 def arrays(policy: MLP, snapshot: Snapshot, spec: ActionSpec) -> dict[str, Any]:
-    """The policy as named arrays; `act` says what they mean."""
+    """The policy as named arrays; `act` shows how they are used."""
     named: dict[str, Any] = {"layers": len(policy.shapes), "nonlinearity": policy.nonlinearity, "act": ACT}
     for number, (layer, (outputs, inputs, biases)) in enumerate(
         zip(policy.layers(snapshot.theta), policy.layer_sizes, strict=True)

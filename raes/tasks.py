@@ -34,7 +34,7 @@ class Genomes(Packed):
 
 @dataclass(frozen=True)
 class Tasks:
-    """A block of episodes around one snapshot.
+    """A block of episodes that perturb one snapshot.
 
     Attributes:
         purpose: what the episodes are for, a value of `raes.rng.Purpose`: TRAINING, PROBE, EVALUATION or HELD_OUT.
@@ -163,7 +163,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Round:
-    """Episodes around one snapshot whose results are awaited together: a generation, a probe or an evaluation.
+    """Episodes of one snapshot whose results are awaited together: a generation, a probe or an evaluation.
 
     Attributes:
         snapshot: what the episodes share; its `generation` is the round's.

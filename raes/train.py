@@ -113,7 +113,7 @@ class Runs:
         return float("nan")
 
     def side_by_side(self, jobs: Sequence[SweepJob | RefusedJob], parallel: int | str) -> list[float]:
-        """Run a multirun's jobs on one Ray; what `one` says of each.
+        """Run a multirun's jobs on one Ray; the last evaluation's mean of each.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C.
@@ -148,7 +148,7 @@ class Runs:
         config = prepared.config
         if config.run_dir in self._folders:
             raise UserError(
-                f"run_dir={display_path(config.run_dir)} is another job's of this sweep; limits tell no jobs apart"
+                f"run_dir={display_path(config.run_dir)} belongs to another job of this sweep: jobs need more than other limits"
             )
         self._folders.add(config.run_dir)
         return prepared

@@ -35,7 +35,7 @@ AlgorithmSettings = (
     | RandomSearchSettings
     | CustomSettings
 )
-"""The configuration group `algorithm`; `name` tells which."""
+"""The configuration group `algorithm`; `name` selects one."""
 
 _OF_SETTINGS: dict[type[Any], Callable[..., Any]] = {
     ESSettings: ES,

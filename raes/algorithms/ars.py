@@ -3,7 +3,7 @@
 Symbols as in `gradient`; their nu is sigma, their delta eps, their alpha the stepsize of plain SGD (`optimizer=plain`).
 V2 is `normalize_observations=true`, V1 without; `-t` is `best` < `pairs`. A linear policy without bias that starts at
 zero (`policy=linear_zero`) is theirs; others work too. Deviation: all episodes of a generation see the statistics of
-the generations before, and both episodes of a pair share their reset seed unless told otherwise.
+the generations before, and both episodes of a pair share their reset seed unless `shared_reset=false`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ARSSettings(GradientSettings):
 
 
 class ARS(GradientSearch):
-    """See the module's docstring."""
+    """Augmented random search: V1 or V2 by `normalize_observations`, V1-t or V2-t by `best`."""
 
     def __init__(self, settings: ARSSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         super().__init__(settings, optimizer, seed, table_size)

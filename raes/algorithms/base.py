@@ -32,7 +32,7 @@ class SearchSettings:
     """The keys that all algorithms have in common; a function that is no environment needs none of them.
 
     Attributes:
-        min_timesteps: timesteps a generation, at least.
+        min_timesteps: the fewest timesteps per generation.
         normalize_observations: whether policies see (observation - mean) / std.
         observation_share: share of the episodes whose observations enter the statistics.
         action_noise: std of the Gaussian noise on continuous actions, in training only.
@@ -50,7 +50,7 @@ class SearchSettings:
     episode_cap: EpisodeCap = field(default_factory=EpisodeCap)
 
     size_key: ClassVar[str] = "population"
-    """The key that says how large a generation is."""
+    """The key for the size of a generation."""
 
     def __post_init__(self) -> None:
         if self.min_timesteps < 0:
@@ -82,7 +82,7 @@ class Search(ABC):
     """What the algorithms build on; see `Algorithm` for the methods.
 
     Attributes:
-        pipelines: whether a generation may start around the state before the last update (`runtime.pipeline=1`).
+        pipelines: whether a generation may perturb the state before the last update (`runtime.pipeline=1`).
         needs_behavior: whether it reads what episodes did, besides their returns.
         group: episodes that count only together: 2 for antithetic pairs, else 1.
         min_groups: the fewest groups of a generation.

@@ -68,7 +68,7 @@ class CanonicalESState:
 
 
 class CanonicalES(PopulationSearch):
-    """See the module's docstring."""
+    """The canonical evolution strategy with cumulative step-size adaptation."""
 
     def init(self, theta: Float32, observations: RunningStats) -> CanonicalESState:
         """The state that starts at theta with these observation statistics."""

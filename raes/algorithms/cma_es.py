@@ -63,7 +63,7 @@ class CMAESState:
 
 
 class CMAES(PopulationSearch):
-    """See the module's docstring."""
+    """CMA-ES; the library's object is made anew from the state for each update."""
 
     @staticmethod
     def memory(num_params: int) -> int:

@@ -58,7 +58,7 @@ class ESSettings(GradientSettings):
 
 
 class ES(GradientSearch):
-    """See the module's docstring."""
+    """Evolution Strategies with full-rank or low-rank perturbations."""
 
     def __init__(self, settings: ESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         super().__init__(settings, optimizer, seed, table_size)

@@ -2,7 +2,7 @@
 
 The best T of n members are the parents; children are theta + sigma eps of a random parent, without crossover; one
 elite, chosen by further episodes of the best and of the elite before, goes on unchanged. A member is its chain of noise
-indices: 8 bytes a generation.
+indices: 8 bytes per generation.
 Deviation: the first generation is the first parameters and mutations of them, not n draws of the initialisation.
 """
 
@@ -83,7 +83,7 @@ class GAState:
 
 
 class GA(PopulationSearch):
-    """See the module's docstring."""
+    """The Deep GA: truncation selection, mutation, one elite."""
 
     def init(self, theta: Float32, observations: RunningStats) -> GAState:
         """The state whose only parent is theta."""

@@ -42,7 +42,7 @@ class GaussianESSettings(SeparableSettings):
 
 
 class GaussianES(SeparableSearch):
-    """See the module's docstring."""
+    """The simple Gaussian evolution strategy: one sigma for all parameters."""
 
     def update(
         self,

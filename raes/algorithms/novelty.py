@@ -174,7 +174,7 @@ class NoveltyState:
 
 
 class NoveltySearch(GradientSearch):
-    """See the module's docstring."""
+    """NS-ES, NSR-ES and NSRA-ES, by the settings."""
 
     pipelines = False
     needs_behavior = True
@@ -185,7 +185,7 @@ class NoveltySearch(GradientSearch):
         self._shape = SHAPINGS[settings.shaping]
 
     def init(self, theta: Float32, observations: RunningStats) -> NoveltyState:  # type: ignore[override]
-        """M agents around theta: the first is theta itself, the others are perturbed by sigma."""
+        """M agents near theta: the first is theta itself, the others are perturbed by sigma."""
         agents = []
         for number in range(self._novelty.agents):
             rng = generator(self._seed, Purpose.SELECTION, 0, number + 1)
@@ -207,12 +207,12 @@ class NoveltySearch(GradientSearch):
         novel = SHAPINGS["centered_ranks"](new, new)
         utilities = state.weight * returns + (1 - state.weight) * novel
         agent = state.agents[state.current]
-        around = replace(agent.search, generation=state.generation)
-        search, figures = self.stepped(around, batch, self.estimate(batch, utilities, weighted_sum))
+        current = replace(agent.search, generation=state.generation)
+        search, metrics = self.stepped(current, batch, self.estimate(batch, utilities, weighted_sum))
         agents = list(state.agents)
         agents[state.current] = Agent(search, agent.behavior, known=False)
-        figures |= {"novelty_mean": float(new.mean()), "weight": state.weight, "agent": float(state.current)}
-        return replace(state, generation=state.generation + 1, theta=search.theta, agents=tuple(agents)), figures
+        metrics |= {"novelty_mean": float(new.mean()), "weight": state.weight, "agent": float(state.current)}
+        return replace(state, generation=state.generation + 1, theta=search.theta, agents=tuple(agents)), metrics
 
     def next_round(self, state: NoveltyState) -> Round:
         """First a probe of the agents whose behaviour is not known: episodes without noise; then a generation."""
@@ -254,10 +254,10 @@ class NoveltySearch(GradientSearch):
         stale = 0 if reached > state.best else state.stale + 1
         weight, best = self._novelty.moved(state.weight, stale), max(state.best, reached)
         theta = agents[current].search.theta
-        figures = {"archive": float(len(archive)), "archive_spread": float(np.linalg.norm(archive.std(axis=0)))}
+        metrics = {"archive": float(len(archive)), "archive_spread": float(np.linalg.norm(archive.std(axis=0)))}
         if means:
-            figures["probe_return"] = reached
-        return NoveltyState(state.generation, theta, current, tuple(agents), archive, weight, best, stale), figures
+            metrics["probe_return"] = reached
+        return NoveltyState(state.generation, theta, current, tuple(agents), archive, weight, best, stale), metrics
 
     def _probed(self, batch: Batch | None) -> dict[int, tuple[Float64, float]]:
         """Mean behaviour and mean fitness of each agent that was probed and did not fail, by its row in the probe."""

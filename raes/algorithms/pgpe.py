@@ -23,7 +23,7 @@ from raes.types import Float32, Float64
 
 from .base import Search, SearchSettings
 from .protocol import Conditions, WeightedSum
-from .separable import spread_figures
+from .separable import spread_metrics
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PGPESettings(SearchSettings):
     """Configuration group `algorithm`, option `pgpe`; the keys of `SearchSettings`, and:
 
     Attributes:
-        pairs: symmetric pairs a generation, at least; 2 episodes each. With `min_timesteps` it grows, as far as that.
+        pairs: the fewest symmetric pairs per generation, 2 episodes each; `min_timesteps` may add to them.
         max_pairs: where it ends to grow; None for nowhere.
         radius: the norm of sigma at the start.
         sigma_rate: the learning rate of sigma.
@@ -93,7 +93,7 @@ class PGPEState:
 
 
 class PGPE(Search):
-    """See the module's docstring."""
+    """PGPE with symmetric pairs; with `optimizer=clipup` as Toklu et al. have it."""
 
     group = 2
 
@@ -154,4 +154,4 @@ class PGPE(Search):
             "theta_norm": float(np.linalg.norm(state.theta)),
             "step_norm": float(np.linalg.norm(step)),
         }
-        return following, norms | spread_figures(sigma)
+        return following, norms | spread_metrics(sigma)

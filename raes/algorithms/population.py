@@ -64,14 +64,14 @@ class PopulationSearch(Search):
         return Genomes(noise_index, np.full(count, self.scale(state), np.float32))
 
     def scale(self, state: Any) -> float:
-        """The factor on the noise of all members, beside the snapshot's spread."""
+        """The factor on the noise of all members, on top of the snapshot's spread."""
         return 1.0
 
     @abstractmethod
     def update(
         self, state: Any, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum
     ) -> tuple[Any, dict[str, float]]:
-        """The next state, and figures for the log.
+        """The next state, and metrics for the log.
 
         Args:
             state: of this generation.
@@ -89,8 +89,8 @@ class PopulationSearch(Search):
         """See `update`."""
         conditions = self.next_conditions(state.conditions, batch)
         fitness = self.fitness(batch)[:, 0]
-        following, figures = self.update(state, batch, fitness, conditions, weighted_sum)
-        return following, {"theta_norm": float(np.linalg.norm(following.theta))} | figures
+        following, metrics = self.update(state, batch, fitness, conditions, weighted_sum)
+        return following, {"theta_norm": float(np.linalg.norm(following.theta))} | metrics
 
 
 def vectors(members: Float64) -> Genomes:

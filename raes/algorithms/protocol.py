@@ -74,7 +74,7 @@ class Algorithm(Protocol[State]):
             state, metrics = algorithm.tell(state, round, batch, weighted_sum)
 
     Attributes:
-        pipelines: whether a generation may start around the state before the last update (`runtime.pipeline=1`).
+        pipelines: whether a generation may perturb the state before the last update (`runtime.pipeline=1`).
         needs_behavior: whether it reads what episodes did, besides their returns.
     """
 

@@ -58,6 +58,6 @@ class SeparableSearch(PopulationSearch):
         return replace(super().snapshot(state), spread=state.sigma.astype(np.float32))
 
 
-def spread_figures(sigma: Float64) -> dict[str, float]:
+def spread_metrics(sigma: Float64) -> dict[str, float]:
     """Figures of standard deviations, float64 (d,), for the log."""
     return {"sigma": float(sigma.mean()), "sigma_min": float(sigma.min()), "sigma_max": float(sigma.max())}

@@ -17,7 +17,7 @@ from raes.search.shaping import nes_utilities
 from raes.types import Float64
 
 from .protocol import Conditions, WeightedSum
-from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_figures
+from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_metrics
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SNESSettings(SeparableSettings):
 
 
 class SNES(SeparableSearch):
-    """See the module's docstring."""
+    """Separable natural evolution strategies."""
 
     def update(
         self,
@@ -57,4 +57,4 @@ class SNES(SeparableSearch):
         mean = state.mean + self._settings.mean_rate * state.sigma * weighted_sum(index, utilities)
         squares = weighted_sum(index, utilities, squared=True) - float(utilities.sum(dtype=np.float64))
         sigma = state.sigma * np.exp(rate / 2 * squares)
-        return state.moved(mean, sigma, conditions), spread_figures(sigma)
+        return state.moved(mean, sigma, conditions), spread_metrics(sigma)

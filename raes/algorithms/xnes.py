@@ -67,7 +67,7 @@ class XNESState:
 
 
 class XNES(PopulationSearch):
-    """See the module's docstring."""
+    """Exponential natural evolution strategies, full covariance."""
 
     @staticmethod
     def memory(num_params: int) -> int:

@@ -47,11 +47,11 @@ OPTIMIZERS = {
 
 
 class Optimizer:
-    """A search to ask for points and to tell their fitness; it maximises.
+    """A search with `ask` for points and `tell` for their fitness; it maximises.
 
     Attributes:
         state: of the search; its `theta`, float32 (d,), is the centre, or the best member where there is no centre.
-        evaluations: points that were told.
+        evaluations: points with a fitness so far.
         best_x: float64 (d,), the point with the highest fitness so far; None before the first.
         best_fitness: its fitness.
     """

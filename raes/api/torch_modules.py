@@ -1,4 +1,4 @@
-"""PyTorch modules from Python: a module and a function that says how good it is in, the module trained out.
+"""PyTorch modules from Python: from a module and a reward function to the trained module.
 
     raes.train_module(module, reward, population_size=50, sigma=0.1, learning_rate=0.001, iterations=300)
 
@@ -77,7 +77,7 @@ def train_module(
         save_path: a file for `module.state_dict()`.
         workers: processes; 1: this one, without Ray.
         seed: of the noise.
-        report: is told the iteration and the reward of each test, NaN where `reward` failed.
+        report: called with the iteration and the reward of each test, NaN where `reward` failed.
 
     Returns:
         The same module, trained; after Ctrl-C the exception goes on, and the module is as the last iteration left it.
@@ -170,7 +170,7 @@ def _tested(reward: _Reward, theta: Float64) -> float:
 
 
 def _check(tested: _Reward, parameters: Parameters) -> None:
-    """Call the reward once, so that what is wrong is said before anything starts."""
+    """Call the reward once, so that a fault is reported before anything starts."""
     try:
         value = tested(parameters.theta())
     except Exception as error:

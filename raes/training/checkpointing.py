@@ -49,7 +49,7 @@ class Checkpointer:
         self._generation, self._cost, self._at = -1, 0.0, time.perf_counter()
 
     def save_if_due(self, state: RunState) -> None:
-        """Write a checkpoint where `checkpoint.every` says so; not the very first, which is quickly made again."""
+        """Write a checkpoint where it is due by `checkpoint.every`; not the very first, which is quickly made again."""
         if self._every == "auto":
             due = self._cost <= CHECKPOINT_SHARE * (time.perf_counter() - self._at)
         else:

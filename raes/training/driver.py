@@ -1,4 +1,4 @@
-"""The training loop: open a round, collect it, tell the algorithm; evaluation, metrics and checkpoints around it."""
+"""The training loop: open a round, collect it, update the search; with evaluation, metrics and checkpoints."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ class Driver(RoundHooks):
         return counters
 
     def _report_faults(self, finished: FinishedRound) -> int:
-        """Keep the episodes that have no result for a replay, and say which they are; how many."""
+        """Keep the episodes without a result for a replay and log which they are; how many."""
         number = self._state.generation  # also for the evaluation at the end, whose own number is internal
         failed = [FailedTasks(replace(block.tasks, generation=number), block.reasons) for block in finished.failed]
         snapshot = replace(finished.round.snapshot, generation=number)

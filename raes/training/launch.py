@@ -1,4 +1,4 @@
-"""Starts a driver where the configuration says, shows its events, and hears Ctrl-C and SIGTERM."""
+"""Starts a driver in this process or on Ray, shows its events, and handles Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class DriverActor:
         return self._events.incarnation, self._events.after(after)
 
     def stop(self) -> None:
-        """End soon: give up the generation in flight, write a checkpoint."""
+        """End soon: abandon the generation in flight, write a checkpoint."""
         self._stop.set()
 
     def end_after_generation(self, reason: str) -> None:
@@ -159,10 +159,10 @@ def _on_ray(prepared: PreparedRun, show: Show, stop: SignalHandler) -> RunOutcom
 
 
 def headline(config: Config) -> str:
-    """What is trained, after the line that says where."""
+    """What is trained, in one line."""
     limits = (config.generations, config.max_timesteps, config.max_minutes, config.goal.return_mean)
     return (
-        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes a generation, "
+        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes per generation, "
         f"seed {config.seed}, run_dir={display_path(config.run_dir)}{', until Ctrl-C' if not any(limits) else ''}"
     )
 

@@ -1,4 +1,4 @@
-"""Where a run starts: from nothing, from a checkpoint of its own, or around an earlier policy."""
+"""Where a run starts: from nothing, from a checkpoint of its own, or from an earlier policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several runs side by side on one Ray: they share its CPUs and one noise table a node."""
+"""Several runs side by side on one Ray: they share its CPUs and one noise table per node."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class _Sweep:
 
 
 def labels(names: Sequence[str]) -> list[str]:
-    """What tells the jobs apart: of each name the words that not all others have too."""
+    """Short names of the jobs: of each name the overrides that not all others have too."""
     words = [name.split(",") for name in names]
     common = set.intersection(*map(set, words))
     return [
@@ -195,14 +195,14 @@ def labels(names: Sequence[str]) -> list[str]:
 
 
 class JobLogger:
-    """Shows a job's events as lines that begin with its label, and tells them to its callbacks.
+    """Shows a job's events as lines that begin with its label, and hands them to its callbacks.
 
     Attributes:
         callbacks: the job's.
     """
 
     def __init__(self, label: str, config: Config) -> None:
-        """Nothing is told yet.
+        """Nothing is logged yet.
 
         Raises:
             UserError: a callback cannot be made.
