@@ -148,7 +148,8 @@ class Runs:
         config = prepared.config
         if config.run_dir in self._folders:
             raise UserError(
-                f"run_dir={display_path(config.run_dir)} belongs to another job of this sweep: jobs need more than other limits"
+                f"run_dir={display_path(config.run_dir)} belongs to another job of this sweep; give the jobs other "
+                "values than limits alone"
             )
         self._folders.add(config.run_dir)
         return prepared

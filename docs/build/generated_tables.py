@@ -38,7 +38,7 @@ GYMNASIUM = ("env=gymnasium", "env.id=CartPole-v1")
 FUNCTION = ("env=function", "env.call=module:f", "env.dim=1")
 SWEEP = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
          "last evaluation", "best evaluation")  # fmt: skip
-"""What `results/sweep.py` gathers, as columns."""
+"""What `results/multirun.py` gathers, as columns."""
 Row = tuple[str, str, str]
 
 

@@ -299,7 +299,7 @@ def run_round(search: Optimizer, runner: RoundRunner, weighted_sum: WeightedSum)
     try:
         search.tell_batch(finished.batch, weighted_sum)
     except RunFailedError as error:
-        raise RunFailedError(f"{error}; the first reason: {next(iter(finished.reasons), 'unknown')}") from error
+        raise RunFailedError(f"{error}; the first reason: {finished.first_reason}") from error
 
 
 @contextmanager

@@ -108,6 +108,11 @@ class FinishedRound:
     surplus: int
 
     @property
+    def first_reason(self) -> str:
+        """Why the first episode without a result has none; `unknown` where every episode has one."""
+        return next(iter(self.reasons), "unknown")
+
+    @property
     def reasons(self) -> list[str]:
         """Why episodes have no result, in task order."""
         return [reason for block in self.failed for reason in block.reasons]

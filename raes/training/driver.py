@@ -132,7 +132,7 @@ class Driver(RoundHooks):
                     self._state.search, finished.round, finished.batch, self._weighted_sum
                 )
         except RunFailedError as error:
-            raise RunFailedError(f"{error}; the first reason: {_first(finished)}") from error
+            raise RunFailedError(f"{error}; the first reason: {finished.first_reason}") from error
         self._recorder.add_search(metrics)
         return search
 
@@ -173,13 +173,13 @@ class Driver(RoundHooks):
         batch, failed = finished.batch, self._report_faults(finished)
         if batch is None and finished.round.purpose is not Purpose.PROBE:
             raise RunFailedError(
-                f"no episode of generation {self._state.generation} can be used; the first reason: {_first(finished)}"
+                f"no episode of generation {self._state.generation} can be used; the first reason: {finished.first_reason}"
             )
         episodes, timesteps = (0, 0) if batch is None else (batch.returns.size, int(batch.lengths.sum()))
         counters = self._state.counters.with_round(episodes, timesteps, failed)
         if (reason := too_many_faults(counters, self._config.faults.max_share)) is not None:
             self._state = replace(self._state, counters=counters)
-            raise RunFailedError(f"{reason}; the first reason of the last generation: {_first(finished)}")
+            raise RunFailedError(f"{reason}; the first reason of the last generation: {finished.first_reason}")
         if finished.round.purpose is Purpose.PROBE:
             return counters
         self._recorder.begin(self._state.generation, finished)
@@ -248,7 +248,3 @@ class Driver(RoundHooks):
         upcoming, counts = self._runner.progress
         evaluating = upcoming.purpose is Purpose.EVALUATION
         return self._recorder.progress(self._state.generation, self._state.counters, counts, evaluating)
-
-
-def _first(finished: FinishedRound) -> str:
-    return next(iter(finished.reasons), "unknown")
