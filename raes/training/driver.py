@@ -172,9 +172,8 @@ class Driver(RoundHooks):
         """Count the round, report its faults, judge its evaluation; end the run where too much failed."""
         batch, failed = finished.batch, self._report_faults(finished)
         if batch is None and finished.round.purpose is not Purpose.PROBE:
-            raise RunFailedError(
-                f"no episode of generation {self._state.generation} can be used; the first reason: {finished.first_reason}"
-            )
+            which = f"no episode of generation {self._state.generation} can be used"
+            raise RunFailedError(f"{which}; the first reason: {finished.first_reason}")
         episodes, timesteps = (0, 0) if batch is None else (batch.returns.size, int(batch.lengths.sum()))
         counters = self._state.counters.with_round(episodes, timesteps, failed)
         if (reason := too_many_faults(counters, self._config.faults.max_share)) is not None:
