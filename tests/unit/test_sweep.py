@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.config.schema import RaySettings, RuntimeSettings, from_tree
+from raes.config.schema import from_tree
+from raes.config.settings import RaySettings, RuntimeSettings
 from raes.runtime.scheduling import Node, Share, place_workers
 from raes.training.driver import RunOutcome
 from raes.training.sweep import SweepJob, check, labels, summary
