@@ -18,7 +18,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from raes.config.cli import check_out, command, parse
-from raes.config.schema import Config, RaySettings, load
+from raes.config.schema import Config, load
+from raes.config.settings import RaySettings
 from raes.problems.function import FunctionSettings
 from raes.results import Results
 from raes.rng import Purpose

@@ -90,7 +90,7 @@ class CMAES(PopulationSearch):
         values[batch.index] = -fitness
         members = self._sampled(library).astype(np.float32).astype(np.float64)  # as they were evaluated
         library.tell(list(zip(members, values.tolist(), strict=True)))
-        sigma, mean = float(library._sigma), library._mean
+        sigma, mean = float(library._sigma), library.mean
         following = CMAESState(
             generation=state.generation + 1,
             theta=mean.astype(np.float32),
@@ -108,9 +108,9 @@ class CMAES(PopulationSearch):
         from cmaes import CMA  # imports scipy.stats, which takes half a second
 
         seed = int(generator(self._seed, Purpose.SAMPLE, state.generation).integers(2**32))
-        library = CMA(state.mean.copy(), state.sigma, seed=seed, population_size=self.min_groups)
-        library._C, library._g = state.covariance.copy(), state.generation
-        library._pc, library._p_sigma = state.path.copy(), state.sigma_path.copy()
+        covariance = state.covariance.copy()
+        library = CMA(state.mean, state.sigma, seed=seed, population_size=self.min_groups, cov=covariance)
+        library._g, library._pc, library._p_sigma = state.generation, state.path.copy(), state.sigma_path.copy()
         return library
 
     def _sampled(self, library: CMA) -> Float64:

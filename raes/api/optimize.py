@@ -312,6 +312,7 @@ def executor(spec: WorkerSpec, table_size: int, workers: int) -> Iterator[Execut
     from raes.runtime.ray_executor import RayExecutor
     from raes.runtime.session import attached
 
+    check_memory(4 * table_size, copies=2)
     with (
         attached("auto", workers, 4 * table_size),
         threadpool_limits(1),

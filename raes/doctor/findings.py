@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from raes.doctor.trial import Disk, Trial
 from raes.runtime.host_probe import HostInfo
 from raes.runtime.host_survey import NodeFacts
-from raes.runtime.memory import STORE_MARGIN, WORKER_BYTES, store_bytes
+from raes.runtime.memory import GIB, WORKER_BYTES, Room, enlarge, misfits
 from raes.runtime.packages import ARITHMETIC, CURE, differing
 from raes.runtime.scheduling import Size
 
@@ -25,7 +25,7 @@ CHECKPOINTS = 5
 """That lie in a run directory at once: three, the best and the one that is being written."""
 LOG_BYTES = 50 << 20
 """Event files and metrics of a long run."""
-GIB = float(1 << 30)
+Level = Literal["fault", "warning", "note"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Finding:
         cure: what to do about it; empty where there is nothing to do.
     """
 
-    level: Literal["fault", "warning", "note"]
+    level: Level
     host: str
     text: str
     cure: str = ""
@@ -151,7 +151,7 @@ def _packages(nodes: Sequence[NodeFacts]) -> list[Finding]:
             continue
         for name, (have, want) in differing(expected.packages, node.statement.packages).items():
             matters = name in ("python", "ray", "raes") or (name in used and name not in ARITHMETIC)
-            level: Literal["fault", "warning", "note"] = "fault" if matters else "note"
+            level: Level = "fault" if matters else "note"
             if name in ARITHMETIC:
                 level = "warning"
             text = f"has {name} {have}; {nodes[0].host}, where the driver would be, has {want}"
@@ -211,53 +211,38 @@ def _trial(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, trial: Trial
     if trial.undrawn:
         text, _, cure = trial.undrawn.rpartition("; ")
         found.append(Finding("note", node.host, f"no video can be made there: {text}", cure))
-    if plan.on_ray:
-        found += _room(plan, node, trial)
-    return found
+    return found + _room(plan, node, trial)
 
 
 def _room(plan: Plan, node: NodeFacts, trial: Trial) -> list[Finding]:
     """Whether the noise table and the workers fit."""
-    table, statement = 4 * trial.table_size, node.statement
+    statement = node.statement
     assert statement is not None
+    room = Room(memory=trial.memory_free, copies=2 if plan.on_ray else 1)
+    if plan.on_ray and plan.embedded:
+        room = replace(room, shm_free=statement.shm_free)
+    elif plan.on_ray and (node.cpus or node.here):
+        room = replace(room, store=node.store_bytes, shm_total=statement.shm_total)
     found = []
-    smaller = "choose a smaller policy (policy.hidden) or set noise.size to fewer floats"
-    needs = f"the noise table needs {table / GIB:.2f} GiB"
-    total, free = statement.shm_total, statement.shm_free
-    if plan.embedded:
-        if free is not None and store_bytes(table) > free:
-            text = f"{needs} with {STORE_MARGIN / GIB:.2f} GiB beside it, and /dev/shm has {free / GIB:.2f} GiB free"
-            found.append(Finding("fault", node.host, text, f"{_enlarge(store_bytes(table))}, or {smaller}"))
-    elif table > 0.9 * node.store_bytes:
-        text = f"{needs}, and its object store holds {node.store_bytes / GIB:.2f} GiB"
-        cure = f"start Ray there with --object-store-memory={store_bytes(table)}"
-        if total is not None and total < store_bytes(table):
-            text += f" (/dev/shm there has {total / GIB:.2f} GiB)"
-            cure = f"{_enlarge(store_bytes(table))} and {cure}"
-        found.append(Finding("fault", node.host, text, f"{cure}, or {smaller}"))
-    elif total is not None and total < node.store_bytes:
+    for one in misfits(4 * trial.table_size, room):
+        level: Level = "warning" if one.part == "memory" and not node.here else "fault"
+        found.append(Finding(level, node.host, one.text, one.cure))
+    if not plan.on_ray:
+        return found
+    shm = statement.shm_total
+    if not plan.embedded and shm is not None and shm < node.store_bytes:
         text = (
-            f"/dev/shm has {total / GIB:.2f} GiB, less than its object store of {node.store_bytes / GIB:.2f} GiB, "
-            "which therefore lies on a disk"
+            f"/dev/shm has {shm / GIB:.2f} GiB, less than its object store of {node.store_bytes / GIB:.2f} GiB, "
+            "which therefore lies on a disk, and so does the noise"
         )
-        small = table > 0.9 * total  # every episode would read its noise from there
-        text = f"{needs}, and {text}" if small else text
-        found.append(Finding("fault" if small else "warning", node.host, text, _enlarge(node.store_bytes)))
-    if 2 * table > 0.8 * trial.memory_free:
-        text = f"{needs}, twice for a moment, and {trial.memory_free / GIB:.1f} GiB of memory are free"
-        found.append(Finding("fault" if node.here else "warning", node.host, text, smaller))
+        found.append(Finding("warning", node.host, text, enlarge(node.store_bytes)))
     workers = (plan.size.most or node.cpus) if plan.embedded else min(plan.size.most or node.cpus, node.cpus)
     if workers * WORKER_BYTES > trial.memory_free:
         text = f"{workers} workers need about {workers * WORKER_BYTES / GIB:,.0f} GiB, and "
         text += f"{trial.memory_free / GIB:.1f} GiB of memory are free"
-        level: Literal["fault", "warning"] = "fault" if plan.embedded else "warning"
+        level = "fault" if plan.embedded else "warning"
         found.append(Finding(level, node.host, text, "use fewer workers there, or more nodes: see cluster/README.md"))
     return found
-
-
-def _enlarge(size: int) -> str:
-    mib = -(-size // (1 << 20))
-    return f"enlarge it with `mount -o remount,size={mib}m /dev/shm` (in a container: --shm-size={mib}m)"
 
 
 def _disk(plan: Plan, nodes: Sequence[NodeFacts]) -> list[Finding]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import ray
 from ray._private.utils import read_ray_address
 
-from raes.runtime.memory import check_shared_memory, check_workers, store_bytes
+from raes.runtime.memory import Room, check_shared_memory, check_table, check_workers, store_bytes
 from raes.runtime.packages import CURE
 from raes.types import UserError
 
@@ -141,21 +141,20 @@ def _join(address: str, workers: int | None, table_bytes: int) -> Session:
 
 def _joined(name: str, workers: int | None, table_bytes: int) -> Session:
     """The Ray that this process is connected to, if it can do the work."""
-    nodes = len([node for node in ray.nodes() if node["Alive"]])
-    resources = ray.cluster_resources()
-    store = resources.get("object_store_memory", 0.0)
-    if table_bytes > 0.9 * store / max(1, nodes):
-        raise UserError(
-            f"the noise table needs {table_bytes / 2**30:.1f} GiB and the cluster's object stores hold "
-            f"{store / 2**30:.1f} GiB in all; start Ray with a larger --object-store-memory or reduce policy.hidden"
-        )
-    cpus = int(resources.get("CPU", 0))
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    own = ray.get_runtime_context().get_node_id()
+    for node in nodes:
+        if node["Resources"].get("CPU") or node["NodeID"] == own:  # others get no table
+            store = int(node["Resources"].get("object_store_memory", 0))
+            check_table(table_bytes, Room(store=store), f"node {node['NodeManagerAddress']}")
+    cpus = int(ray.cluster_resources().get("CPU", 0))
     if not cpus and workers is None:
         raise UserError(
             f"{name} has no CPUs to run episodes on; add a node that has, or let workers=1..N "
             "ask the autoscaler for some"
         )
-    return Session(f"{name}: {nodes} node{'s' if nodes != 1 else ''}, {cpus} CPUs", cpus, embedded=False)
+    count = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+    return Session(f"{name}: {count}, {cpus} CPUs", cpus, embedded=False)
 
 
 def _embed(workers: int | None, table_bytes: int) -> Session:

@@ -176,8 +176,9 @@ def test_the_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
     for settings in (config.algorithm, config.optimizer, config.policy, config.evaluation, config.goal):
         assert settings == type(settings)()
     for field in dataclasses.fields(Config):
-        if field.default is not dataclasses.MISSING and field.name != "runtime":
-            assert getattr(config, field.name) == field.default, field.name
+        given = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if given is not dataclasses.MISSING:
+            assert getattr(config, field.name) == given, field.name
 
 
 # What is wrong.

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from raes.algorithms import ESSettings
-from raes.config.schema import Config, GoalSettings
+from raes.config.schema import Config
+from raes.config.settings import GoalSettings
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
 from raes.search.optimizers import OptimizerSettings

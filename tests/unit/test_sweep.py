@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.config.schema import RaySettings, RuntimeSettings, from_tree
+from raes.config.schema import from_tree
+from raes.config.settings import RaySettings, RuntimeSettings
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.scheduling import Node, Share, place_workers
 from raes.search import running_stats
-from raes.training.driver import RunOutcome
+from raes.training.limits import RunOutcome
 from raes.training.prepare import PreparedRun
 from raes.training.sweep import SweepJob, check, labels, summary
 from raes.types import UserError
