@@ -177,6 +177,19 @@ def test_tasks_do_not_depend_on_how_they_are_asked_for(name: str) -> None:
         assert str(one) == str(other)
 
 
+@pytest.mark.kernels
+def test_a_member_of_xnes_has_the_same_bits_whoever_is_asked_for_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64: rounding to float32 hides what differs there, all but once in some 100 million numbers."""
+    monkeypatch.setattr("raes.algorithms.xnes.vectors", np.ascontiguousarray)
+    dim, (cls, settings) = 60, ALGORITHMS["xnes"]
+    search = cls(settings(population=40).sized(dim, ()), OptimizerSettings(), 0, TABLE)
+    start = search.init(np.ones(dim, np.float32), running_stats.init(3))
+    state = replace(start, shape=np.random.default_rng(0).standard_normal((dim, dim)))
+    whole = search.genomes(state, 0, 40)
+    for first, count in ((0, 1), (0, 7), (1, 39), (13, 5), (39, 1)):
+        assert search.genomes(state, first, count).tobytes() == whole[first : first + count].tobytes()
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_theta_is_what_evaluations_evaluate(name: str) -> None:
     run = FunctionSearch(name).generations(3)

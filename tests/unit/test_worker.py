@@ -56,6 +56,7 @@ def rows(parts: list[Results]) -> dict[int, tuple[object, ...]]:
     return found
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("policy", [LINEAR, PolicySettings("mlp", (64, 7))], ids=["linear", "mlp"])
 def test_an_episodes_bits_do_not_depend_on_what_shares_its_block(
     table: Float32, snapshot: Snapshot, policy: PolicySettings
