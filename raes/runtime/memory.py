@@ -11,9 +11,9 @@ import psutil
 from raes.types import UserError
 
 STORE_MARGIN = 1 << 28
-"""Object store beside the noise table, in bytes: snapshots and results."""
+"""Bytes of the object store besides the noise table: snapshots and results."""
 WORKER_BYTES = 150 << 20
-"""Memory of a rollout actor of its own: Python, Ray and a small environment."""
+"""Private memory of a rollout actor, in bytes: Python, Ray and a small environment."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -28,7 +28,7 @@ def free_memory() -> int:
 
 
 def store_bytes(table_bytes: int) -> int:
-    """Size of the object store around a noise table: Ray starts to spill to disk where it is 80 % full."""
+    """Size of an object store that holds a noise table: Ray starts to spill to disk where it is 80 % full."""
     return table_bytes * 4 // 3 + STORE_MARGIN
 
 
