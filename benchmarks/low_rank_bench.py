@@ -1,4 +1,4 @@
-"""`python -m raes.bench low_rank [out=FILE.json] [seconds=8] [tasks=[HalfCheetah,Walker2d]]
+"""`python -m benchmarks low_rank [out=FILE.json] [seconds=8] [tasks=[HalfCheetah,Walker2d]]
 [ranks=[1,4]] [hidden=[256,256,256]] [pairs=100]`: one worker.
 
 The same generation of one network, with perturbations of full rank, one episode after the
@@ -31,7 +31,7 @@ SEED = 0
 MAX_STEPS = 100
 MIN_ROUNDS = 3
 BLOCK = 4 * LANES
-"""Episodes of a round: as lanes fall empty only at its end."""
+"""Episodes of a round; lanes become empty only at its end."""
 COLUMNS = (
     Column("task", "task"),
     Column("rank", "rank"),
@@ -51,7 +51,7 @@ class LowRankBenchArguments(TimedArguments):
 
     Attributes:
         tasks: names of MuJoCo's environments.
-        ranks: beside the full one.
+        ranks: besides the full one.
         hidden: units of the network's layers.
         pairs: of the sum.
     """
@@ -98,11 +98,11 @@ class Contender:
         self.timesteps = int(self._worker.run(self._tasks, self._snapshot).records["length"].sum())
 
     def episodes(self) -> None:
-        """A block of them."""
+        """Run a block of episodes."""
         self._worker.run(self._tasks, self._snapshot)
 
     def sum(self) -> None:
-        """Of the update."""
+        """Compute the weighted noise sum of an update."""
         if self._snapshot.low_rank is None:
             noise.weighted_sum(self._table, self._index, self._weights, self.num_params)
         else:

@@ -1,7 +1,7 @@
-"""`python -m raes.bench pool [out=FILE.json] [seconds=10] [pairs=200] [generations=3] [results=10000]`: on Ray.
+"""`python -m benchmarks pool [out=FILE.json] [seconds=10] [pairs=200] [generations=3] [results=10000]`: on Ray.
 
-First what the pool itself costs, with a problem that takes no time; then how busy workers and driver are while ES
-trains Humanoid, update and checkpoint included.
+The first table shows the cost of the pool itself, with a problem that takes no time; the second how busy workers and
+driver are while ES trains Humanoid, update and checkpoint included.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.trainings import prepared, records_of
+from benchmarks.trainings import prepare_run, records_of
 from raes.algorithms import ES, ESSettings
 from raes.bench.measurement import BAR_COLUMNS, BenchReport, TimedArguments, against_bar
 from raes.bench.timing import interleave, wall_clock
@@ -66,7 +66,7 @@ class PoolBenchArguments(TimedArguments):
     Attributes:
         results: of the problem that takes no time, in a round.
         pairs: of a generation of Humanoid.
-        generations: that are measured, beside a first and a last one.
+        generations: that are measured, besides a first and a last one.
     """
 
     seconds: float = 10.0
@@ -94,14 +94,14 @@ class Trivial:
         return np.zeros(2, dtype=np.float32)
 
     def use(self, snapshot: Snapshot) -> None:
-        """Nothing to take over."""
+        """Nothing to do."""
 
     def evaluate(self, theta: Float32, episode: Episode) -> EpisodeOutcome:
         """One timestep."""
         return EpisodeOutcome(float(theta[0] + theta[1]), 0, 1, False)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class TrivialSpec:
 
 
 def generation(executor: Executor, pairs: int) -> None:
-    """Send out one generation of trivial episodes and gather it."""
+    """Run one generation of trivial episodes."""
     settings = ESSettings(pairs=pairs, normalize_observations=False)
     algorithm = ES(settings, OptimizerSettings(), 0, TRIVIAL_TABLE)
     state = algorithm.init(np.zeros(2, dtype=np.float32), running_stats.init(0))
@@ -126,7 +126,7 @@ def generation(executor: Executor, pairs: int) -> None:
 
 
 def measure_overhead(seconds: float, pairs: int) -> list[Row]:
-    """Results a second of pools with different numbers of workers, in turns."""
+    """Results per second of pools with different numbers of workers, measured in turns."""
     from raes.runtime.ray_executor import RayExecutor
 
     spec = WorkerSpec(TrivialSpec(), 0)
@@ -158,7 +158,7 @@ def _overhead_row(workers: int, seconds_each: Float64, pool: Executor) -> Row:
 
 def humanoid(run_dir: Path, workers: int, pipeline: int, arguments: PoolBenchArguments) -> PreparedRun:
     """The preset, with the sizes of the benchmark and no evaluation on the way."""
-    return prepared(
+    return prepare_run(
         run_dir,
         "env=Humanoid",
         f"workers={workers}",
@@ -213,7 +213,7 @@ def run(arguments: PoolBenchArguments) -> BenchReport:
         busy = [measure_busy(*case, arguments) for case in CASES]
     finally:
         ray.shutdown()
-    title = f"ES on Humanoid, {arguments.pairs} pairs a generation, from dispatch to dispatch"
+    title = f"ES on Humanoid, {arguments.pairs} pairs per generation, from dispatch to dispatch"
     return BenchReport(
         "pool",
         [

@@ -1,4 +1,4 @@
-"""Generations on a pool of virtual workers, and what they cost. A part of `raes.bench scale`."""
+"""Generations on a pool of virtual workers, and their cost. A part of `python -m benchmarks scale`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TABLE_SIZE = 1 << 16
 
 
 class ScaleSearch:
-    """ES with two parameters: all that the driver of a training does in a generation but what grows with theta, and
-    but evaluation, log and checkpoint."""
+    """ES with two parameters: the driver's work in a generation of a training, without evaluation, log and checkpoint,
+    and without what grows with theta."""
 
     def __init__(self, episodes: int) -> None:
         settings = ESSettings(pairs=episodes // 2, normalize_observations=False)
@@ -31,11 +31,11 @@ class ScaleSearch:
         self._table = noise.make_table(TABLE_SIZE)
 
     def round(self, number: int, pairs: int) -> Round:
-        """A generation around the parameters that there are now."""
+        """The round of a generation that perturbs the current parameters."""
         return replace(self._algorithm.next_round(replace(self._state, generation=number)), min_groups=pairs)
 
     def update(self, finished: FinishedRound) -> None:
-        """The step after a generation."""
+        """Update the parameters after a generation."""
         self._state, _ = self._algorithm.tell(self._state, finished.round, finished.batch, self._weighted_sum)
 
     def _weighted_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
@@ -44,7 +44,7 @@ class ScaleSearch:
 
 @dataclass(frozen=True)
 class Cost:
-    """What has been spent so far.
+    """Time, CPU seconds and calls so far.
 
     Attributes:
         wall: seconds.
@@ -71,13 +71,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Measured:
-    """What some generations took.
+    """The cost of several generations.
 
     Attributes:
         numbers: which ones.
         cost: from the end of the update before the first to the end of the update after the last.
         useful: seconds of episodes that have passed in that time, in all workers; not stretched.
-        idle: what the same processes take while all of them wait.
+        idle: cost of the same processes while all of them wait.
     """
 
     numbers: range
@@ -102,9 +102,9 @@ def generations(
         episodes: of a generation.
         workers: of the pool.
         pipeline: as `runtime.pipeline`; then the first generation is not measured, since it runs alone at first.
-        seconds: run at least for so long.
-        idle_seconds: how long the same processes are watched doing nothing.
-        others: reads the CPU seconds of other processes.
+        seconds: how long to run at least.
+        idle_seconds: how long the same processes are measured while they idle.
+        others: returns the CPU seconds of other processes.
     """
     search, runner = ScaleSearch(episodes), RoundRunner(fleet.pool, _Undisturbed(fleet))
     runner.open(search.round(WARM_UP, min(episodes // 2, workers)))
@@ -126,13 +126,13 @@ def generations(
         done += 1
         if begun is not None and time.perf_counter() - begun.wall >= seconds and done > WARM_UP + pipeline:
             cost = Cost.now(fleet, others).since(begun)
-            # The workers are asked a moment before and a moment after: their rate is what counts.
+            # The workers' counts are read a moment before and a moment after: only their rate is used.
             rate = (fleet.useful() - before) / (time.perf_counter() - asked)
             return Measured(range(WARM_UP + pipeline + 1, done + 1), cost, rate * cost.wall, idle)
 
 
 class _Undisturbed(RoundHooks):
-    """Ends the measurement where a node or a worker is lost, so that figures would mean nothing."""
+    """Ends the measurement when a node or a worker is lost, which would spoil the figures."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet

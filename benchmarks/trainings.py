@@ -1,4 +1,4 @@
-"""Trainings inside benchmarks: composed as a command composes them, and what they leave behind."""
+"""Runs of the training inside benchmarks, composed as by a command, and readers of their results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from raes.storage.metrics import Record
 from raes.training.prepare import PreparedRun, prepare
 
 
-def prepared(run_dir: Path, *words: str) -> PreparedRun:
-    """The run that `python -m raes.train run_dir=... words...` makes."""
+def prepare_run(run_dir: Path, *words: str) -> PreparedRun:
+    """Prepare the run that `python -m raes.train run_dir=... words...` makes."""
     return prepare(compose([*words, f"run_dir={run_dir}"]))
 
 

@@ -1,4 +1,4 @@
-"""What all benchmarks share: their arguments, tables for the terminal, JSON with machine and versions, the command."""
+"""Common parts of all benchmarks: arguments, tables for the terminal, JSON with machine and versions, the command."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TimedArguments(BenchArguments):
 
 @dataclass(frozen=True)
 class BenchReport:
-    """All that a benchmark found."""
+    """The tables of a benchmark."""
 
     name: str
     sections: Sequence[Section]
@@ -61,7 +61,7 @@ def against_bar(value: float, bar: float | None) -> Row:
 
 
 def print_report(report: BenchReport) -> None:
-    """The tables on the terminal."""
+    """Print a report's tables."""
     here = machine()
     print(f"{here['cpu']}, {here['cores']} cores, load {here['load'][0]:.1f}")
     for section in report.sections:
@@ -69,7 +69,7 @@ def print_report(report: BenchReport) -> None:
 
 
 def write_report(report: BenchReport, arguments: BenchArguments) -> None:
-    """The same figures as JSON, with the machine, the versions and the date, to `arguments.out`."""
+    """Write a report's tables as JSON, with the machine, the versions and the date, to `arguments.out`."""
     assert arguments.out is not None
     content = {
         "bench": report.name,
@@ -90,7 +90,7 @@ class Benchmark:
 
 
 def usage(program: str, benches: Mapping[str, Benchmark]) -> str:
-    """How to call the command, with the names."""
+    """The command's usage, with the names of its benchmarks."""
     names = "\n".join(f"  {name:9s} {bench.summary}" for name, bench in benches.items())
     return f"usage: python -m {program} NAME [out=FILE.json] [key=value ...]\n{names}\nkeys of one: NAME --help"
 

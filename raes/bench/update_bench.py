@@ -2,8 +2,8 @@
 
 The weighted noise sum. Its rivals, interleaved on the same noise slices with one BLAS thread: a plain np.dot of every
 slice, which reads the same bytes and writes nothing; the copy of all slices into one matrix and a product; and one
-long np.dot, which is the machine's memory speed. Seconds are CPU seconds. At last one process against two on Ray, see
-`raes.bench.shared_sum`.
+long np.dot, which is the machine's memory speed. Seconds are CPU seconds. The last table compares one process with
+two on Ray (`raes.bench.shared_sum`).
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def run(arguments: UpdateBenchArguments) -> BenchReport:
     fill = {"floats": size, "seconds": fill_seconds, "gigabytes_per_second": 4 * size / fill_seconds / 1e9}
     filled.clear()
     shared = shared_sum.measure(*arguments.shared, arguments.seconds)
-    title = "The weighted noise sum; GB of noise a second, of memory: against one long np.dot; CPU seconds"
+    title = "The weighted noise sum; GB of noise per second, of memory: against one long np.dot; CPU seconds"
     return BenchReport(
         "update",
         [

@@ -1,4 +1,4 @@
-"""What the facts of the nodes mean for a run. Pure: facts in, findings out."""
+"""Judges whether a run would work on the nodes that were inspected. Pure: facts in, findings out."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from raes.runtime.packages import ARITHMETIC, CURE, differing
 from raes.runtime.scheduling import Size
 
 CLOCK_SECONDS = 2.0
-"""Clocks that are further apart mix up the times in logs; a store such as S3 refuses requests 15 minutes off."""
+"""Clocks that differ by more mix up the times in logs; a store such as S3 refuses requests 15 minutes off."""
 CORES = 1.5
-"""A worker that keeps more cores busy takes them from the others."""
+"""A worker that keeps more cores busy takes them from other workers."""
 SLOW = 0.6
-"""Of the fastest host's speed: others wait for it at the end of each generation."""
+"""Share of the fastest host's speed, below which others wait for a host at the end of each generation."""
 FILES_BASE, FILES_WORKER = 128, 4
-"""Open files of Ray's own processes: 60 and 3 a worker, as counted with Ray 2.60, and a margin."""
+"""Open files of Ray's own processes: 60 and 3 per worker, as counted with Ray 2.60, and a margin."""
 CHECKPOINTS = 5
-"""That lie in a run directory at once: three, the best and the one that is being written."""
+"""Checkpoints in a run directory at a time: three, the best and the one that is being written."""
 LOG_BYTES = 50 << 20
-"""Event files and metrics of a long run."""
+"""Bytes of a long run's event files and metrics."""
 Level = Literal["fault", "warning", "note"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know.
+    """One thing that the user should know.
 
     Attributes:
-        level: `fault`: a run would fail, or not be the run it says; `warning`: it would be slower or less safe; `note`.
-        host: whom it is about; `all` or `this configuration` where it is nobody in particular.
+        level: `fault`: a run would fail, or compute something else; `warning`: it would be slower or less safe; `note`.
+        host: the host's name; `all` or `this configuration` where it is about no single host.
         text: what was found, and what was expected.
-        cure: what to do about it; empty where there is nothing to do.
+        cure: the fix; empty where there is nothing to do.
     """
 
     level: Level
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would want.
+    """What a run would need.
 
     Attributes:
         size: how many workers.
@@ -56,7 +56,7 @@ class Plan:
         on_ray: false for `runtime.name=serial`.
         disk: of its run directory; None where that is in a store.
         advice: on the size of the pool, or None.
-        token: whether Ray asks its callers for a token.
+        token: whether Ray requires a token from its callers.
         absent: addresses of the cluster's file that have not joined.
     """
 
@@ -79,8 +79,8 @@ def findings(plan: Plan, nodes: Sequence[NodeFacts]) -> list[Finding]:
     """
     found = [*_cluster(plan, nodes), *_packages(nodes), *_digests(nodes)]
     for node in nodes:
-        if node.statement is not None:
-            found += _host(plan, nodes, node, node.statement)
+        if node.info is not None:
+            found += _host(plan, nodes, node, node.info)
         if node.failure:
             found.append(_silent(node))
         elif isinstance(node.answer, str):
@@ -98,14 +98,14 @@ def exit_code(found: Iterable[Finding]) -> int:
 
 
 def _silent(node: NodeFacts) -> Finding:
-    if node.statement is None:
+    if node.info is None:
         cure = "look at the node in `ray status`; restart Ray there with `ray stop` and `ray start`"
         return Finding("fault", node.host, f"does not answer: {node.failure}", cure)
     return Finding("fault", node.host, f"a worker cannot start there: {node.failure}", CURE)
 
 
 def _environment_cure(text: str, nodes: Sequence[NodeFacts]) -> str:
-    """What a cluster adds to the message, which has a cure of its own."""
+    """The fix on a cluster, where the message itself names one for a single machine."""
     if "Python path" in text:
         return "a module of your own travels to every node with `ray job submit --working-dir .`"
     able = [node.host for node in nodes if isinstance(node.answer, Trial)]
@@ -124,7 +124,7 @@ def _cluster(plan: Plan, nodes: Sequence[NodeFacts]) -> list[Finding]:
             cure = "an autoscaler starts more nodes; else add some, or set workers=auto"
             found.append(Finding("note" if cpus >= plan.size.least else "warning", "all", text, cure))
         if len({node.address for node in nodes}) > 1 and not plan.token:
-            text = "Ray asks nobody for a token: whoever reaches its ports can run code on all nodes"
+            text = "Ray requires no token: whoever reaches its ports can run code on all nodes"
             found.append(Finding("warning", "all", text, "set RAY_AUTH_MODE=token, see cluster/README.md"))
     for address in plan.absent:
         text = (
@@ -140,16 +140,16 @@ def _cluster(plan: Plan, nodes: Sequence[NodeFacts]) -> list[Finding]:
 
 
 def _packages(nodes: Sequence[NodeFacts]) -> list[Finding]:
-    """Hosts whose packages are not the driver's."""
-    expected = nodes[0].statement
+    """Hosts whose packages differ from those of the driver's host."""
+    expected = nodes[0].info
     if expected is None:
         return []
     used = {name for node in nodes if isinstance(node.answer, Trial) for name in node.answer.used}
     found = []
     for node in nodes[1:]:
-        if node.statement is None:
+        if node.info is None:
             continue
-        for name, (have, want) in differing(expected.packages, node.statement.packages).items():
+        for name, (have, want) in differing(expected.packages, node.info.packages).items():
             matters = name in ("python", "ray", "raes") or (name in used and name not in ARITHMETIC)
             level: Level = "fault" if matters else "note"
             if name in ARITHMETIC:
@@ -160,7 +160,7 @@ def _packages(nodes: Sequence[NodeFacts]) -> list[Finding]:
 
 
 def _digests(nodes: Sequence[NodeFacts]) -> list[Finding]:
-    """Hosts that compute other bits than the driver's."""
+    """Hosts that compute other bits than the driver's host."""
     kinds = [(node, node.answer.digest.split()[0]) for node in nodes if isinstance(node.answer, Trial)]
     return [
         Finding(
@@ -175,8 +175,8 @@ def _digests(nodes: Sequence[NodeFacts]) -> list[Finding]:
     ]
 
 
-def _host(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, statement: HostInfo) -> list[Finding]:
-    """What does not depend on the configuration's episodes."""
+def _host(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, info: HostInfo) -> list[Finding]:
+    """Findings on a host that do not depend on the configuration's episodes."""
     found = []
     if abs(node.clock) > CLOCK_SECONDS + node.clock_error:
         way = "ahead of" if node.clock > 0 else "behind"
@@ -185,17 +185,17 @@ def _host(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, statement: Ho
     everywhere = plan.size.most or sum(one.cpus for one in nodes)
     there = min(everywhere, node.cpus) if not plan.embedded else everywhere
     need = FILES_BASE + FILES_WORKER * (everywhere if node.here else there)
-    if plan.on_ray and statement.open_files < need:
-        text = f"its processes may open {statement.open_files} files; {there} workers there need about {need}"
-        found.append(Finding("fault", node.host, text, "say `ulimit -n 65536` before `ray start`"))
+    if plan.on_ray and info.open_files < need:
+        text = f"its processes may open {info.open_files} files; {there} workers there need about {need}"
+        found.append(Finding("fault", node.host, text, "run `ulimit -n 65536` before `ray start`"))
     return found
 
 
 def _trial(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, trial: Trial) -> list[Finding]:
-    """What the configuration's workers would meet."""
+    """Findings on a host from the trial of the configuration's episodes."""
     found = []
     if trial.fault:
-        cure = "run it with runtime=serial to see why; mend the environment"
+        cure = "run it with runtime=serial to see why; fix the environment"
         found.append(Finding("fault", node.host, f"an episode fails there: {trial.fault}", cure))
     if trial.cores > CORES:
         text = f"a worker's matrix products keep {trial.cores:.1f} cores busy, since its BLAS cannot be held to one"
@@ -206,7 +206,7 @@ def _trial(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, trial: Trial
     )
     if trial.lengths and fastest < SLOW * trial.step_seconds:
         share = 100 * fastest / trial.step_seconds
-        text = f"one core makes {1 / trial.step_seconds:,.0f} steps a second, {share:.0f} % of the fastest host's"
+        text = f"one core makes {1 / trial.step_seconds:,.0f} steps per second, {share:.0f} % of the fastest host's"
         found.append(Finding("note", node.host, text, "generations wait for the slowest; other work may run there"))
     if trial.undrawn:
         text, _, cure = trial.undrawn.rpartition("; ")
@@ -215,21 +215,21 @@ def _trial(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, trial: Trial
 
 
 def _room(plan: Plan, node: NodeFacts, trial: Trial) -> list[Finding]:
-    """Whether the noise table and the workers fit."""
-    statement = node.statement
-    assert statement is not None
+    """Findings on a host where the noise table or the workers do not fit."""
+    info = node.info
+    assert info is not None
     room = Room(memory=trial.memory_free, copies=2 if plan.on_ray else 1)
     if plan.on_ray and plan.embedded:
-        room = replace(room, shm_free=statement.shm_free)
+        room = replace(room, shm_free=info.shm_free)
     elif plan.on_ray and (node.cpus or node.here):
-        room = replace(room, store=node.store_bytes, shm_total=statement.shm_total)
+        room = replace(room, store=node.store_bytes, shm_total=info.shm_total)
     found = []
     for one in misfits(4 * trial.table_size, room):
         level: Level = "warning" if one.part == "memory" and not node.here else "fault"
         found.append(Finding(level, node.host, one.text, one.cure))
     if not plan.on_ray:
         return found
-    shm = statement.shm_total
+    shm = info.shm_total
     if not plan.embedded and shm is not None and shm < node.store_bytes:
         text = (
             f"/dev/shm has {shm / GIB:.2f} GiB, less than its object store of {node.store_bytes / GIB:.2f} GiB, "
@@ -246,7 +246,7 @@ def _room(plan: Plan, node: NodeFacts, trial: Trial) -> list[Finding]:
 
 
 def _disk(plan: Plan, nodes: Sequence[NodeFacts]) -> list[Finding]:
-    """The run directory."""
+    """Findings on the run directory."""
     host, trial, disk = nodes[0].host, nodes[0].answer, plan.disk
     if disk is None or not isinstance(trial, Trial):
         return []

@@ -1,4 +1,4 @@
-"""How long a generation would take, from what the trials measured. Pure."""
+"""Predicts how long a generation would take, from what the trials measured. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raes.search.noise import num_slices
 from raes.types import Float64
 
 NODE_CORES = 64
-"""Of nodes that are not there yet."""
+"""Cores of nodes that have not joined yet."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Outlook:
         workers, nodes, episodes: of a generation.
         mean_length: timesteps of an episode.
         update: seconds that the driver takes to add up the noise.
-        expected: see `Forecast`.
+        expected: the forecast.
     """
 
     lengths: str
@@ -83,7 +83,7 @@ def nodes_for(workers: int, cpus: Sequence[int]) -> int:
 
 
 def _episodes(trial: Trial, mean_length: float) -> int:
-    """Of a generation, where episodes are so long."""
+    """Episodes of a generation whose mean length is `mean_length`."""
     groups = max(trial.groups, math.ceil(trial.min_timesteps / (mean_length * trial.group)))
     if trial.max_groups is not None:
         groups = min(groups, max(trial.groups, trial.max_groups))

@@ -1,4 +1,4 @@
-"""What a worker of a configuration would do on this host: is called on every node."""
+"""Tries out a worker of a configuration on this host; called on every node."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from raes.training.resume import first_policy
 from raes.types import Float32, UserError
 
 SECONDS = 1.0
-"""CPU seconds of episodes, about."""
+"""CPU seconds of episodes in a trial, about."""
 MAX_EPISODES = 64
 LONGEST = 2000
 """Timesteps at which an episode of the trial is cut."""
@@ -41,7 +41,7 @@ TABLE_FACTOR = 4
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured.
+    """The measurements of a trial.
 
     Attributes:
         num_params: d.
@@ -49,8 +49,8 @@ class Trial:
         state_bytes: of the search's state, as a checkpoint holds it.
         digest: see `Worker.digest`.
         lengths: timesteps of the trial's episodes, of the first policy.
-        step_seconds: CPU seconds a timestep.
-        longest: timesteps of an episode that nothing but time ends; None where nothing is known.
+        step_seconds: CPU seconds per timestep.
+        longest: timesteps after which an episode is cut off; None where that is not known.
         slice_seconds: CPU seconds that the driver takes to add one slice of noise to the update; 0 where it adds none.
         groups, group, min_timesteps, max_groups: see `Algorithm`; groups is its `min_groups`.
         cores: how many cores a matrix product keeps busy in a worker.
@@ -80,7 +80,7 @@ class Trial:
 
 
 def try_out(config: Config) -> Trial | str:
-    """The trial; or why no worker of this configuration could start here, with the cure."""
+    """Run the trial; or why no worker of this configuration could start here, with the fix."""
     threadpool_limits(1)  # as the rollout actor does
     try:
         return _try_out(replace(config, start_from=None))
@@ -129,7 +129,7 @@ def _try_out(config: Config) -> Trial:
 
 
 def _undrawn(spec: ProblemSpec) -> str:
-    """Why nothing here draws the environment."""
+    """Why nothing on this host renders the environment; empty where something does."""
     if not isinstance(spec, EpisodeSpec):
         return ""
     before = os.environ.get(VARIABLE)
@@ -170,7 +170,7 @@ def _episodes(worker: Worker, snapshot: Snapshot, tasks: Tasks) -> tuple[list[in
 
 
 def _slice_seconds(table: Float32, theta: Float32) -> float:
-    """What one slice costs in the weighted sum."""
+    """CPU seconds of one slice in the weighted sum."""
     count = 64
     index = np.random.default_rng(0).integers(0, table.size - theta.size, count)
     began = time.process_time()
@@ -179,7 +179,7 @@ def _slice_seconds(table: Float32, theta: Float32) -> float:
 
 
 def _cores() -> float:
-    """CPU seconds a second of a matrix product, in this process."""
+    """CPU seconds per second of a matrix product, in this process: the cores that it keeps busy."""
     square = np.ones((512, 512), np.float32)
     square @ square
     wall, cpu = time.perf_counter(), time.process_time()
@@ -190,10 +190,10 @@ def _cores() -> float:
 
 @dataclass(frozen=True)
 class Disk:
-    """Where the run directory would lie.
+    """The disk on which the run directory would be.
 
     Attributes:
-        path: its nearest folder that exists.
+        path: the nearest folder that exists.
         free: bytes there; None where it is no folder of this machine.
         writable: whether this user may write there.
     """

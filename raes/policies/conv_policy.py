@@ -90,7 +90,7 @@ class ConvPolicy:
         Args:
             shape: of an observation: frames in the stack, rows, columns.
             head: of the actions.
-            settings: see there.
+            settings: of the network.
 
         Raises:
             UserError: the layers do not fit the frames.

@@ -1,4 +1,4 @@
-"""Gathers the results of one round into a batch; pure, and indifferent to the order in which they come."""
+"""Gathers the results of one round into a batch. Pure; the order in which results arrive does not matter."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ class Collector:
         self.evaluation = np.zeros(self._evaluation_open, dtype=RESULT_DTYPE)
 
     def start(self) -> list[Tasks]:
-        """The first tasks: the groups that are certain, and those that the expected length asks for; then evaluations,
-        which fill the gap that the last of the others leave."""
+        """The first tasks: as many groups as the least number and the expected length require, then evaluations.
+
+        Evaluations come last, so that they keep workers busy while the last training episodes end.
+        """
         if self.round.ask is None:
             return self._evaluation_asked
         each = self._group * self.round.expected_length
@@ -66,7 +68,7 @@ class Collector:
             self._behaviors.append(results.behaviors)
 
     def more(self) -> Tasks | None:
-        """Further groups, where all are answered and the timesteps do not suffice; None where nothing is to add."""
+        """Further groups, where all are answered and hold too few timesteps; None where nothing must be added."""
         if not self._answered.all() or self._prefix() is not None or not self._valid().any():
             return None
         timesteps = self._group_timesteps()
@@ -76,7 +78,7 @@ class Collector:
 
     @property
     def progress(self) -> tuple[int, int, int]:
-        """Episodes answered, episodes asked for (evaluations are in both), timesteps of the training among them."""
+        """Episodes answered, episodes requested (both with evaluations), and training timesteps so far."""
         asked = len(self._records) + len(self.evaluation)
         answered = int(self._answered.sum()) + len(self.evaluation) - self._evaluation_open
         return answered, asked, int(self._records["length"].sum())
@@ -89,7 +91,7 @@ class Collector:
         return self._prefix() is not None or not self._valid().any()
 
     def batch(self) -> Batch | None:
-        """The generation's whole groups, in index order; None if there is none."""
+        """The generation's groups without a fault, in index order; None if there is none."""
         prefix = self._prefix() or 0
         kept = np.flatnonzero(self._valid()[:prefix])
         if not kept.size:
@@ -110,7 +112,7 @@ class Collector:
 
     @property
     def surplus(self) -> int:
-        """Episodes that were run and lie behind the prefix."""
+        """Episodes that were run and are not part of the prefix."""
         return int(self._answered[self._group * (self._prefix() or self._groups) :].sum())
 
     @property
@@ -160,7 +162,7 @@ class Collector:
         return np.where(self._valid(), lengths, 0)
 
     def _prefix(self) -> int | None:
-        """Groups of the generation, once enough are there."""
+        """How many groups make the generation; None while there are too few."""
         reached = np.cumsum(self._group_timesteps()) >= self.round.min_timesteps
         if not reached.any():
             return self._groups if self._groups >= self._max_groups else None

@@ -1,4 +1,7 @@
-"""The executor: takes tasks, gives results, in any order. The driver knows nothing else of where episodes run."""
+"""The interface of pools and executors: tasks in, results out, in any order.
+
+The serial executor and the Ray executor implement it; a driver needs to know nothing else of where episodes run.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from raes.types import Float32, Int64
 
 @dataclass
 class Counters:
-    """What a pool has counted since it began.
+    """Counts of a pool since its start.
 
     Attributes:
         actors_lost: workers that died or were killed because they hung.
@@ -22,7 +25,7 @@ class Counters:
         payload_bytes: of result records.
         statistics_bytes: of observation statistics.
         busy_seconds: worker seconds inside episodes.
-        worker_seconds: seconds that workers were there for.
+        worker_seconds: seconds for which workers existed, busy or not.
         episodes: results received.
     """
 
@@ -52,12 +55,12 @@ class Counters:
             setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
 
     def since(self, other: Counters) -> Counters:
-        """What has come since another state of the same counters."""
+        """The difference to an earlier state of the same counters."""
         return Counters(*(getattr(self, item.name) - getattr(other, item.name) for item in fields(self)))
 
     @property
     def mean_seconds(self) -> float:
-        """What an episode takes, 0 before the first."""
+        """Mean seconds of an episode, 0 before the first."""
         return self.busy_seconds / self.episodes if self.episodes else 0.0
 
 
@@ -66,7 +69,7 @@ class Pool(Protocol):
 
     @property
     def counters(self) -> Counters:
-        """What has been counted since the pool began."""
+        """Counts since the pool began."""
 
     @property
     def notices(self) -> list[str]:
@@ -74,18 +77,18 @@ class Pool(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many workers there are at this moment."""
+        """Number of workers at this moment."""
 
     @property
     def starting(self) -> int:
-        """How many of them have not begun to work yet."""
+        """Number of workers that have not begun to work yet."""
 
     @property
     def queued(self) -> int:
         """Episodes that wait for a worker."""
 
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
-        """Take what the tasks submitted from now on share, in place of an earlier snapshot of their generation.
+        """Set what all tasks submitted from now on share; it replaces an earlier snapshot of the same generation.
 
         Tasks of generations before `oldest` are abandoned; all of the same generation must have been answered.
         """
@@ -114,4 +117,4 @@ class Executor(Pool, Protocol):
     table_fingerprint: str
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
+        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""

@@ -13,11 +13,11 @@ import psutil
 from raes.types import UserError
 
 STORE_MARGIN = 1 << 28
-"""Object store beside the noise table, in bytes: snapshots and results."""
+"""Bytes of the object store besides the noise table: snapshots and results."""
 STORE_SHARE, MEMORY_SHARE = 0.9, 0.8
 """What a noise table may take of an object store that is there already, and of free memory."""
 WORKER_BYTES = 150 << 20
-"""Memory of a rollout actor of its own: Python, Ray and a small environment."""
+"""Private memory of a rollout actor, in bytes: Python, Ray and a small environment."""
 CGROUP = Path("/sys/fs/cgroup")
 GIB = float(1 << 30)
 
@@ -61,7 +61,7 @@ def free_memory() -> int:
 
 
 def store_bytes(table_bytes: int) -> int:
-    """Size of the object store around a noise table: Ray starts to spill to disk where it is 80 % full."""
+    """Size of an object store that holds a noise table: Ray starts to spill to disk where it is 80 % full."""
     return table_bytes * 4 // 3 + STORE_MARGIN
 
 

@@ -19,11 +19,11 @@ from raes.tasks import Round, Tasks
 COLLECT_SECONDS = 0.5
 """The longest wait for results before `RoundHooks.poll` is called again."""
 PHASES = ("ask", "dispatch", "wait", "reduce", "update", "log", "checkpoint")
-"""Where the driver's seconds between the dispatches of two generations go."""
+"""The driver's work between the dispatches of two generations, for `RoundClock`."""
 
 
 class RoundClock:
-    """Where the time goes from one generation's first dispatch to the next generation's.
+    """Measures the driver's time from one generation's first dispatch to the next generation's.
 
     Attributes:
         phases: seconds in each of `PHASES`; those of a phase inside another one count for the inner one alone.
@@ -31,7 +31,7 @@ class RoundClock:
     """
 
     def __init__(self, counters: Counters) -> None:
-        """Start now.
+        """Start the clock.
 
         Args:
             counters: of the pool.
@@ -46,7 +46,7 @@ class RoundClock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time inside for one of `PHASES`."""
+        """Add the time inside this context to one of `PHASES`."""
         start = time.perf_counter()
         self._inside.append(0.0)
         try:
@@ -58,7 +58,7 @@ class RoundClock:
                 self._inside[-1] += seconds
 
     def watch_tail(self, queued: int, complete: bool) -> None:
-        """The tail begins when nothing is left to hand out, and ends with the round."""
+        """Measure the tail, which begins when nothing is left to hand out and ends with the round."""
         if self._dry is None and not queued:
             self._dry = time.perf_counter()
         if complete and self._dry is not None:
@@ -75,7 +75,7 @@ class RoundClock:
 
 
 class RoundHooks:
-    """What happens while rounds run; a driver overrides these, which do nothing."""
+    """Called while rounds run; these do nothing, a driver overrides them."""
 
     def admit(self, tasks: Tasks) -> tuple[Tasks, list[Results]]:
         """Before tasks are submitted: those that may run, and results for those that must not."""
@@ -94,7 +94,7 @@ class FinishedRound:
     """A round whose episodes are all answered.
 
     Attributes:
-        round: what was asked for.
+        round: as it was opened.
         batch: its whole groups without a fault, in task order; None where there is none.
         evaluation: RESULT_DTYPE (k,), its evaluation's episodes in task order, those with a fault too.
         failed: its episodes without a result, in blocks.

@@ -40,18 +40,18 @@ class Session:
 
 
 def connect(address: str, workers: int | None, table_bytes: int) -> Session:
-    """Connect to Ray as `ray.address` says.
+    """Connect to the Ray that `ray.address` names.
 
     Args:
         address: `auto`: RAY_ADDRESS, else a live cluster that this machine belongs to, else embedded; `local`:
             embedded; anything else: that address.
         workers: how many CPUs an embedded Ray offers; None for what Ray finds.
-        table_bytes: what the object store must hold beside results.
+        table_bytes: size of the noise table, which the object store must hold besides results.
 
     Raises:
         UserError: there is no cluster at the address, or the noise table does not fit.
     """
-    key, given = _named(address)
+    key, given = _resolve_address(address)
     if given in EMBEDS:
         found = _live_cluster(given)
         return _embed(workers, table_bytes) if found is None else _join(found, workers, table_bytes)
@@ -74,19 +74,19 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
 
 
 def embeds(address: str) -> bool:
-    """Whether `ray.address` means a Ray of this command's own, as things are now."""
-    _, given = _named(address)
+    """Whether `connect` would start an embedded Ray for this `ray.address`."""
+    _, given = _resolve_address(address)
     return given in EMBEDS and _live_cluster(given) is None
 
 
-def _named(address: str) -> tuple[str, str]:
-    """The key that says which Ray, and its value."""
+def _resolve_address(address: str) -> tuple[str, str]:
+    """The key that decides which Ray is used, and its value."""
     return ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "auto")) if address == "auto" else ("ray.address", address)
 
 
 @contextmanager
 def attached(address: str, workers: int | None, table_bytes: int) -> Iterator[Session]:
-    """The Ray that this process has already, which stays; else one as `connect` gives it, ended afterwards.
+    """The Ray that this process uses already, which stays; else one from `connect`, which is shut down afterwards.
 
     Raises:
         UserError: as `connect`.
@@ -110,7 +110,7 @@ def _live_cluster(given: str) -> str | None:
 
 
 def _answers(address: str) -> bool:
-    """Whether something listens at host:port; Ray itself tries for minutes before it says no."""
+    """Whether something listens at host:port; Ray itself tries for minutes before it fails."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal():
         return True  # a name that only Ray can resolve
@@ -140,7 +140,7 @@ def _join(address: str, workers: int | None, table_bytes: int) -> Session:
 
 
 def _joined(name: str, workers: int | None, table_bytes: int) -> Session:
-    """The Ray that this process is connected to, if it can do the work."""
+    """The session of the Ray that this process is connected to, if it can do the work."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     own = ray.get_runtime_context().get_node_id()
     for node in nodes:
@@ -160,7 +160,7 @@ def _joined(name: str, workers: int | None, table_bytes: int) -> Session:
 def _embed(workers: int | None, table_bytes: int) -> Session:
     check_shared_memory(table_bytes)
     check_workers(workers or 1)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # the user has not been asked
     ray.init(
         address="local",
         num_cpus=workers,

@@ -14,7 +14,7 @@ from raes.problems.episode import EpisodeSpec
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.problems.problem import ProblemSpec
 from raes.problems.random_play import random_play
-from raes.problems.registration import registered
+from raes.problems.registration import registry_entry
 from raes.rng import Purpose, generator
 from raes.runtime.executor import Executor
 from raes.runtime.scheduling import Size
@@ -48,7 +48,7 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
     reference: UInt8 | None = None
     if isinstance(config.policy, ConvSettings) and config.policy.reference:
         reference = _played(config) if checkpoint is None else checkpoint.arrays["reference"]
-    return EpisodeSpec(config.env, config.policy, config.behavior, reference, registered(config.env))
+    return EpisodeSpec(config.env, config.policy, config.behavior, reference, registry_entry(config.env))
 
 
 def kept_arrays(spec: ProblemSpec) -> Arrays:

@@ -214,7 +214,7 @@ class Driver(RoundHooks):
 
     def notice(self, text: str) -> None:
         """A line for the user and for log.txt; paths are as the user gave them."""
-        self._log.notice(self._state.generation, self._folder.named(text))
+        self._log.notice(self._state.generation, self._folder.with_user_path(text))
 
     def _report_video(self, video: FinishedVideo) -> None:
         if video.gif is None:

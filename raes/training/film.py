@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from raes.config.schema import Config
 from raes.problems.camera import FilmedSpec, Shot
 from raes.problems.episode import EpisodeSpec
-from raes.problems.picture import captioned, side_by_side
+from raes.problems.picture import add_caption, side_by_side
 from raes.problems.renderer import choose
 from raes.rng import Purpose
 from raes.runtime.worker import Worker, WorkerSpec
@@ -96,7 +96,7 @@ def play(subject: Subject, index: int, sink: Sink, speed: float = 1.0) -> Played
         try:
             for screen in shot.screens:
                 picture = screen if shot.observation is None else side_by_side(screen, shot.observation)
-                cut = cut or not sink(captioned(picture, corners), shot.rate)
+                cut = cut or not sink(add_caption(picture, corners), shot.rate)
         except Exception as error:  # not the episode's fault, which is what the problem would take it for
             errors.append(error)
             cut = True

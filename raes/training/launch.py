@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from raes.config.cli import display_path
 from raes.config.schema import Config
 from raes.problems.atari import AtariSettings
-from raes.problems.registration import Registered, register, registered
+from raes.problems.registration import Registered, register, registry_entry
 from raes.runtime.scheduling import Size
 from raes.training import ray_job
 from raes.training.events import Event, EventLog
@@ -208,7 +208,7 @@ class RunningDriver:
             max_restarts=MAX_RESTARTS,
             max_task_retries=-1,
             scheduling_strategy=here,
-        ).remote(prepared, registered(prepared.config.env), shared)
+        ).remote(prepared, registry_entry(prepared.config.env), shared)
         self.running = self._actor.run.remote(embedded)
         self._show, self._incarnation, self._seen, self._stopping = show, 0, 0, False
 

@@ -58,7 +58,7 @@ def drive(
             try:
                 outcome = _run(prepared, folder, stop, events, embedded, shared)
             except UserError as error:
-                return RunOutcome(2, folder.named(str(error)))
+                return RunOutcome(2, folder.with_user_path(str(error)))
             except Exception:
                 folder.finish(notice)  # whatever broke, what was written before is worth sending
                 raise

@@ -41,7 +41,7 @@ def test_a_healthy_cluster_is_said_to_be_healthy(cluster: LocalCluster) -> None:
     assert "Ray cluster at 10.77.0.10:6379: 3 nodes" in printed
     assert all(address in printed for address in WORKERS)
     assert printed.splitlines()[-1].startswith("healthy")
-    assert "asks nobody for a token" not in printed
+    assert "requires no token" not in printed
 
 
 def test_a_small_shared_memory_is_named(cluster: LocalCluster) -> None:

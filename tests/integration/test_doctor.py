@@ -32,7 +32,7 @@ def doctor(commands: Commands, *words: str, code: int = 0, **variables: str) -> 
 def test_this_machine_is_healthy(commands: Commands, words: tuple[str, ...]) -> None:
     command, told = doctor(commands, *TASK, *words)
     assert command.out.splitlines()[-1].startswith("healthy")
-    assert "InvertedPendulum: es, 16 episodes a generation" in command.out
+    assert "InvertedPendulum: es, 16 episodes per generation" in command.out
     (node,) = told["nodes"]
     assert node["answer"]["step_seconds"] < 0.01
     assert node["answer"]["cores"] < 1.5

@@ -18,15 +18,15 @@ from raes.runtime.scheduling import Size
 GIB = 1 << 30
 PACKAGES = {"python": "3.11.7", "ray": "2.60.0", "raes": "0.1.0 (sources ab)", "numpy": "2.4.6", "mujoco": "4.0.0",
             "gymnasium": "1.4.0", "ale-py": "0.12.1"}  # fmt: skip
-STATEMENT = HostInfo("one", PACKAGES, 8 * GIB, 8 * GIB, 65_536)
+INFO = HostInfo("one", PACKAGES, 8 * GIB, 8 * GIB, 65_536)
 TRIAL = Trial(
     num_params=10_000, table_size=1 << 24, state_bytes=10**6, digest="aa on one (x86_64, numpy 2.4.6)",
     lengths=(20, 30), step_seconds=1e-3, longest=1000, slice_seconds=1e-5, groups=40, group=2, min_timesteps=0,
     max_groups=None, cores=1.0, memory_free=16 * GIB, used=("raes", "numpy", "gymnasium", "mujoco"), fault="",
     undrawn="",
 )  # fmt: skip
-HEAD = NodeFacts("a", "10.0.0.1", 0, 4 * GIB, here=True, statement=STATEMENT, answer=TRIAL)
-WORKER = replace(HEAD, node_id="b", address="10.0.0.2", cpus=8, here=False, statement=replace(STATEMENT, host="two"))
+HEAD = NodeFacts("a", "10.0.0.1", 0, 4 * GIB, here=True, info=INFO, answer=TRIAL)
+WORKER = replace(HEAD, node_id="b", address="10.0.0.2", cpus=8, here=False, info=replace(INFO, host="two"))
 PLAN = Plan(Size(), 80, embedded=False, on_ray=True, disk=Disk("runs", 100 * GIB, True))
 
 
@@ -43,9 +43,9 @@ def only(*nodes: NodeFacts, plan: Plan = PLAN) -> Finding:
 
 
 def changed(**fields: object) -> NodeFacts:
-    """The worker with another statement of itself."""
-    assert WORKER.statement is not None
-    return replace(WORKER, statement=replace(WORKER.statement, **fields))
+    """The worker with other values in what its host reports."""
+    assert WORKER.info is not None
+    return replace(WORKER, info=replace(WORKER.info, **fields))
 
 
 def tried(**fields: object) -> NodeFacts:
@@ -55,7 +55,7 @@ def tried(**fields: object) -> NodeFacts:
 
 def test_a_healthy_cluster_has_nothing_to_find() -> None:
     assert judged(WORKER) == []
-    assert show.told([]) == "healthy"
+    assert show.report([]) == "healthy"
     assert exit_code([]) == 0
     assert exit_code([Finding("note", "one", "x"), Finding("warning", "one", "x")]) == 0
     assert exit_code([Finding("fault", "one", "x")]) == 1
@@ -89,7 +89,7 @@ def test_an_environment_that_cannot_be_made_on_one_host() -> None:
 
 
 def test_a_host_that_does_not_answer_or_has_no_raes() -> None:
-    found = only(replace(WORKER, statement=None, answer=None, failure="no answer within 60 s"))
+    found = only(replace(WORKER, info=None, answer=None, failure="no answer within 60 s"))
     assert (found.level, found.host) == ("fault", "10.0.0.2")
     found = only(replace(WORKER, answer=None, failure="No module named 'raes.doctor'"))
     assert (found.level, found.host) == ("fault", "two")
@@ -109,7 +109,7 @@ def test_a_small_object_store_and_a_small_shared_memory() -> None:
 
 def test_an_embedded_ray_needs_the_shared_memory_itself() -> None:
     plan = replace(PLAN, embedded=True)
-    here = replace(HEAD, cpus=2, statement=replace(STATEMENT, shm_free=100 << 20))
+    here = replace(HEAD, cpus=2, info=replace(INFO, shm_free=100 << 20))
     (found,) = findings(plan, [here])
     assert found.level == "fault"
     assert "/dev/shm has 0.10 GiB free" in found.text
@@ -127,9 +127,7 @@ def test_memory_for_the_table() -> None:
 def test_open_files_are_counted_by_workers() -> None:
     assert judged(changed(open_files=256)) == []
     assert only(replace(changed(open_files=256), cpus=64)).level == "fault"
-    (found,) = findings(
-        replace(PLAN, size=Size(1, 4096)), [replace(HEAD, statement=replace(STATEMENT, open_files=1024))]
-    )[:1]
+    (found,) = findings(replace(PLAN, size=Size(1, 4096)), [replace(HEAD, info=replace(INFO, open_files=1024))])[:1]
     assert "1024 files" in found.text
     assert "ulimit -n" in found.cure
 
@@ -143,7 +141,7 @@ def test_clocks(clock: float, error: float, told: bool) -> None:
 
 def test_other_bits_slow_hosts_many_threads_failing_episodes_and_no_renderer() -> None:
     assert "other bits" in only(tried(digest="bb on two (aarch64)")).text
-    assert "250 steps a second, 25 %" in only(tried(step_seconds=4e-3)).text
+    assert "250 steps per second, 25 %" in only(tried(step_seconds=4e-3)).text
     assert "8.0 cores" in only(tried(cores=8.0)).text
     assert only(tried(fault="the joint is broken")).level == "fault"
     found = only(tried(undrawn="env.id=X: nothing here can draw MuJoCo (egl: none); apt-get install libegl1"))
@@ -171,7 +169,7 @@ def test_the_run_directory() -> None:
 def test_the_worst_comes_first_and_the_last_line_counts() -> None:
     found = judged(replace(WORKER, answer="env.id=X cannot be made; mend it"), replace(tried(undrawn="x; y"), cpus=1))
     assert [one.level for one in found] == ["fault", "note"]
-    lines = show.told(found).splitlines()
+    lines = show.report(found).splitlines()
     assert lines[0].startswith("FAULT    two: env.id=X")
     assert lines[-1] == "not healthy, a run would fail: 1 fault, 1 note"
     assert max(map(len, lines)) <= show.WIDTH

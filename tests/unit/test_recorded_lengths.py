@@ -13,7 +13,7 @@ from benchmarks import scale_model
 from benchmarks.recorded_lengths import SECONDS_PER_STEP, Lengths, lengths, recorded
 from benchmarks.scale_bench import ScaleBenchArguments, cases
 from benchmarks.scale_model import fit, fit_terms, predict
-from raes.runtime.clock import Pace
+from raes.runtime.clock import Clock
 from raes.runtime.forecast import ALONE, RELAYS, Model, forecast, list_schedule
 from raes.runtime.scheduling import report_seconds
 
@@ -141,7 +141,7 @@ def test_every_row_is_asked_for_once_and_the_model_has_what_it_needs() -> None:
 
 
 def test_a_slowed_clock_keeps_its_proportions() -> None:
-    slow = Pace(100.0)
+    slow = Clock(100.0)
     before = slow.now()
-    assert slow.real(0.02) == 2.0
+    assert slow.real_seconds(0.02) == 2.0
     assert 0 <= slow.now() - before < 0.1
