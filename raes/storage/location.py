@@ -2,8 +2,8 @@
 
 Both are read with the same words, those of `pathlib`; a store is written by `raes.storage.mirror` alone.
 
-Not by `universal-pathlib`: fsspec's `exists` and `isdir`, which it calls, take a store that does not answer for an empty
-one, where `resume=auto` would begin anew over a run; listings come from a cache, and errors are each store's own.
+Not by `universal-pathlib`: fsspec's `exists` and `isdir`, which it calls, take a store that does not answer for an
+empty one, where `resume=auto` would begin anew over a run; listings come from a cache, and errors are each store's own.
 """
 
 from __future__ import annotations
