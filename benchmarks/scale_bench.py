@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, MultipleOf
 
 from benchmarks import scale_model, scale_picture
+from benchmarks.forecast import list_schedule
 from benchmarks.recorded_lengths import SECONDS_PER_STEP, Lengths, lengths, recorded
 from raes.bench.measurement import BenchReport, TimedArguments, against_bar
 from raes.config.cli import check_out
 from raes.console.tables import Column, Row, Section
-from raes.runtime.forecast import list_schedule
 from raes.types import Count, Positive, UserError
 
 if TYPE_CHECKING:

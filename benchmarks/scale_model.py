@@ -1,4 +1,4 @@
-"""The model of `raes.runtime.forecast`, fitted to what `raes.bench scale` measured; it predicts larger clusters.
+"""The model of `benchmarks.forecast`, fitted to what `benchmarks scale` measured; it predicts larger clusters.
 
 All terms are non-negative least squares of relative errors:
     driver CPU seconds a generation = constant + per result + per call to a relay
@@ -16,9 +16,9 @@ from dataclasses import asdict
 import numpy as np
 from scipy.optimize import nnls
 
+from benchmarks.forecast import Model, forecast
 from benchmarks.recorded_lengths import lengths
 from raes.console.tables import Column, Row, Section
-from raes.runtime.forecast import Model, forecast
 from raes.runtime.scheduling import report_seconds
 from raes.types import Float64
 
