@@ -21,14 +21,14 @@ from annotated_types import Ge
 
 from benchmarks.killer import Killer, plan
 from benchmarks.machines import Machines
-from benchmarks.trainings import composed, records_of, theta_digest
+from benchmarks.trainings import prepared, records_of, theta_digest
 from raes.bench.measurement import BenchArguments, BenchReport
-from raes.config.schema import Config
 from raes.console.tables import Column, Row, Section
-from raes.training.driver import drive
 from raes.training.events import Event, EventLog
-from raes.training.generation_metrics import FAULT_COUNTS
-from raes.training.limits import Stop
+from raes.training.limits import StopSignal
+from raes.training.prepare import PreparedRun
+from raes.training.recorder import FAULT_COUNTS
+from raes.training.start import drive
 from raes.types import Count, Natural, RunFailedError
 
 TABLE = 1 << 22
@@ -104,9 +104,9 @@ class ChaosBenchArguments(BenchArguments):
     memory_generations: Annotated[int, Ge(5)] = 500
 
 
-def cheetah(run_dir: Path, arguments: ChaosBenchArguments) -> Config:
+def cheetah(run_dir: Path, arguments: ChaosBenchArguments) -> PreparedRun:
     """What is trained."""
-    return composed(
+    return prepared(
         run_dir,
         "env=HalfCheetah",
         f"+env.kwargs.max_episode_steps={arguments.steps}",
@@ -120,15 +120,15 @@ def cheetah(run_dir: Path, arguments: ChaosBenchArguments) -> Config:
     )
 
 
-def train(config: Config, report: Callable[[Event], None], meanwhile: Callable[[Callable[[], bool]], None]) -> None:
+def train(run: PreparedRun, report: Callable[[Event], None], meanwhile: Callable[[Callable[[], bool]], None]) -> None:
     """Run the driver in a thread, and something else in this one, which can ask whether the driver still runs.
 
     Raises:
         RunFailedError: the run did not reach its end.
     """
-    stop = Stop()
+    stop = StopSignal()
     with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(drive, config, stop, EventLog(report), embedded=False)
+        future = thread.submit(drive, run, stop, EventLog(report), embedded=False)
         try:
             meanwhile(lambda: not future.done())
             outcome = future.result()
@@ -161,7 +161,7 @@ def measure_chaos(machines: Machines, arguments: ChaosBenchArguments, folder: Pa
     kills = {"actor": arguments.actor_kills, "relay": arguments.relay_kills * arguments.relays}
     kills["node"] = arguments.node_kills
     planned = plan(arguments.seed, arguments.generations, kills)
-    train(cheetah(folder / "chaos", arguments), killer.hear, lambda running: killer.carry_out(planned, running))
+    train(cheetah(folder / "chaos", arguments), killer.on_event, lambda running: killer.carry_out(planned, running))
     chaos = summary("chaos", folder / "chaos")
     return [quiet, chaos], compare(quiet, chaos, killer.done, arguments.generations) | {"nodes_added": killer.added}
 
@@ -199,7 +199,7 @@ def measure_memory(generations: int, folder: Path) -> list[Row]:
             rows.append({"generation": done, "megabytes": psutil.Process().memory_info().rss / 2**20})
 
     words = ("env=CartPole", "policy=linear", "algorithm.pairs=4", f"generations={generations}", "evaluation.every=0")
-    train(composed(folder / "memory", *words, f"noise.size={TABLE}"), look, lambda running: None)
+    train(prepared(folder / "memory", *words, f"noise.size={TABLE}"), look, lambda running: None)
     growth = rows[4]["megabytes"] / rows[0]["megabytes"] - 1
     return [*rows[:4], rows[4] | {"growth": growth, "bar": MEMORY_GROWTH, "met": growth < MEMORY_GROWTH}]
 

@@ -1,6 +1,6 @@
 """How long a generation takes: the ideal schedule of its episodes, and what driver and relays add. Pure.
 
-The model of driver, relays and lost time is fitted to what `python -m benchmarks scale` measures, see
+The model of driver, relays and lost time is a fit to what `python -m benchmarks scale` measures, see
 `benchmarks.scale_model`. A generation at full speed takes the ideal schedule and what is lost, or as long as the driver
 or a relay computes, whichever is more.
 """
@@ -23,7 +23,7 @@ class Model:
         relay_per_result, relay_per_call: the relays' CPU.
         calls_per_node, calls_per_pause: numbers of calls.
         lost_pauses, lost_episodes: lost time, in pauses and in mean episodes.
-        worst: the largest relative error of the driver's CPU seconds among the rows fitted.
+        worst: the largest relative error of the driver's CPU seconds among the rows of the fit.
     """
 
     constant: float

@@ -80,7 +80,7 @@ class Killer:
     finished: int = 0
     _since: float = field(default_factory=time.monotonic)
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """The driver's events: a record means that a generation is finished and the next one has begun."""
         if event[0] == "record":
             self.finished, self._since = self.finished + 1, time.monotonic()

@@ -16,24 +16,24 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 
-from benchmarks.trainings import composed, records_of
+from benchmarks.trainings import prepared, records_of
 from raes.algorithms import ES, ESSettings
 from raes.bench.measurement import BAR_COLUMNS, BenchReport, TimedArguments, against_bar
 from raes.bench.timing import interleave, wall_clock
-from raes.config.schema import Config
 from raes.console.tables import Column, Row, Section
 from raes.problems.problem import Episode, EpisodeOutcome
-from raes.runtime.collector import Collector
 from raes.runtime.executor import Executor
+from raes.runtime.rounds import RoundRunner
 from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.metrics import Record
 from raes.tasks import Layers, Snapshot
-from raes.training.driver import drive
 from raes.training.events import EventLog
-from raes.training.limits import Stop
+from raes.training.limits import StopSignal
+from raes.training.prepare import PreparedRun
+from raes.training.start import drive
 from raes.types import Count, Float32, Float64, Positive, RunFailedError
 
 WORKERS = (1, 2)
@@ -116,13 +116,9 @@ def generation(executor: Executor, pairs: int) -> None:
     settings = ESSettings(pairs=pairs, normalize_observations=False)
     algorithm = ES(settings, OptimizerSettings(), 0, TRIVIAL_TABLE)
     state = algorithm.init(np.zeros(2, dtype=np.float32), running_stats.init(0))
-    collector = Collector(lambda first, count: algorithm.ask(state, first, count), 2, pairs, 0, 0.0, None)
-    executor.publish(algorithm.snapshot(state), oldest=0)
-    for tasks in collector.start():
-        executor.submit(tasks)
-    while not collector.complete:
-        for results in executor.collect(1.0):
-            collector.add(results)
+    runner = RoundRunner(executor)
+    runner.open(algorithm.next_round(state))
+    runner.collect()
 
 
 def measure_overhead(seconds: float, pairs: int) -> list[Row]:
@@ -156,9 +152,9 @@ def _overhead_row(workers: int, seconds_each: Float64, pool: Executor) -> Row:
     }
 
 
-def humanoid(run_dir: Path, workers: int, pipeline: int, arguments: PoolBenchArguments) -> Config:
+def humanoid(run_dir: Path, workers: int, pipeline: int, arguments: PoolBenchArguments) -> PreparedRun:
     """The preset, with the sizes of the benchmark and no evaluation on the way."""
-    return composed(
+    return prepared(
         run_dir,
         "env=Humanoid",
         f"workers={workers}",
@@ -174,7 +170,7 @@ def measure_busy(workers: int, pipeline: int, bar: float | None, arguments: Pool
     """One row: a run of ES on Humanoid."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        outcome = drive(humanoid(run_dir, workers, pipeline, arguments), Stop(), EventLog())
+        outcome = drive(humanoid(run_dir, workers, pipeline, arguments), StopSignal(), EventLog())
         if outcome.code:
             raise RunFailedError(outcome.reason)
         records = records_of(run_dir)

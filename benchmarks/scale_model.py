@@ -1,4 +1,4 @@
-"""The model of `benchmarks.forecast`, fitted to what `benchmarks scale` measured; it predicts larger clusters.
+"""The model of `benchmarks.forecast`, a fit to what `benchmarks scale` measured; it predicts larger clusters.
 
 All terms are non-negative least squares of relative errors:
     driver CPU seconds a generation = constant + per result + per call to a relay

@@ -7,14 +7,13 @@ import json
 from pathlib import Path
 
 from raes.config.compose import compose
-from raes.config.schema import Config
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.metrics import Record
-from raes.training.prepare import prepare
+from raes.training.prepare import PreparedRun, prepare
 
 
-def composed(run_dir: Path, *words: str) -> Config:
-    """The configuration that `python -m raes.train run_dir=... words...` runs."""
+def prepared(run_dir: Path, *words: str) -> PreparedRun:
+    """The run that `python -m raes.train run_dir=... words...` makes."""
     return prepare(compose([*words, f"run_dir={run_dir}"]))
 
 

@@ -44,7 +44,7 @@ class DigitsArguments:
         mnist: a folder with the idx files; None for scikit-learn's digits.
         pairs, sigma, stepsize: of the search.
         epochs: passes at which either gives up.
-        out: a JSON file for the figures.
+        out: a JSON file for the metrics.
     """
 
     accuracy: float = 0.95

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from raes.algorithms.population import PopulationSearch
-from raes.algorithms.search import Conditions
+from raes.algorithms.protocol import Conditions
 from raes.types import Float32
 
 

@@ -17,7 +17,7 @@ import raes
 
 
 class MLflow(raes.Callback):
-    """One MLflow run a run: its keys as parameters, its figures as metrics, the configuration as an artifact."""
+    """One MLflow run a run: its keys as parameters, its metrics as metrics, the configuration as an artifact."""
 
     def on_start(self, config: Mapping[str, Any]) -> None:
         import mlflow

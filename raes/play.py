@@ -40,7 +40,7 @@ class PlayArguments:
         checkpoint: `best`, `latest`, or a generation's number.
         episodes: how many.
         seed: of the episodes; another seed gives other episodes.
-        speed: 1 for the environment's own pace, 2 for twice as fast.
+        speed: 1 for the environment's own frame rate, 2 for twice as fast.
         seconds: of film after which to stop, at most; null for whole episodes.
         out: an mp4 file; `auto`: one in the run's `videos/`, or here where the run lies in a store; null: a window
             where there is a display, else `auto`.
@@ -62,7 +62,7 @@ class PlayArguments:
 
 
 def show(arguments: PlayArguments) -> list[Played]:
-    """Show the episodes, and say what they returned.
+    """Show the episodes, and print their returns.
 
     Raises:
         UserError: there is no such run or checkpoint, or it has nothing that can be seen.
@@ -103,7 +103,7 @@ def _subject(config: Config, checkpoint: Checkpoint, seed: int) -> Subject:
     if not isinstance(spec, EpisodeSpec):
         raise UserError(
             f"run_dir={checkpoint.path.parent.parent} is a search on the function {config.env.id}: it has no episodes "
-            "to look at; its value is told by python -m raes.evaluate"
+            "to look at; python -m raes.evaluate prints its value"
         )
     snapshot = policy_snapshot(config, checkpoint)
     return Subject(title(config), int(checkpoint.state["generation"]), spec, snapshot, seed, Purpose.HELD_OUT)

@@ -1,7 +1,7 @@
 """`python -m raes.replay run_dir=R generation=G index=I [purpose=training|probe|evaluation] [seconds=60]`: a failed
 episode, once more.
 
-It runs in a process of its own, so that a crash or a hang is told too. Exit code 0 where the fault does not show, 1
+It runs in a process of its own, so that a crash or a hang is reported too. Exit code 0 where the fault does not show, 1
 where it does, 2 where there is no such episode.
 """
 
@@ -73,7 +73,7 @@ class Replayed:
 
 
 def replay(arguments: ReplayArguments) -> bool:
-    """Run one failed episode again and say what happens; whether it fails.
+    """Run one failed episode again and print what happens; whether it fails.
 
     Raises:
         UserError: there is no such run or episode, or its environment cannot be made.
@@ -190,7 +190,7 @@ def _death(exitcode: int) -> str:
 
 
 def _told(results: Results) -> Replayed:
-    """What the worker says of the one episode."""
+    """The worker's result of the one episode."""
     if results.faults:
         return Replayed(True, results.faults[0].reason, results.faults[0].reason)
     record = results.records[0]

@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 
 class UserError(ValueError):
-    """Something the user can mend: one clear message with the value, the key and the cure; exit code 2."""
+    """A mistake that the user can fix: one clear message with the value, the key and the fix; exit code 2."""
 
 
 class RunFailedError(RuntimeError):

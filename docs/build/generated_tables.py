@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from raes.algorithms import ALGORITHMS
-from raes.algorithms.search import SearchSettings
+from raes.algorithms.base import SearchSettings
 from raes.bench.__main__ import BENCHES
 from raes.config import schema
 from raes.config.cli import arguments_of
@@ -38,7 +38,7 @@ GYMNASIUM = ("env=gymnasium", "env.id=CartPole-v1")
 FUNCTION = ("env=function", "env.call=module:f", "env.dim=1")
 SWEEP = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
          "last evaluation", "best evaluation")  # fmt: skip
-"""What `results/sweep.py` gathers, as columns."""
+"""What `results/multirun.py` gathers, as columns."""
 Row = tuple[str, str, str]
 
 

@@ -3,7 +3,7 @@
 Symbols as in `gradient`; their nu is sigma, their delta eps, their alpha the stepsize of plain SGD (`optimizer=plain`).
 V2 is `normalize_observations=true`, V1 without; `-t` is `best` < `pairs`. A linear policy without bias that starts at
 zero (`policy=linear_zero`) is theirs; others work too. Deviation: all episodes of a generation see the statistics of
-the generations before, and both episodes of a pair share their reset seed unless told otherwise.
+the generations before, and both episodes of a pair share their reset seed unless `shared_reset=false`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.types import Count, Float64
 
-from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState
+from .protocol import WeightedSum
 
 LEAST_STD = 1e-7
 """Inputs that vary less become 0."""
@@ -47,13 +47,13 @@ class ARSSettings(GradientSettings):
 
 
 class ARS(GradientSearch):
-    """See the module's docstring."""
+    """Augmented random search: V1 or V2 by `normalize_observations`, V1-t or V2-t by `best`."""
 
     def __init__(self, settings: ARSSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         super().__init__(settings, optimizer, seed, table_size)
         self._best = settings.best
 
-    def tell(
+    def step(
         self, state: GradientState, batch: Batch, weighted_sum: WeightedSum
     ) -> tuple[GradientState, dict[str, float]]:
         """A step along 1/(b s) * sum_kept (F_i+ - F_i-) eps_i; along 0 where s is 0.

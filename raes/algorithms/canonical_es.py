@@ -18,9 +18,8 @@ from raes.search.running_stats import RunningStats
 from raes.search.shaping import shared_by_ties
 from raes.types import Count, Float32, Float64, NotNegative, Positive
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class CanonicalESState:
 
 
 class CanonicalES(PopulationSearch):
-    """See the module's docstring."""
+    """The canonical evolution strategy with cumulative step-size adaptation."""
 
     def init(self, theta: Float32, observations: RunningStats) -> CanonicalESState:
         """The state that starts at theta with these observation statistics."""

@@ -15,9 +15,8 @@ from raes.results import Batch
 from raes.search.shaping import shared_by_ties
 from raes.types import Float32, Float64, Int64, NotNegative, PositiveShare
 
-from .algorithm import WeightedSum
-from .search import Conditions
-from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_figures
+from .protocol import Conditions, WeightedSum
+from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_metrics
 
 LEAST_POPULATION = 3
 """An elite of 2, whose spread is known, and a member that is not in it."""
@@ -45,7 +44,7 @@ class CEMSettings(SeparableSettings):
 
 
 class CEM(SeparableSearch):
-    """See the module's docstring."""
+    """The cross-entropy method with a diagonal covariance."""
 
     def update(
         self,
@@ -61,13 +60,13 @@ class CEM(SeparableSearch):
         """
         index, weights = elite(fitness, batch, self._settings.elite)
         if not index.size:
-            return state.moved(state.mean, state.sigma, conditions), spread_figures(state.sigma)
+            return state.moved(state.mean, state.sigma, conditions), spread_metrics(state.sigma)
         first = weighted_sum(index, weights).astype(np.float64)
         second = weighted_sum(index, weights, squared=True).astype(np.float64)
         mean = state.mean + state.sigma * first
         extra = self._settings.extra_sigma * self._settings.extra_decay**state.generation
         sigma = np.sqrt(np.square(state.sigma) * np.maximum(second - np.square(first), 0.0) + extra**2)
-        return state.moved(mean, sigma, conditions), spread_figures(sigma)
+        return state.moved(mean, sigma, conditions), spread_metrics(sigma)
 
 
 def elite(fitness: Float64, batch: Batch, share: float) -> tuple[Int64, Float32]:

@@ -17,9 +17,8 @@ from raes.search.running_stats import RunningStats
 from raes.tasks import Genomes
 from raes.types import Float32, Float64
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings, vectors
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 if TYPE_CHECKING:
     from cmaes import CMA
@@ -63,7 +62,7 @@ class CMAESState:
 
 
 class CMAES(PopulationSearch):
-    """See the module's docstring."""
+    """CMA-ES; the library's object is made anew from the state for each update."""
 
     @staticmethod
     def memory(num_params: int) -> int:

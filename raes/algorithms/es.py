@@ -16,8 +16,8 @@ from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Layers, LowRank, Snapshot
 from raes.types import Count, UserError
 
-from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState
+from .protocol import WeightedSum
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ESSettings(GradientSettings):
 
 
 class ES(GradientSearch):
-    """See the module's docstring."""
+    """Evolution Strategies with full-rank or low-rank perturbations."""
 
     def __init__(self, settings: ESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         super().__init__(settings, optimizer, seed, table_size)
@@ -67,7 +67,7 @@ class ES(GradientSearch):
         """With the form of the noise."""
         return replace(super().snapshot(state), low_rank=self._low_rank)
 
-    def tell(
+    def step(
         self, state: GradientState, batch: Batch, weighted_sum: WeightedSum
     ) -> tuple[GradientState, dict[str, float]]:
         """A step along the `estimate` from the shaped fitness."""

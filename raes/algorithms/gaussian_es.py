@@ -14,9 +14,8 @@ import numpy as np
 from raes.results import Batch
 from raes.types import Float64, NotNegative
 
-from .algorithm import WeightedSum
 from .cem import Elite, Selected, elite
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 from .separable import SeparableSearch, SeparableSettings, SeparableState
 
 
@@ -40,7 +39,7 @@ class GaussianESSettings(SeparableSettings):
 
 
 class GaussianES(SeparableSearch):
-    """See the module's docstring."""
+    """The simple Gaussian evolution strategy: one sigma for all parameters."""
 
     def update(
         self,

@@ -1,4 +1,4 @@
-"""What the searches that estimate a gradient around one centre share: the episodes they ask for, and how they step.
+"""What all searches share that estimate a gradient at one centre: the episodes they ask for, and how they step.
 
 Symbols: theta in R^d the centre, sigma the noise scale, eps_i ~ N(0, I_d) a slice of the shared noise, n antithetic
 pairs. The methods differ in the gradient that they make of the returns, and in how they normalise observations.
@@ -20,8 +20,8 @@ from raes.search.schedules import exponential
 from raes.tasks import Genomes, Tasks
 from raes.types import Count, Float32, Float64, NotNegative, Positive, PositiveShare
 
-from .algorithm import WeightedSum
-from .search import Conditions, Search, SearchSettings
+from .base import Search, SearchSettings
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class GradientSettings(SearchSettings):
     """The keys that these methods have in common; those of `SearchSettings`, and:
 
     Attributes:
-        pairs: antithetic pairs a generation, at least; 2 episodes each.
+        pairs: the fewest antithetic pairs per generation; 2 episodes each.
         mirrored: false: 2 independent perturbations in the place of each pair.
         sigma: noise scale in the first generation.
         sigma_decay: factor on sigma each generation.
@@ -74,7 +74,7 @@ class GradientState:
 
 
 class GradientSearch(Search):
-    """The methods are those of `Algorithm`; `tell` is the algorithm's own, and ends in `stepped`."""
+    """The methods are those of `Algorithm`; `step` is the algorithm's own, and ends in `stepped`."""
 
     pipelines = True
 
@@ -114,20 +114,20 @@ class GradientSearch(Search):
         return weighted_sum(batch.genomes.noise_index, weights.astype(np.float32)) / np.float32(utilities.size)
 
     def stepped(self, state: GradientState, batch: Batch, gradient: Float32) -> tuple[GradientState, dict[str, float]]:
-        """The state after a step along a gradient, float32 (d,), and figures for the log."""
+        """The state after a step along a gradient, float32 (d,), and metrics for the log."""
         settings = self._optimizer
         stepsize = exponential(settings.stepsize, settings.stepsize_decay, settings.stepsize_min, state.generation)
         step, optimizer = optimizers.step(settings, state.optimizer, state.theta, gradient, stepsize)
         theta_norm = float(np.linalg.norm(state.theta))
-        figures = {
+        metrics = {
             "grad_norm": float(np.linalg.norm(gradient)),
             "theta_norm": theta_norm,
             "sigma": self.sigma(state.generation),
             "stepsize": stepsize,
         }
         if theta_norm > 0:
-            figures["update_ratio"] = float(np.linalg.norm(step)) / theta_norm
+            metrics["update_ratio"] = float(np.linalg.norm(step)) / theta_norm
         if not math.isinf(state.conditions.episode_cap):
-            figures["episode_cap"] = state.conditions.episode_cap
+            metrics["episode_cap"] = state.conditions.episode_cap
         conditions = self.next_conditions(state.conditions, batch)
-        return GradientState(state.generation + 1, state.theta + step, optimizer, conditions), figures
+        return GradientState(state.generation + 1, state.theta + step, optimizer, conditions), metrics

@@ -22,9 +22,9 @@ from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Genomes, Snapshot, Tasks
 from raes.types import Count, Float32, Float64, NotNegative, Positive
 
-from .algorithm import WeightedSum
-from .search import Conditions, Search, SearchSettings
-from .separable import spread_figures
+from .base import Search, SearchSettings
+from .protocol import Conditions, WeightedSum
+from .separable import spread_metrics
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PGPESettings(SearchSettings):
     """Configuration group `algorithm`, option `pgpe`; the keys of `SearchSettings`, and:
 
     Attributes:
-        pairs: symmetric pairs a generation, at least; 2 episodes each. With `min_timesteps` it grows, as far as that.
+        pairs: the fewest symmetric pairs per generation, 2 episodes each; `min_timesteps` may add to them.
         max_pairs: where it ends to grow; None for nowhere.
         radius: the norm of sigma at the start.
         sigma_rate: the learning rate of sigma.
@@ -85,7 +85,7 @@ class PGPEState:
 
 
 class PGPE(Search):
-    """See the module's docstring."""
+    """PGPE with symmetric pairs; with `optimizer=clipup` as Toklu et al. have it."""
 
     group = 2
 
@@ -116,7 +116,7 @@ class PGPE(Search):
         genomes = Genomes(np.repeat(noise_index, 2), np.tile(np.array([1, -1], np.float32), count))
         return self.tasks(state.generation, first, genomes, self._settings.shared_reset)
 
-    def tell(self, state: PGPEState, batch: Batch, weighted_sum: WeightedSum) -> tuple[PGPEState, dict[str, float]]:
+    def step(self, state: PGPEState, batch: Batch, weighted_sum: WeightedSum) -> tuple[PGPEState, dict[str, float]]:
         """Ascent along both gradients.
 
         grad_mu = mean((u+ - u-) / 2 * sigma eps); grad_sigma = mean(((u+ + u-) / 2 - mean u) * sigma (eps^2 - 1)).
@@ -146,4 +146,4 @@ class PGPE(Search):
             "theta_norm": float(np.linalg.norm(state.theta)),
             "step_norm": float(np.linalg.norm(step)),
         }
-        return following, norms | spread_figures(sigma)
+        return following, norms | spread_metrics(sigma)

@@ -18,8 +18,8 @@ from raes.search.optimizers import OptimizerSettings
 from raes.tasks import Genomes, Layers, Tasks
 from raes.types import Float64, Positive
 
-from .algorithm import WeightedSum
-from .search import Conditions, Search, SearchSettings
+from .base import Search, SearchSettings
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class PopulationSearch(Search):
         return Genomes(noise_index, np.full(count, self.scale(state), np.float32))
 
     def scale(self, state: Any) -> float:
-        """The factor on the noise of all members, beside the snapshot's spread."""
+        """The factor on the noise of all members, on top of the snapshot's spread."""
         return 1.0
 
     @abstractmethod
     def update(
         self, state: Any, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum
     ) -> tuple[Any, dict[str, float]]:
-        """The next state, and figures for the log.
+        """The next state, and metrics for the log.
 
         Args:
             state: of this generation.
@@ -79,12 +79,12 @@ class PopulationSearch(Search):
         """Members first, first + 1, ..."""
         return self.tasks(state.generation, first, self.genomes(state, first, count))
 
-    def tell(self, state: Any, batch: Batch, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
+    def step(self, state: Any, batch: Batch, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
         """See `update`."""
         conditions = self.next_conditions(state.conditions, batch)
         fitness = self.fitness(batch)[:, 0]
-        following, figures = self.update(state, batch, fitness, conditions, weighted_sum)
-        return following, {"theta_norm": float(np.linalg.norm(following.theta))} | figures
+        following, metrics = self.update(state, batch, fitness, conditions, weighted_sum)
+        return following, {"theta_norm": float(np.linalg.norm(following.theta))} | metrics
 
 
 def vectors(members: Float64) -> Genomes:

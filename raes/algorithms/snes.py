@@ -16,9 +16,8 @@ from raes.results import Batch
 from raes.search.shaping import nes_utilities
 from raes.types import Float64, Positive
 
-from .algorithm import WeightedSum
-from .search import Conditions
-from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_figures
+from .protocol import Conditions, WeightedSum
+from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_metrics
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class SNESSettings(SeparableSettings):
 
 
 class SNES(SeparableSearch):
-    """See the module's docstring."""
+    """Separable natural evolution strategies."""
 
     def update(
         self,
@@ -53,4 +52,4 @@ class SNES(SeparableSearch):
         mean = state.mean + self._settings.mean_rate * state.sigma * weighted_sum(index, utilities)
         squares = weighted_sum(index, utilities, squared=True) - float(utilities.sum(dtype=np.float64))
         sigma = state.sigma * np.exp(rate / 2 * squares)
-        return state.moved(mean, sigma, conditions), spread_figures(sigma)
+        return state.moved(mean, sigma, conditions), spread_metrics(sigma)

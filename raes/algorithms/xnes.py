@@ -20,9 +20,8 @@ from raes.search.shaping import nes_utilities
 from raes.tasks import Genomes
 from raes.types import Float32, Float64, Positive
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings, vectors
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class XNESState:
 
 
 class XNES(PopulationSearch):
-    """See the module's docstring."""
+    """Exponential natural evolution strategies, full covariance."""
 
     @staticmethod
     def memory(num_params: int) -> int:
@@ -78,8 +77,9 @@ class XNES(PopulationSearch):
         return XNESState(0, theta, theta.astype(np.float64), self._settings.sigma, np.eye(theta.size), conditions)
 
     def genomes(self, state: XNESState, first: int, count: int) -> Genomes:
-        """mu + sigma B s_k, as vectors."""
-        return vectors(state.mean + state.sigma * self._noise(state)[first : first + count] @ state.shape.T)
+        """mu + sigma B s_k, as vectors, cut from one product: BLAS rounds a row by where it is among the others."""
+        members = state.mean + state.sigma * self._noise(state) @ state.shape.T
+        return vectors(members[first : first + count])
 
     def update(
         self, state: XNESState, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum

@@ -57,7 +57,7 @@ def examine(config: Config, out: str | None) -> int:
     """
     refused: UserError | None = None
     try:
-        config = resolve_config(config)
+        config = resolve_config(config).config
     except UserError as error:
         refused = error
     serial = config.runtime.name == "serial"

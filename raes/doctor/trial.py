@@ -23,7 +23,7 @@ from raes.storage import tree
 from raes.tasks import Snapshot, Tasks
 from raes.training.build import build_algorithm, problem_spec
 from raes.training.prepare import fit_to_problem
-from raes.training.resume import first_theta
+from raes.training.resume import first_policy
 from raes.types import UserError
 
 SECONDS = 1.0
@@ -77,20 +77,21 @@ def try_out(config: Config) -> Trial | str:
 
 
 def _try_out(config: Config) -> Trial:
-    config, problem = fit_to_problem(config)
     spec = problem_spec(config)
+    with closing(spec.check()) as problem:
+        config = fit_to_problem(config, problem)
+        theta, observations = first_policy(config, problem)
     size = config.noise.size
     assert size is not None
     small = max(noise.MIN_SIZE // 16, TABLE_FACTOR * problem.num_params)
     algorithm = build_algorithm(replace(config, noise=replace(config.noise, size=small)))
-    with closing(problem):
-        theta, observations = first_theta(config, problem)
     state = algorithm.init(theta, observations)
     table = noise.make_table(small)
     worker = Worker(WorkerSpec(spec, config.seed), table)
     digest = worker.digest()
-    snapshot, tasks = algorithm.probe(state) or (algorithm.snapshot(state), algorithm.ask(state, 0, MAX_EPISODES))
-    lengths, seconds, fault = _episodes(worker, snapshot, tasks)
+    upcoming = algorithm.next_round(state)
+    assert upcoming.ask is not None
+    lengths, seconds, fault = _episodes(worker, upcoming.snapshot, upcoming.ask(0, MAX_EPISODES))
     worker.close()
     arrays, _ = tree.flatten(state)
     return Trial(

@@ -60,8 +60,9 @@ class TorchPolicy:
         self.module = _built(settings)
         self._parameters = Parameters(self.module)
         self.num_params = self._parameters.size
-        self._x = np.zeros(int(np.prod(shape)), np.float32)
-        self._tensor = self._torch.from_numpy(self._x).reshape(1, *shape)
+        # PyTorch's memory begins at a multiple of 64 bytes and numpy's does not: MKL's sums differ with that.
+        self._tensor = self._torch.zeros(1, *shape, dtype=self._torch.float32)
+        self._x: Float32 = self._tensor.numpy().reshape(-1)
         self._mean: Float64 | None = None
         self._scale = self._low = self._high = np.zeros(self._x.size)
         self._check_outputs()

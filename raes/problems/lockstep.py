@@ -1,4 +1,4 @@
-"""Episodes of low-rank perturbations side by side, so that one matrix product a layer serves them all."""
+"""Episodes of low-rank perturbations side by side, so that the same few calls per layer serve them all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raes.tasks import Genomes, LowRank, Snapshot
 from raes.types import Float32
 
 LANES = 16
-"""Episodes side by side: the rows of every matrix product, also where fewer episodes are left."""
+"""Episodes side by side: the lanes of every call, also where fewer episodes are left."""
 
 
 class Lockstep:

@@ -17,7 +17,7 @@ BEHIND, BRIGHT, DIM = (24, 26, 30), (240, 240, 240), (160, 165, 175)
 PERSON, AGENT = "what a person sees", "what the agent sees"
 
 
-def beside(screen: UInt8, observation: UInt8) -> UInt8:
+def side_by_side(screen: UInt8, observation: UInt8) -> UInt8:
     """Both views of one moment at the same height, with labels, uint8 (rows, columns, 3).
 
     Args:

@@ -13,7 +13,7 @@ import psutil
 from raes.types import UserError
 
 STORE_MARGIN = 1 << 28
-"""Object store beside the noise table, in bytes: snapshots and results."""
+"""Object store next to the noise table, in bytes: snapshots and results."""
 STORE_SHARE, MEMORY_SHARE = 0.9, 0.8
 """What a noise table may take of an object store that is there already, and of free memory."""
 WORKER_BYTES = 150 << 20
@@ -80,7 +80,7 @@ def misfits(table_bytes: int, room: Room) -> list[Misfit]:
         found.append(Misfit("memory", f"{needs}{twice}, and {room.memory / GIB:.1f} GiB of memory are free", smaller))
     if room.shm_free is not None and wanted > room.shm_free:
         text = (
-            f"{needs} with {STORE_MARGIN / GIB:.2f} GiB beside it, and /dev/shm has {room.shm_free / GIB:.2f} GiB free"
+            f"{needs} with {STORE_MARGIN / GIB:.2f} GiB for results, and /dev/shm has {room.shm_free / GIB:.2f} GiB free"
         )
         found.append(Misfit("store", text, f"{enlarge(wanted)}, use runtime=serial, or {smaller}"))
     if room.store is not None and table_bytes > STORE_SHARE * room.store:

@@ -54,7 +54,7 @@ class RayExecutor:
         size: Size,
         relays: bool,
         deadline: float | None,
-        commons: SweepResources | None = None,
+        shared: SweepResources | None = None,
     ) -> None:
         """Start the workers.
 
@@ -64,16 +64,16 @@ class RayExecutor:
             size: how many workers are wanted.
             relays: whether each node has a relay, which is for clusters of several nodes.
             deadline: seconds an episode may take; None for automatic.
-            commons: what the jobs of a sweep share; None for a run of its own.
+            shared: what the jobs of a sweep share; None for a run of its own.
         """
         threadpool_limits(1)
-        self._tables: Tables = NodeTables(table_size) if commons is None else SharedTables(commons, table_size)
+        self._tables: Tables = NodeTables(table_size) if shared is None else SharedTables(shared, table_size)
         self.table_fingerprint = self._tables.fingerprint
         self._spec = ray.put(replace(spec, origin=Origin.here()))
         self._size, self._held, self._told = size, True, False
         self._waiting: list[Tasks] = []
         self._newest: Snapshot | None = None
-        self._watch = ClusterWatch(size, None if commons is None else commons.share)
+        self._watch = ClusterWatch(size, None if shared is None else shared.share)
         self._pool: Pool
         if relays:
             self._pool = RelayPool(lambda node: RayRelay(node, self._rollouts(node), deadline), self._watch)

@@ -49,7 +49,7 @@ class CommonsActor:
 
 @dataclass(frozen=True)
 class SweepResources:
-    """One job's hand on the commons; travels to its driver.
+    """One job's hand on the shared; travels to its driver.
 
     Attributes:
         name: of the `CommonsActor` on this Ray; not its handle, which Ray would keep in the object store with the
@@ -71,23 +71,23 @@ class SweepResources:
         return found
 
 
-def start_commons(places: int) -> tuple[SweepResources, Any]:
+def start_sweep_resources(places: int) -> tuple[SweepResources, Any]:
     """Start the actor on this node, and its handle: the actor ends when the handle or this process is gone.
 
     Args:
         places: jobs that run at a time, each of which has a share from the beginning.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    commons = SweepResources(f"raes-commons-{uuid.uuid4().hex}")
+    shared = SweepResources(f"raes-shared-{uuid.uuid4().hex}")
     actor_class: Any = ray.remote(CommonsActor)
-    return commons, actor_class.options(name=commons.name, num_cpus=0, scheduling_strategy=here).remote(places)
+    return shared, actor_class.options(name=shared.name, num_cpus=0, scheduling_strategy=here).remote(places)
 
 
 class SharedTables:
-    """The same as `NodeTables`, with tables that the sweep's commons own."""
+    """The same as `NodeTables`, with tables that the sweep's shared own."""
 
-    def __init__(self, commons: SweepResources, size: int) -> None:
-        self.size, self._actor = size, commons.actor
+    def __init__(self, shared: SweepResources, size: int) -> None:
+        self.size, self._actor = size, shared.actor
         self.node: str = ray.get_runtime_context().get_node_id()
         [self._own], self.fingerprint = ray.get(self._actor.table.remote(size, self.node))
         self.local: Float32 = ray.get(self._own)

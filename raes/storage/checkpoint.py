@@ -22,7 +22,9 @@ from raes.storage.location import Location, StoreError
 from raes.storage.tree import Arrays
 from raes.types import UserError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+SCHEMA_OF_0_1 = 2
+"""RAES 0.1 wrote the quarantine under another name."""
 NAME = re.compile(r"gen_\d+")
 """Of a checkpoint's folder."""
 
@@ -65,15 +67,18 @@ def read(path: Location) -> Checkpoint:
         raise DamagedCheckpointError(
             f"{path} is not a complete checkpoint ({type(error).__name__}: {error}); {cure}"
         ) from error
-    if version != SCHEMA_VERSION:
+    if version not in (SCHEMA_VERSION, SCHEMA_OF_0_1):
         raise DamagedCheckpointError(
             f"{path} has schema version {version} and this RAES reads {SCHEMA_VERSION}; "
             "go on with the RAES that wrote it"
         )
     if hashlib.sha256(content).hexdigest() != digest:
         raise DamagedCheckpointError(f"{path} is damaged: arrays.npz does not match its checksum; {cure}")
-    if (path / "verdicts.json").exists():
-        state["verdicts"] = json.loads((path / "verdicts.json").read_text())
+    own_name = "verdicts" if version == SCHEMA_OF_0_1 else "quarantine"
+    if own_name in state:
+        state["quarantine"] = state.pop(own_name)
+    if (path / f"{own_name}.json").exists():
+        state["quarantine"] = json.loads((path / f"{own_name}.json").read_text())
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return Checkpoint(path, state, {name: archive[name] for name in archive.files})
 
@@ -190,9 +195,9 @@ class CheckpointStore(Checkpoints):
         temporary.rename(target)
         sync_folder(self.folder)
 
-    def keep_verdicts(self, generation: int, verdicts: list[dict[str, Any]]) -> None:
-        """Add to a finished checkpoint what was decided after it; `read` puts it in the state's place of it."""
-        write_atomically(self.folder / _name(generation) / "verdicts.json", json.dumps(verdicts).encode())
+    def save_quarantine(self, generation: int, records: list[dict[str, Any]]) -> None:
+        """Add to a finished checkpoint what was decided after it; `read` gives it in place of the state's own."""
+        write_atomically(self.folder / _name(generation) / "quarantine.json", json.dumps(records).encode())
 
     def rewind(self, generation: int) -> None:
         """Remove the checkpoints after a generation: the run goes on from there another time.

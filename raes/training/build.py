@@ -65,7 +65,7 @@ def _played(config: Config) -> UInt8:
 
 
 def make_executor(
-    config: Config, spec: WorkerSpec, embedded: bool = True, commons: SweepResources | None = None
+    config: Config, spec: WorkerSpec, embedded: bool = True, shared: SweepResources | None = None
 ) -> Executor:
     """The executor that `runtime` names.
 
@@ -73,7 +73,7 @@ def make_executor(
         config: its `runtime`, `workers` and `noise.size` count here.
         spec: what each worker is made from.
         embedded: whether Ray is this command's own, on this machine alone; then `runtime.relays=auto` means none.
-        commons: what the jobs of a sweep share.
+        shared: what the jobs of a sweep share.
     """
     assert config.noise.size is not None
     runtime = config.runtime
@@ -85,4 +85,4 @@ def make_executor(
 
     relays = not embedded if runtime.relays == "auto" else runtime.relays
     deadline = None if runtime.deadline == "auto" else float(runtime.deadline)
-    return RayExecutor(spec, config.noise.size, Size.of(config.workers), relays, deadline, commons)
+    return RayExecutor(spec, config.noise.size, Size.of(config.workers), relays, deadline, shared)

@@ -25,10 +25,10 @@ def updated(table: Float32, returns: np.ndarray, **changes: object) -> tuple[np.
     genomes = ars.ask(state, 0, PAIRS).genomes.take(slice(0, None, 2))
     lengths = np.arange(2 * PAIRS).reshape(PAIRS, 2)
     batch = Batch(np.arange(PAIRS), genomes, returns, np.sign(returns), lengths, capped_share=0.0)
-    state, figures = ars.tell(
+    state, metrics = ars.step(
         state, batch, lambda index, weights, squared=False: noise.weighted_sum(table, index, weights, D)
     )
-    assert "update_ratio" not in figures  # theta was zero
+    assert "update_ratio" not in metrics  # theta was zero
     return state.theta, np.stack([table[start : start + D] for start in genomes.noise_index]).astype(np.float64)
 
 

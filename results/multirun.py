@@ -1,6 +1,6 @@
 """The runs of a multirun, one row each: the keys in which they differ, and how far they came.
 
-    python results/sweep.py NAME RUN_DIR [RUN_DIR ...] [command="python -m raes.train -m ..."]
+    python results/multirun.py NAME RUN_DIR [RUN_DIR ...] [command="python -m raes.train -m ..."]
 
 It writes results/NAME.json from the run directories; `<!-- made: sweep NAME -->` in a page of docs/ is its table.
 """

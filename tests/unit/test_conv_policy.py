@@ -15,6 +15,8 @@ from raes.policies import ActionSpec, ConvPolicy, ConvSettings, build_policy
 from raes.policies.conv_policy import VARIANCE_FLOOR
 from raes.types import Float32, UInt8, UserError
 
+from .alignment import ALIGNMENTS, at, buffers_at
+
 ACTIONS = ActionSpec("discrete", (), "int64", counts=np.array([6]), start=np.array([0]))
 SMALL = ConvSettings()
 NATURE = ConvSettings(convolutions=((32, 8, 4), (64, 4, 2), (64, 3, 1)), hidden=(512,))
@@ -115,6 +117,7 @@ def test_other_stacks_and_sizes_fit(stack: int, size: int) -> None:
     np.testing.assert_allclose(ours, torch_outputs(theta, settings, seen[:0], seen), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("settings", [SMALL, NATURE])
 def test_an_episode_has_the_same_bits_whatever_came_before(settings: ConvSettings) -> None:
     used, fresh = policy_of(settings), policy_of(settings)
@@ -130,6 +133,19 @@ def test_an_episode_has_the_same_bits_whatever_came_before(settings: ConvSetting
     fresh.set_parameters(theta.copy())
     for observation in seen:
         np.testing.assert_array_equal(used.outputs(observation.ravel()), fresh.outputs(observation.ravel()))
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("settings", [SMALL, replace(NATURE, reference=0)])
+def test_an_episode_has_the_same_bits_wherever_its_buffers_lie(settings: ConvSettings) -> None:
+    theta, found = some_theta(policy_of(settings)), []
+    for offset in ALIGNMENTS:
+        with buffers_at(offset):
+            policy = policy_of(settings)
+            policy.set_reference(at(offset, stacks(16, seed=2)))
+            policy.set_parameters(at(offset, theta))
+            found.append([policy.outputs(at(offset, seen.ravel())).tolist() for seen in stacks(4)])
+    assert all(outputs == found[0] for outputs in found)
 
 
 def test_a_normalised_policy_does_not_feel_the_scale_of_its_incoming_weights() -> None:
