@@ -13,9 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import psutil
+from annotated_types import Ge
 
 from benchmarks.killer import Killer, plan
 from benchmarks.machines import Machines
@@ -27,7 +29,7 @@ from raes.training.limits import StopSignal
 from raes.training.prepare import PreparedRun
 from raes.training.recorder import FAULT_COUNTS
 from raes.training.start import drive
-from raes.types import RunFailedError
+from raes.types import Count, Natural, RunFailedError
 
 TABLE = 1 << 22
 """Floats of the noise table: 16 MiB per node, made in a moment wherever a node joins."""
@@ -88,24 +90,18 @@ class ChaosBenchArguments(BenchArguments):
         memory_generations: generations of that run.
     """
 
-    nodes: int = 3
-    cpus: int = 2
-    generations: int = 20
-    actor_kills: int = 50
-    relay_kills: int = 3
-    node_kills: int = 5
-    seed: int = 0
-    pairs: int = 100
-    steps: int = 250
+    nodes: Count = 3
+    cpus: Count = 2
+    generations: Count = 20
+    actor_kills: Natural = 50
+    relay_kills: Natural = 3
+    node_kills: Natural = 5
+    seed: Natural = 0
+    pairs: Count = 100
+    steps: Count = 250
     relays: bool = True
     memory: bool = True
-    memory_generations: int = 500
-
-    def __post_init__(self) -> None:
-        least = {"actor_kills": 0, "relay_kills": 0, "node_kills": 0, "seed": 0, "memory_generations": 5}
-        for key in ("nodes", "cpus", "generations", "pairs", "steps", *least):
-            if getattr(self, key) < least.get(key, 1):
-                raise ValueError(f"{key} must be at least {least.get(key, 1)}, got {getattr(self, key)}")
+    memory_generations: Annotated[int, Ge(5)] = 500
 
 
 def cheetah(run_dir: Path, arguments: ChaosBenchArguments) -> PreparedRun:

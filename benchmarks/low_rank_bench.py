@@ -25,7 +25,7 @@ from raes.rng import Purpose, generator
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import low_rank, noise, running_stats
 from raes.search.optimizers import OptimizerSettings
-from raes.types import Float32
+from raes.types import Count, Float32, Positive
 
 SEED = 0
 MAX_STEPS = 100
@@ -56,16 +56,11 @@ class LowRankBenchArguments(TimedArguments):
         pairs: of the sum.
     """
 
-    seconds: float = 8.0
+    seconds: Positive = 8.0
     tasks: list[str] = field(default_factory=lambda: ["HalfCheetah", "Walker2d"])
-    ranks: list[int] = field(default_factory=lambda: [1, 4])
-    hidden: tuple[int, ...] = (256, 256, 256)
-    pairs: int = 100
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min([*self.ranks, *self.hidden, self.pairs]) < 1:
-            raise ValueError("ranks, hidden and pairs must be at least 1")
+    ranks: list[Count] = field(default_factory=lambda: [1, 4])
+    hidden: tuple[Count, ...] = (256, 256, 256)
+    pairs: Count = 100
 
 
 class Contender:

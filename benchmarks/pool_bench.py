@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from benchmarks.trainings import prepare_run, records_of
 from raes.algorithms import ES, ESSettings
@@ -32,7 +34,7 @@ from raes.training.events import EventLog
 from raes.training.limits import StopSignal
 from raes.training.prepare import PreparedRun
 from raes.training.start import drive
-from raes.types import Float32, Float64, RunFailedError
+from raes.types import Count, Float32, Float64, Positive, RunFailedError
 
 WORKERS = (1, 2)
 CASES: tuple[tuple[int, int, float | None], ...] = ((1, 0, None), (2, 0, 0.95), (2, 1, 0.98))
@@ -69,16 +71,10 @@ class PoolBenchArguments(TimedArguments):
         generations: that are measured, besides a first and a last one.
     """
 
-    seconds: float = 10.0
-    results: int = 10_000
-    pairs: int = 200
-    generations: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key, least in (("results", 2), ("pairs", 1), ("generations", 1)):
-            if getattr(self, key) < least:
-                raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)}")
+    seconds: Positive = 10.0
+    results: Annotated[int, Ge(2)] = 10_000
+    pairs: Count = 200
+    generations: Count = 3
 
 
 class Trivial:

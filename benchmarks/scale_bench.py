@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, MultipleOf
 
 from benchmarks import scale_model, scale_picture
+from benchmarks.forecast import list_schedule
 from benchmarks.recorded_lengths import SECONDS_PER_STEP, Lengths, lengths, recorded
 from raes.bench.measurement import BenchReport, TimedArguments, against_bar
 from raes.config.cli import check_out
 from raes.console.tables import Column, Row, Section
-from raes.runtime.forecast import list_schedule
-from raes.types import UserError
+from raes.types import Count, Positive, UserError
 
 if TYPE_CHECKING:
     from benchmarks.virtual_workers import VirtualCluster
@@ -81,29 +83,22 @@ class ScaleBenchArguments(TimedArguments):
         picture: a PNG file; needs matplotlib.
     """
 
-    seconds: float = 60.0
-    idle: float = 60.0
+    seconds: Positive = 60.0
+    idle: Annotated[float, Ge(1)] = 60.0
     workers: list[int] = field(default_factory=lambda: [64, 1440, 4096])
-    nodes: int = 16
-    episodes: int = 10_000
+    nodes: Count = 16
+    episodes: Annotated[int, Ge(2), MultipleOf(2)] = 10_000
     relays: bool | Literal["both"] = "both"
     policy: Literal["both", "falling", "walking"] = "both"
     pipelined: list[int] = field(default_factory=lambda: [1440])
     fewer: bool = True
-    rate: float = 250.0
-    stretch: float | None = None
+    rate: Annotated[float, Ge(1)] = 250.0
+    stretch: Annotated[float, Ge(1)] | None = None
     picture: str | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.workers or min([*self.workers, *self.pipelined]) < self.nodes:
             raise ValueError(f"workers and pipelined must be lists of numbers from nodes={self.nodes} on")
-        for key, least in (("nodes", 1), ("episodes", 2), ("rate", 1), ("stretch", 1), ("idle", 1)):
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise ValueError(f"{key} must be at least {least}, got {value}")
-        if self.episodes % 2:
-            raise ValueError(f"episodes must be even, since they come in pairs, got {self.episodes}")
 
     @property
     def policies(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Fits the model of `raes.runtime.forecast` to results of `python -m benchmarks scale`, and predicts larger clusters.
+"""Fits the model of `benchmarks.forecast` to results of `python -m benchmarks scale`, and predicts larger clusters.
 
 All terms are non-negative least squares of relative errors:
     driver CPU seconds per generation = constant + per result + per call to a relay
@@ -16,9 +16,9 @@ from dataclasses import asdict
 import numpy as np
 from scipy.optimize import nnls
 
+from benchmarks.forecast import Model, forecast
 from benchmarks.recorded_lengths import lengths
 from raes.console.tables import Column, Row, Section
-from raes.runtime.forecast import Model, forecast
 from raes.runtime.scheduling import report_seconds
 from raes.types import Float64
 

@@ -33,7 +33,7 @@ from raes.storage.location import location
 from raes.tasks import Round, Snapshot, evaluation_tasks
 from raes.training.build import build_algorithm, make_executor, problem_spec
 from raes.training.resume import restore
-from raes.types import SETTINGS, RunFailedError
+from raes.types import SETTINGS, Count, RunFailedError, Seed
 
 NO_TABLE = 1
 """Floats of the noise table: theta itself is evaluated, so one is enough."""
@@ -60,18 +60,14 @@ class EvaluateArguments:
 
     run_dir: str
     checkpoint: str | int = "best"
-    episodes: int = 100
-    seed: int = 0
+    episodes: Count = 100
+    seed: Seed = 0
     workers: int | str = "auto"
     runtime: Literal["ray", "serial"] = "ray"
     ray: RaySettings = field(default_factory=RaySettings)
     out: str | None = None
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
         Size.of(self.workers)
 
 

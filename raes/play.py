@@ -11,7 +11,9 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from threadpoolctl import threadpool_limits
 
 from raes.config.cli import check_out, command, display_path, parse
@@ -26,7 +28,7 @@ from raes.storage.location import location
 from raes.storage.video import Mp4File
 from raes.training.build import problem_spec
 from raes.training.film import Played, Sink, Subject, capped, play, title
-from raes.types import SETTINGS, UserError
+from raes.types import SETTINGS, Count, Positive, Seed, UserError
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,13 @@ class PlayArguments:
 
     run_dir: str
     checkpoint: str | int = "best"
-    episodes: int = 1
-    seed: int = 0
-    speed: float = 1.0
-    seconds: float | None = None
+    episodes: Count = 1
+    seed: Seed = 0
+    speed: Annotated[float, Ge(0.01), Le(100)] = 1.0
+    seconds: Positive | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
-        if not 0.01 <= self.speed <= 100:
-            raise ValueError(f"speed must lie in [0.01, 100], got {self.speed:g}")
-        if self.seconds is not None and self.seconds <= 0:
-            raise ValueError(f"seconds must be positive, got {self.seconds:g}; null shows whole episodes")
         if self.out not in (None, "auto") and not str(self.out).endswith(".mp4"):
             raise ValueError(f"out must be auto or end with .mp4, got {self.out}")
 

@@ -17,8 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Gt, Le
 from threadpoolctl import threadpool_limits
 
 from raes.config.cli import command, parse
@@ -59,11 +60,7 @@ class ReplayArguments:
     generation: int
     index: int
     purpose: Literal["training", "probe", "evaluation"] = "training"
-    seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.seconds <= 1e6:
-            raise ValueError(f"seconds must lie in (0, 1e6], got {self.seconds:g}")
+    seconds: Annotated[float, Gt(0), Le(1e6)] = 60.0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
-from raes.types import Float64
+from raes.types import Count, Float64
 
 from .gradient import GradientSearch, GradientSettings, GradientState
 from .protocol import WeightedSum
@@ -37,14 +37,13 @@ class ARSSettings(GradientSettings):
     """
 
     name: Literal["ars"] = "ars"
-    best: int | None = None
+    best: Count | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.mirrored:
             raise ValueError("mirrored must be true for ARS, which compares the two episodes of a direction")
-        if self.best is not None and not 1 <= self.best <= self.pairs:
-            raise ValueError(f"best must lie in [1, pairs={self.pairs}], got {self.best}")
+        if self.best is not None and self.best > self.pairs:
+            raise ValueError(f"best={self.best}: must be at most pairs={self.pairs}")
 
 
 class ARS(GradientSearch):

@@ -16,7 +16,7 @@ from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import EpisodeCap
 from raes.tasks import Genomes, Layers, Round, Snapshot, Tasks
-from raes.types import SETTINGS, Float64, Int64
+from raes.types import SETTINGS, Float64, Int64, Natural, NotNegative, Share
 
 from .protocol import Conditions, WeightedSum
 
@@ -42,23 +42,15 @@ class SearchSettings:
 
     __pydantic_config__ = SETTINGS
 
-    min_timesteps: int = 0
+    min_timesteps: Natural = 0
     normalize_observations: bool = True
-    observation_share: float = 1.0
-    action_noise: float = 0.0
+    observation_share: Share = 1.0
+    action_noise: NotNegative = 0.0
     alive_bonus: float = 0.0
     episode_cap: EpisodeCap = field(default_factory=EpisodeCap)
 
     size_key: ClassVar[str] = "population"
     """The key for the size of a generation."""
-
-    def __post_init__(self) -> None:
-        if self.min_timesteps < 0:
-            raise ValueError(f"min_timesteps must not be negative, got {self.min_timesteps}")
-        if not 0 <= self.observation_share <= 1:
-            raise ValueError(f"observation_share must lie in [0, 1], got {self.observation_share}")
-        if self.action_noise < 0:
-            raise ValueError(f"action_noise must not be negative, got {self.action_noise}")
 
     @property
     def episodes(self) -> int:

@@ -6,9 +6,10 @@ Costs of d^2 memory and d^3 time: for few parameters. A member without a result 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from raes.results import Batch
 from raes.rng import Purpose, generator
@@ -28,13 +29,11 @@ class CMAESSettings(PopulationSettings):
     """Configuration group `algorithm`, option `cma_es`; the keys of `PopulationSettings`."""
 
     name: Literal["cma_es"] = "cma_es"
+    population: Annotated[int, Ge(4)] | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.population is not None and self.population < 4:
-            raise ValueError(f"population must be at least 4 for CMA-ES, or null, got {self.population}")
         if self.min_timesteps:
-            raise ValueError(f"min_timesteps must be 0 for CMA-ES, whose population is fixed, got {self.min_timesteps}")
+            raise ValueError(f"min_timesteps={self.min_timesteps}: must be 0 for CMA-ES, whose population is fixed")
 
 
 @dataclass(frozen=True)

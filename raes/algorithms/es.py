@@ -14,7 +14,7 @@ from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Layers, LowRank, Snapshot
-from raes.types import UserError
+from raes.types import Count, UserError
 
 from .gradient import GradientSearch, GradientSettings, GradientState
 from .protocol import WeightedSum
@@ -34,14 +34,12 @@ class ESSettings(GradientSettings):
     name: Literal["es"] = "es"
     shaping: str = "centered_ranks"
     perturbation: Literal["full", "low_rank"] = "full"
-    rank: int = 1
+    rank: Count = 1
     layers: Layers | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_shaping(self.shaping, self.alive_bonus)
-        if self.rank < 1:
-            raise ValueError(f"rank must be at least 1, got {self.rank}")
 
     def sized(self, num_params: int, layers: Layers) -> Self:
         """With the layers that low-rank perturbations are for."""

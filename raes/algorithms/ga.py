@@ -17,7 +17,7 @@ from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
 from raes.tasks import Genomes, Layers, Lineages, Round, Snapshot, Tasks
-from raes.types import Float32, Float64, Int64
+from raes.types import Count, Float32, Float64, Int64, Natural, Positive
 
 from .base import probe_round
 from .population import PopulationSearch, PopulationSettings
@@ -37,19 +37,16 @@ class GASettings(PopulationSettings):
     """
 
     name: Literal["ga"] = "ga"
-    sigma: float = 0.05
-    parents: int = 20
-    candidates: int = 10
-    elite_episodes: int = 5
+    sigma: Positive = 0.05
+    parents: Count = 20
+    candidates: Count = 10
+    elite_episodes: Natural = 5
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.parents <= (self.population or self.parents):
-            raise ValueError(f"parents must lie in [1, population={self.population}], got {self.parents}")
-        if not 1 <= self.candidates <= self.parents:
-            raise ValueError(f"candidates must lie in [1, parents={self.parents}], got {self.candidates}")
-        if self.elite_episodes < 0:
-            raise ValueError(f"elite_episodes must not be negative, got {self.elite_episodes}")
+        if self.parents > (self.population or self.parents):
+            raise ValueError(f"parents={self.parents}: must be at most population={self.population}")
+        if self.candidates > self.parents:
+            raise ValueError(f"candidates={self.candidates}: must be at most parents={self.parents}")
 
     def sized(self, num_params: int, layers: Layers) -> Self:
         """With a population."""

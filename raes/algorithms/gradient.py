@@ -18,7 +18,7 @@ from raes.search.optimizers import OptimizerSettings, OptimizerState
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import exponential
 from raes.tasks import Genomes, Tasks
-from raes.types import Float32, Float64
+from raes.types import Count, Float32, Float64, NotNegative, Positive, PositiveShare
 
 from .base import Search, SearchSettings
 from .protocol import Conditions, WeightedSum
@@ -37,25 +37,18 @@ class GradientSettings(SearchSettings):
         shared_reset: whether the two episodes of a pair share their reset seed.
     """
 
-    pairs: int = 100
+    pairs: Count = 100
     mirrored: bool = True
-    sigma: float = 0.05
-    sigma_decay: float = 1.0
-    sigma_min: float = 0.0
+    sigma: Positive = 0.05
+    sigma_decay: PositiveShare = 1.0
+    sigma_min: NotNegative = 0.0
     shared_reset: bool = True
 
     size_key: ClassVar[str] = "pairs"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.pairs < 1:
-            raise ValueError(f"pairs must be at least 1, got {self.pairs}")
-        if self.sigma <= 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
-        if not 0 < self.sigma_decay <= 1:
-            raise ValueError(f"sigma_decay must lie in (0, 1], got {self.sigma_decay}")
-        if not 0 <= self.sigma_min <= self.sigma:
-            raise ValueError(f"sigma_min must lie in [0, sigma], got {self.sigma_min}")
+        if self.sigma_min > self.sigma:
+            raise ValueError(f"sigma_min={self.sigma_min}: must be at most sigma={self.sigma}")
 
     @property
     def episodes(self) -> int:

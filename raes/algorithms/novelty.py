@@ -20,7 +20,7 @@ from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Genomes, Lineages, Round, Snapshot, Tasks
-from raes.types import Float32, Float64, RunFailedError
+from raes.types import Count, Float32, Float64, PositiveShare, RunFailedError, Share
 
 from .base import probe_round
 from .gradient import GradientSearch, GradientSettings, GradientState
@@ -38,16 +38,13 @@ class NoveltySettings(GradientSettings):
         shaping: of the returns; novelty always enters as centred ranks.
     """
 
-    agents: int = 3
-    neighbors: int = 10
-    probe_episodes: int = 1
+    agents: Count = 3
+    neighbors: Count = 10
+    probe_episodes: Count = 1
     shaping: str = "centered_ranks"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("agents", "neighbors", "probe_episodes"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
         check_shaping(self.shaping, self.alive_bonus)
 
     @property
@@ -81,12 +78,7 @@ class NSRESSettings(NoveltySettings):
     """
 
     name: Literal["nsr_es"] = "nsr_es"
-    weight: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.weight <= 1:
-            raise ValueError(f"weight must lie in [0, 1], got {self.weight}")
+    weight: Share = 0.5
 
     @property
     def first_weight(self) -> float:
@@ -105,16 +97,9 @@ class NSRAESSettings(NoveltySettings):
     """
 
     name: Literal["nsra_es"] = "nsra_es"
-    weight: float = 1.0
-    weight_step: float = 0.05
-    patience: int = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.weight <= 1 or not 0 < self.weight_step <= 1:
-            raise ValueError(f"weight and weight_step must lie in [0, 1], got {self.weight} and {self.weight_step}")
-        if self.patience < 1:
-            raise ValueError(f"patience must be at least 1, got {self.patience}")
+    weight: Share = 1.0
+    weight_step: PositiveShare = 0.05
+    patience: Count = 10
 
     @property
     def first_weight(self) -> float:

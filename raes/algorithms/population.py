@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from annotated_types import Ge
 
 from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.tasks import Genomes, Layers, Tasks
-from raes.types import Float64
+from raes.types import Float64, Positive
 
 from .base import Search, SearchSettings
 from .protocol import Conditions, WeightedSum
@@ -30,15 +31,8 @@ class PopulationSettings(SearchSettings):
         sigma: the noise scale at the start.
     """
 
-    population: int | None = None
-    sigma: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.population is not None and self.population < 2:
-            raise ValueError(f"population must be at least 2, or null, got {self.population}")
-        if self.sigma <= 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
+    population: Annotated[int, Ge(2)] | None = None
+    sigma: Positive = 0.1
 
     @property
     def episodes(self) -> int:

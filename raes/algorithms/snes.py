@@ -14,7 +14,7 @@ import numpy as np
 
 from raes.results import Batch
 from raes.search.shaping import nes_utilities
-from raes.types import Float64
+from raes.types import Float64, Positive
 
 from .protocol import Conditions, WeightedSum
 from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_metrics
@@ -30,13 +30,8 @@ class SNESSettings(SeparableSettings):
     """
 
     name: Literal["snes"] = "snes"
-    mean_rate: float = 1.0
-    sigma_rate: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mean_rate <= 0 or (self.sigma_rate is not None and self.sigma_rate <= 0):
-            raise ValueError(f"mean_rate and sigma_rate must be positive, got {self.mean_rate} and {self.sigma_rate}")
+    mean_rate: Positive = 1.0
+    sigma_rate: Positive | None = None
 
 
 class SNES(SeparableSearch):

@@ -18,7 +18,7 @@ from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import nes_utilities
 from raes.tasks import Genomes
-from raes.types import Float32, Float64
+from raes.types import Float32, Float64, Positive
 
 from .population import PopulationSearch, PopulationSettings, vectors
 from .protocol import Conditions, WeightedSum
@@ -34,15 +34,12 @@ class XNESSettings(PopulationSettings):
     """
 
     name: Literal["xnes"] = "xnes"
-    mean_rate: float = 1.0
-    rate: float | None = None
+    mean_rate: Positive = 1.0
+    rate: Positive | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.min_timesteps:
-            raise ValueError(f"min_timesteps must be 0 for xNES, whose population is fixed, got {self.min_timesteps}")
-        if self.mean_rate <= 0 or (self.rate is not None and self.rate <= 0):
-            raise ValueError(f"mean_rate and rate must be positive, got {self.mean_rate} and {self.rate}")
+            raise ValueError(f"min_timesteps={self.min_timesteps}: must be 0 for xNES, whose population is fixed")
 
 
 @dataclass(frozen=True)

@@ -333,12 +333,14 @@ def _settings(algorithm: str, keys: dict[str, Any], size: int) -> Any:
     try:
         return TypeAdapter(settings).validate_python({"normalize_observations": False} | keys).sized(size, ())
     except ValidationError as error:
-        known = ", ".join(sorted(field.name for field in fields(settings) if field.name != "name"))
+        from raes.config.schema import explain  # which imports Hydra and all environments
+
+        known = sorted(field.name for field in fields(settings) if field.name != "name")
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise UserError(f"{key}: algorithm {algorithm} has no such key; it has {known}") from error
-        raise UserError(f"{key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}") from error
+            key = ".".join(map(str, first["loc"]))
+            raise UserError(f"{key}: algorithm {algorithm} has no such key; it has {', '.join(known)}") from error
+        raise UserError(explain(first, dict.fromkeys(known))) from error
     except UserError:
         raise
     except ValueError as error:  # sizes that follow from the number of parameters do not fit those that were given

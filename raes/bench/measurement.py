@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from raes.config.cli import arguments_of, check_out, parse
 from raes.console.tables import Column, Row, Section, table
 from raes.storage.provenance import machine, versions
-from raes.types import SETTINGS, UserError
+from raes.types import SETTINGS, Positive, UserError
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,7 @@ class TimedArguments(BenchArguments):
         seconds: how long a row is measured; a longer time gives steadier figures.
     """
 
-    seconds: float = 5.0
-
-    def __post_init__(self) -> None:
-        if not (self.seconds > 0 and math.isfinite(self.seconds)):
-            raise ValueError(f"seconds must be positive, got {self.seconds}")
+    seconds: Positive = 5.0
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.tasks import Tasks
-from raes.types import Float32, Float64, RunFailedError
+from raes.types import Float32, Float64, Positive, RunFailedError
 
 TASKS = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid")
 HIDDEN = ((), (64, 64), (256, 256))
@@ -72,11 +72,10 @@ class RolloutBenchArguments(TimedArguments):
         tasks: names out of TASKS.
     """
 
-    seconds: float = 8.0
+    seconds: Positive = 8.0
     tasks: tuple[str, ...] = TASKS
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if unknown := [name for name in self.tasks if name not in TASKS]:
             raise ValueError(f"tasks: there is no {', '.join(unknown)}; choose from {', '.join(TASKS)}")
 

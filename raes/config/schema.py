@@ -36,7 +36,7 @@ from raes.storage.files import write_atomically
 from raes.storage.location import Location, StoreError, location
 from raes.storage.metrics import flatten_config
 from raes.storage.run_folder import UploadSettings
-from raes.types import SETTINGS, UserError
+from raes.types import SETTINGS, Count, Positive, Seed, UserError
 
 
 def _kind_of_env(value: Any) -> str:
@@ -75,10 +75,10 @@ class Config:
     ]
     algorithm: Annotated[AlgorithmSettings, Field(discriminator="name")]
     optimizer: OptimizerSettings
-    seed: int = 0
-    generations: int | None = None
-    max_timesteps: int | None = None
-    max_minutes: float | None = None
+    seed: Seed = 0
+    generations: Count | None = None
+    max_timesteps: Count | None = None
+    max_minutes: Positive | None = None
     workers: int | str = "auto"
     run_dir: str | None = None
     resume: str = "never"
@@ -98,12 +98,6 @@ class Config:
     tensorboard: TensorBoardSettings = field(default_factory=TensorBoardSettings)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
-        for key in ("generations", "max_timesteps", "max_minutes"):
-            limit = getattr(self, key)
-            if limit is not None and limit <= 0:
-                raise ValueError(f"{key} must be positive, got {limit}; null means no limit")
         Size.of(self.workers)
         if isinstance(self.policy, ConvSettings) and not isinstance(self.env, AtariSettings):
             raise ValueError("policy: a3c and nature need stacked frames of pixels; use env=atari, or another policy")
@@ -127,6 +121,19 @@ FREE_TO_CHANGE = (
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
 
+
+HINTS = dict.fromkeys(("generations", "max_timesteps", "max_minutes"), "null means no limit")
+HINTS |= dict.fromkeys(("noise.size", "algorithm.population"), "null lets the number of parameters decide")
+HINTS |= {"video.every": "0 makes no videos", "tensorboard.histograms": "0 writes none"}
+"""What else may be given where a number is wrong."""
+
+RANGES = {
+    "greater_than": "greater than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
+"""What pydantic's errors about a range ask for, each with the limit."""
 
 BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("env", "environment"), ("env", "atari")}
 BRANCHES |= {("policy", "network"), ("policy", "convolutional"), ("policy", "torch")}
@@ -153,7 +160,10 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
     try:
         return TypeAdapter(Config).validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
-        raise UserError("\n".join(explain(one, flatten_config(plain)) for one in error.errors())) from error
+        lines = [explain(one, flatten_config(plain)) for one in error.errors()]
+        hints = [HINTS.get(line.partition("=")[0]) for line in lines]
+        text = [line if hint is None else f"{line}; {hint}" for line, hint in zip(lines, hints, strict=True)]
+        raise UserError("\n".join(text)) from error
     except TypeError as error:
         raise UserError(f"the configuration holds a value that is not plain data: {error}") from error
 
@@ -166,11 +176,11 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
         known: the keys that exist, dotted.
     """
     # pydantic names the branches of a union after the field; the user knows only the key.
-    branch = re.compile(r"^(int|float|str|bool|literal|tuple|function)\b|\[")
+    branch = re.compile(r"^(constrained-)?(int|float|str|bool|literal|tuple|function)\b|\[")
     loc = [str(part) for part in error["loc"] if not branch.search(str(part))]
     if len(loc) > 1 and (loc[0], loc[1]) in BRANCHES:
         del loc[1]
-    key = ".".join(loc)
+    key = re.sub(r"\.(\d+)", r"[\1]", ".".join(loc))
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{key}: there is no such key{similar(key, known)}; remove it"
     if error["type"].startswith("missing"):
@@ -181,7 +191,13 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
             return message
         names_field = f"{key}.{re.split(r'[ =]', message)[0]}" in known
         return f"{key}.{message}" if names_field else f"{key}: {message}"
-    return f"{key}={error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    if (asked := RANGES.get(error["type"])) is not None:
+        (limit,) = error["ctx"].values()
+        short = {("greater than", 0): "be positive", ("at least", 0): "not be negative"}
+        limited = f"be {asked} {limit:g}" if isinstance(limit, float) else f"be {asked} {limit}"
+        return f"{key}={error['input']}: must {short.get((asked, limit), limited)}"
+    message = error["msg"].replace("Input should", "must", 1)
+    return f"{key}={error['input']}: {message[0].lower()}{message[1:]}"
 
 
 def similar(key: str, known: Mapping[str, Any]) -> str:

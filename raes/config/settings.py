@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from raes.types import SETTINGS
+from annotated_types import Ge, Gt, Le, Lt
+
+from raes.types import SETTINGS, Count, Natural, Positive
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,9 @@ class RuntimeSettings:
     __pydantic_config__ = SETTINGS
 
     name: Literal["ray", "serial"] = "ray"
-    pipeline: int = 0
+    pipeline: Literal[0, 1] = 0
     relays: bool | Literal["auto"] = "auto"
-    deadline: float | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        if self.pipeline not in (0, 1):
-            raise ValueError(f"pipeline must be 0 or 1, got {self.pipeline}")
-        if self.deadline != "auto" and self.deadline <= 0:
-            raise ValueError(f"deadline must be positive, or auto, got {self.deadline}")
+    deadline: Positive | Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -47,11 +43,7 @@ class NoiseSettings:
 
     __pydantic_config__ = SETTINGS
 
-    size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size must be positive, got {self.size}; null lets the number of parameters decide")
+    size: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -65,14 +57,8 @@ class EvaluationSettings:
 
     __pydantic_config__ = SETTINGS
 
-    every: int = 10
-    episodes: int = 10
-
-    def __post_init__(self) -> None:
-        if self.every < 0:
-            raise ValueError(f"every must not be negative, got {self.every}")
-        if self.episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
+    every: Natural = 10
+    episodes: Count = 10
 
 
 @dataclass(frozen=True)
@@ -82,11 +68,7 @@ class GoalSettings:
     __pydantic_config__ = SETTINGS
 
     return_mean: float | None = None
-    consecutive: int = 1
-
-    def __post_init__(self) -> None:
-        if self.consecutive < 1:
-            raise ValueError(f"consecutive must be at least 1, got {self.consecutive}")
+    consecutive: Count = 1
 
 
 @dataclass(frozen=True)
@@ -100,14 +82,8 @@ class CheckpointSettings:
 
     __pydantic_config__ = SETTINGS
 
-    every: int | Literal["auto"] = "auto"
-    keep: int = 3
-
-    def __post_init__(self) -> None:
-        if self.every != "auto" and self.every < 1:
-            raise ValueError(f"every must be at least 1, or auto, got {self.every}")
-        if self.keep < 1:
-            raise ValueError(f"keep must be at least 1, got {self.keep}")
+    every: Count | Literal["auto"] = "auto"
+    keep: Count = 3
 
 
 @dataclass(frozen=True)
@@ -116,11 +92,7 @@ class FaultSettings:
 
     __pydantic_config__ = SETTINGS
 
-    max_share: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_share < 1:
-            raise ValueError(f"max_share must lie in [0, 1), got {self.max_share}")
+    max_share: Annotated[float, Ge(0), Lt(1)] = 0.05
 
 
 @dataclass(frozen=True)
@@ -135,17 +107,9 @@ class VideoSettings:
 
     __pydantic_config__ = SETTINGS
 
-    every: int | None = 0
-    episodes: int = 1
-    seconds: float = 20.0
-
-    def __post_init__(self) -> None:
-        if self.every is not None and self.every < 0:
-            raise ValueError(f"every must not be negative, got {self.every}; 0 makes no videos")
-        if self.episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
-        if not 0 < self.seconds <= 3600:
-            raise ValueError(f"seconds must lie in (0, 3600], got {self.seconds:g}")
+    every: Natural | None = 0
+    episodes: Count = 1
+    seconds: Annotated[float, Gt(0), Le(3600)] = 20.0
 
 
 @dataclass(frozen=True)
@@ -154,8 +118,4 @@ class TensorBoardSettings:
 
     __pydantic_config__ = SETTINGS
 
-    histograms: int = 10
-
-    def __post_init__(self) -> None:
-        if self.histograms < 0:
-            raise ValueError(f"histograms must not be negative, got {self.histograms}; 0 writes none")
+    histograms: Natural = 10

@@ -1,8 +1,8 @@
 """`python -m raes.doctor [env=...] [ray.address=...] [any key of raes.train] [out=FILE.json]`: would a run work here?
 
 Looks at every node of the cluster, or at this machine: versions, the environment, the noise table's room, limits and
-clocks; and predicts how long a generation would take. Nothing is written to run_dir. Exit code 0: healthy, perhaps
-with notes; 1: a run would fail, and why; 2: the configuration is wrong.
+clocks. Nothing is written to run_dir. Exit code 0: healthy, perhaps with notes; 1: a run would fail, and why; 2: the
+configuration is wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from raes.config.schema import Config
 from raes.console.tables import table
 from raes.doctor import show
 from raes.doctor.findings import Finding, Plan, exit_code, findings
-from raes.doctor.outlook import Outlook, nodes_for, outlooks
 from raes.doctor.trial import Disk, Trial, try_out
 from raes.runtime.host_survey import NodeFacts
 from raes.runtime.scheduling import Size
@@ -80,15 +79,12 @@ def examine(config: Config, out: str | None) -> int:
     if good and not serial and (advice := advise(config, workers)) is not None:
         plan = Plan(**(vars(plan) | {"advice": advice}))
     found = more + findings(plan, nodes)
-    cpus = [node.cpus for node in nodes]
-    relays = (not embedded or workers > sum(cpus)) if config.runtime.relays == "auto" else config.runtime.relays
-    ahead = outlooks(good, workers, nodes_for(workers, cpus), relays and not serial, bool(config.runtime.pipeline))
     print(f"{where}\n{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes per generation")
-    for section in show.sections(nodes, found, ahead):
+    for section in show.sections(nodes, found):
         print(f"\n{section.title}\n{table(section)}")
     print(f"\n{show.report(found)}", flush=True)
     if out is not None:
-        Path(out).write_text(json.dumps(_plain(config, where, nodes, found, ahead), indent=1, default=str) + "\n")
+        Path(out).write_text(json.dumps(_plain(config, where, nodes, found), indent=1, default=str) + "\n")
     return exit_code(found)
 
 
@@ -159,9 +155,7 @@ def _absent(nodes: Sequence[NodeFacts]) -> tuple[str, ...]:
     return tuple(address for address in listed if address not in there)
 
 
-def _plain(
-    config: Config, where: str, nodes: Sequence[NodeFacts], found: Sequence[Finding], ahead: Sequence[Outlook]
-) -> dict[str, Any]:
+def _plain(config: Config, where: str, nodes: Sequence[NodeFacts], found: Sequence[Finding]) -> dict[str, Any]:
     """All results, for the JSON file."""
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -169,7 +163,6 @@ def _plain(
         "healthy": not exit_code(found),
         "findings": [asdict(one) for one in found],
         "nodes": [asdict(node) | {"host": node.host} for node in nodes],
-        "outlook": [asdict(one) for one in ahead],
         "config": config.as_dict(),
     }
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from raes.console.tables import Column, Row, Section
 from raes.doctor.findings import Finding
-from raes.doctor.outlook import Outlook
 from raes.doctor.trial import Trial
 from raes.runtime.host_survey import NodeFacts
 from raes.runtime.packages import MODULES
@@ -31,23 +30,10 @@ HOSTS = (
     Column("draws", "videos"),
     Column("digest", "arithmetic"),
 )
-AHEAD = (
-    Column("lengths", "episodes"),
-    Column("mean_length", "steps", ",.0f"),
-    Column("workers", "workers", ",d"),
-    Column("nodes", "nodes", ",d"),
-    Column("episodes", "per generation", ",d"),
-    Column("seconds", "seconds", ".3f"),
-    Column("ideal", "ideal", ".3f"),
-    Column("update", "update", ".3f"),
-    Column("driver_busy", "driver", ".2f"),
-    Column("relay_busy", "relays", ".2f"),
-    Column("limit", "limited by"),
-)
 
 
-def sections(nodes: Sequence[NodeFacts], found: Sequence[Finding], ahead: Sequence[Outlook]) -> list[Section]:
-    """The tables of hosts, packages and the outlook."""
+def sections(nodes: Sequence[NodeFacts], found: Sequence[Finding]) -> list[Section]:
+    """The tables of hosts and packages."""
     with_findings = {one.host for one in found}
     first = sorted(nodes, key=lambda node: (not node.here, node.host not in with_findings))
     shown, left = first[:SHOWN], len(nodes) - SHOWN
@@ -55,14 +41,10 @@ def sections(nodes: Sequence[NodeFacts], found: Sequence[Finding], ahead: Sequen
     names = [name for name in ("python", *MODULES) if any(name in _packages(node) for node in nodes)]
     columns = [Column("host", "host"), *(Column(name, name) for name in names)]
     versions = [{"host": node.host} | _packages(node) for node in shown]
-    tables = [
+    return [
         Section("hosts", f"Hosts{more}", HOSTS, [_host(node) for node in shown]),
         Section("packages", "Their packages", columns, versions),
     ]
-    if ahead:
-        title = "A generation at full speed, predicted (from the trial above and the model of results/bench_scale.json)"
-        tables.append(Section("outlook", title, AHEAD, [vars(one) | vars(one.expected) for one in ahead]))
-    return tables
 
 
 def report(found: Sequence[Finding]) -> str:

@@ -7,16 +7,13 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from raes.algorithms.gradient import GradientSearch
 from raes.config.schema import Config
-from raes.problems.atari import AtariSettings
 from raes.problems.episode import EpisodeSpec
-from raes.problems.problem import Problem, ProblemSpec
+from raes.problems.problem import ProblemSpec
 from raes.problems.renderer import VARIABLE, choose
 from raes.runtime.memory import free_memory
 from raes.runtime.packages import MODULES
@@ -27,7 +24,7 @@ from raes.tasks import Snapshot, Tasks
 from raes.training.build import build_algorithm, problem_spec
 from raes.training.prepare import fit_to_problem
 from raes.training.resume import first_policy
-from raes.types import Float32, UserError
+from raes.types import UserError
 
 SECONDS = 1.0
 """CPU seconds of episodes in a trial, about."""
@@ -50,9 +47,6 @@ class Trial:
         digest: see `Worker.digest`.
         lengths: timesteps of the trial's episodes, of the first policy.
         step_seconds: CPU seconds per timestep.
-        longest: timesteps after which an episode is cut off; None where that is not known.
-        slice_seconds: CPU seconds that the driver takes to add one slice of noise to the update; 0 where it adds none.
-        groups, group, min_timesteps, max_groups: see `Algorithm`; groups is its `min_groups`.
         cores: how many cores a matrix product keeps busy in a worker.
         memory_free: bytes that may still be used.
         used: packages that the worker has loaded.
@@ -66,12 +60,6 @@ class Trial:
     digest: str
     lengths: tuple[int, ...]
     step_seconds: float
-    longest: int | None
-    slice_seconds: float
-    groups: int
-    group: int
-    min_timesteps: int
-    max_groups: int | None
     cores: float
     memory_free: int
     used: tuple[str, ...]
@@ -93,7 +81,6 @@ def _try_out(config: Config) -> Trial:
     with closing(spec.check()) as problem:
         config = fit_to_problem(config, problem)
         theta, observations = first_policy(config, problem)
-        longest = _longest(config, problem)
     size = config.noise.size
     assert size is not None
     small = max(noise.MIN_SIZE // 16, TABLE_FACTOR * problem.num_params)
@@ -114,12 +101,6 @@ def _try_out(config: Config) -> Trial:
         digest=digest,
         lengths=tuple(lengths),
         step_seconds=seconds / max(1, sum(lengths)),
-        longest=longest,
-        slice_seconds=_slice_seconds(table, theta) if isinstance(algorithm, GradientSearch) else 0.0,
-        groups=algorithm.min_groups,
-        group=algorithm.group,
-        min_timesteps=algorithm.min_timesteps,
-        max_groups=algorithm.max_groups,
         cores=_cores(),
         memory_free=free_memory(),
         used=tuple(name for name, module in MODULES.items() if module in sys.modules),
@@ -144,14 +125,6 @@ def _undrawn(spec: ProblemSpec) -> str:
     return ""
 
 
-def _longest(config: Config, problem: Problem) -> int | None:
-    env: Any = getattr(problem, "env", None)
-    if isinstance(config.env, AtariSettings):
-        return config.env.max_frames // config.env.frame_skip
-    limit = getattr(getattr(env, "spec", None), "max_episode_steps", None)
-    return None if limit is None else int(limit)
-
-
 def _episodes(worker: Worker, snapshot: Snapshot, tasks: Tasks) -> tuple[list[int], float, str]:
     """Episodes one after the other, for about a second: their lengths, CPU seconds, and why one failed."""
     cap = LONGEST if snapshot.max_steps is None else min(LONGEST, snapshot.max_steps)
@@ -167,15 +140,6 @@ def _episodes(worker: Worker, snapshot: Snapshot, tasks: Tasks) -> tuple[list[in
         if time.process_time() - began > SECONDS:
             break
     return lengths, time.process_time() - began, ""
-
-
-def _slice_seconds(table: Float32, theta: Float32) -> float:
-    """CPU seconds of one slice in the weighted sum."""
-    count = 64
-    index = np.random.default_rng(0).integers(0, table.size - theta.size, count)
-    began = time.process_time()
-    noise.weighted_sum(table, index, np.ones(count, np.float32), theta.size)
-    return (time.process_time() - began) / count
 
 
 def _cores() -> float:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
 import numpy as np
+from annotated_types import Ge, Le, Lt
 from gymnasium import spaces
 
 from raes.problems.resize import AreaResize
-from raes.types import SETTINGS, UInt8, UserError
+from raes.types import SETTINGS, Count, Natural, UInt8, UserError
 
 MEMORY = 128
 """Bytes of an Atari 2600's memory."""
@@ -51,28 +52,19 @@ class AtariSettings:
 
     name: str = "atari"
     game: str = ""
-    frame_skip: int = 4
+    frame_skip: Count = 4
     max_pool: bool = True
-    size: int = 84
-    stack: int = 4
-    noops: int = 30
-    sticky: float = 0.0
+    size: Annotated[int, Ge(8), Le(160)] = 84
+    stack: Count = 4
+    noops: Natural = 30
+    sticky: Annotated[float, Ge(0), Lt(1)] = 0.0
     full_actions: bool = False
     life_loss: bool = False
-    max_frames: int = 108_000
+    max_frames: Count = 108_000
 
     def __post_init__(self) -> None:
         if not self.game:
             raise ValueError("game is empty; name a ROM, e.g. env=atari env.game=pong")
-        for key in ("frame_skip", "stack", "max_frames"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
-        if not 8 <= self.size <= 160:
-            raise ValueError(f"size must lie in [8, 160], got {self.size}")
-        if self.noops < 0:
-            raise ValueError(f"noops must not be negative, got {self.noops}")
-        if not 0 <= self.sticky < 1:
-            raise ValueError(f"sticky must lie in [0, 1), got {self.sticky}")
 
     @property
     def id(self) -> str:

@@ -12,6 +12,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
 
 from raes.config.cli import command, display_path, parse
 from raes.console.tables import Section, table
@@ -43,11 +46,7 @@ class ReportArguments:
     title: str = "RAES report"
     thresholds: dict[str, float] = field(default_factory=dict)
     unfinished: bool = False
-    resamples: int = 2000
-
-    def __post_init__(self) -> None:
-        if self.resamples < 100:
-            raise ValueError(f"resamples must be at least 100, got {self.resamples}")
+    resamples: Annotated[int, Ge(100)] = 2000
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:

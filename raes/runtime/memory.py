@@ -80,7 +80,7 @@ def misfits(table_bytes: int, room: Room) -> list[Misfit]:
         found.append(Misfit("memory", f"{needs}{twice}, and {room.memory / GIB:.1f} GiB of memory are free", smaller))
     if room.shm_free is not None and wanted > room.shm_free:
         text = (
-            f"{needs} with {STORE_MARGIN / GIB:.2f} GiB beside it, and /dev/shm has {room.shm_free / GIB:.2f} GiB free"
+            f"{needs} and {STORE_MARGIN / GIB:.2f} GiB for results, and /dev/shm has {room.shm_free / GIB:.2f} GiB free"
         )
         found.append(Misfit("store", text, f"{enlarge(wanted)}, use runtime=serial, or {smaller}"))
     if room.store is not None and table_bytes > STORE_SHARE * room.store:

@@ -27,7 +27,7 @@ from raes.storage.lease import Lease, TakenOverError
 from raes.storage.location import RemotePath, StoreError, location
 from raes.storage.lock import RunLock
 from raes.storage.mirror import Mirror
-from raes.types import SETTINGS, RunFailedError, UserError
+from raes.types import SETTINGS, Positive, RunFailedError, UserError
 
 Notify = Callable[[str], None]
 """Called with messages for the user."""
@@ -48,14 +48,9 @@ class UploadSettings:
 
     __pydantic_config__ = SETTINGS
 
-    every: float = 30.0
-    patience: float = 120.0
+    every: Positive = 30.0
+    patience: Positive = 120.0
     spool: str | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("every", "patience"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"{key} must be positive, got {getattr(self, key)}")
 
     def folder(self, url: str) -> Path:
         """The spool of a run directory, the same for every command on this machine."""

@@ -36,16 +36,14 @@ def test_this_machine_is_healthy(commands: Commands, words: tuple[str, ...]) -> 
     (node,) = told["nodes"]
     assert node["answer"]["step_seconds"] < 0.01
     assert node["answer"]["cores"] < 1.5
-    assert {outlook["episodes"] for outlook in told["outlook"]} == {16}
     written = {path.name for path in commands.cwd.iterdir() if not path.name.startswith("command-")}
     assert written - COPIED == {"doctor.json"}
 
 
-def test_a_pool_that_this_machine_cannot_hold_is_a_fault_and_is_predicted_all_the_same(commands: Commands) -> None:
-    command, told = doctor(commands, *TASK, "ray.address=local", "workers=14400", code=1)
+def test_a_pool_that_this_machine_cannot_hold_is_a_fault(commands: Commands) -> None:
+    command, _ = doctor(commands, *TASK, "ray.address=local", "workers=14400", code=1)
     assert "FAULT" in command.out
     assert "14400 workers need about" in command.out
-    assert {outlook["workers"] for outlook in told["outlook"]} == {14400}
     assert not (commands.cwd / "runs").exists()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from raes.algorithms import ALGORITHMS
 from raes.policies import PolicySettings
@@ -237,13 +238,12 @@ def test_faults_are_left_out_and_the_search_goes_on(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_settings_refuse_nonsense_with_the_key(name: str) -> None:
-    _, settings = ALGORITHMS[name]
-    size = settings.size_key
-    with pytest.raises(ValueError, match=f"{size} must"):
-        settings(**{size: 0})
-    spread = "radius" if name == "pgpe" else "sigma"
-    with pytest.raises(ValueError, match=f"{spread}.* must be positive"):
-        settings(**{spread: 0.0})
+    settings = TypeAdapter(ALGORITHMS[name][1])
+    size, spread = ALGORITHMS[name][1].size_key, "radius" if name == "pgpe" else "sigma"
+    with pytest.raises(ValidationError, match=f"(?s){size}.*greater than or equal to [1-4]"):
+        settings.validate_python({size: 0})
+    with pytest.raises(ValidationError, match=f"(?s){spread}.*greater than 0"):
+        settings.validate_python({spread: 0.0})
 
 
 @pytest.mark.parametrize(("bins", "noise"), [(3, 0.0), (None, 0.2)], ids=["bins", "action noise"])
@@ -326,8 +326,8 @@ def test_without_anything_to_select_by_the_distribution_stays(name: str) -> None
         following, _ = run.algorithm.step(state, batch, run.executor.weighted_noise_sum)
         assert following.mean.tobytes() == state.mean.tobytes()
         assert following.sigma.tobytes() == state.sigma.tobytes()
-    with pytest.raises(ValueError, match="population must be at least 3, or null, got 2"):
-        ALGORITHMS[name][1](population=2)
+    with pytest.raises(ValidationError, match="greater than or equal to 3"):
+        TypeAdapter(ALGORITHMS[name][1]).validate_python({"population": 2})
 
 
 def test_random_search_keeps_the_statistics_that_its_best_was_found_with() -> None:
@@ -343,7 +343,7 @@ def test_random_search_keeps_the_statistics_that_its_best_was_found_with() -> No
 
 @pytest.mark.parametrize("name", ["xnes", "cma_es"])
 def test_a_fixed_population_cannot_grow(name: str) -> None:
-    with pytest.raises(ValueError, match="min_timesteps must be 0 for"):
+    with pytest.raises(ValueError, match="min_timesteps=100: must be 0 for"):
         ALGORITHMS[name][1](min_timesteps=100)
 
 

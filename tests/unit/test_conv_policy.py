@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional
 
 from raes.policies import ActionSpec, ConvPolicy, ConvSettings, build_policy
@@ -181,18 +182,18 @@ def test_it_starts_with_unit_weights_no_shifts_and_unit_gains() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"convolutions": ()}, r"convolutions=\[\]: at least one layer"),
+        ({"convolutions": ()}, r"convolutions=\[\]: must be at least one layer"),
         ({"convolutions": ((16, 8, 3),)}, "stride must be 1, 2, 4 or 8"),
         ({"convolutions": ((16, 7, 4),)}, "divide its window"),
-        ({"hidden": (0,)}, "every layer needs at least 1 unit"),
+        ({"hidden": (0,)}, r"hidden\.0"),
         ({"nonlinearity": "sine"}, "nonlinearity must be one of relu, elu, tanh"),
         ({"reference": 1}, "reference must be 0 or at least 2"),
-        ({"init_norm": -1.0}, "init_norm must not be negative"),
+        ({"init_norm": -1.0}, "init_norm"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        replace(SMALL, **changes)
+    with pytest.raises(ValidationError, match=words):
+        TypeAdapter(ConvSettings).validate_python(changes)
 
 
 def test_layers_that_do_not_fit_the_frames_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""raes.doctor's judgement: made-up facts in, findings out; and its forecast."""
+"""raes.doctor's judgement: made-up facts in, findings out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from raes.doctor import show
 from raes.doctor.findings import Finding, Plan, exit_code, findings
-from raes.doctor.outlook import nodes_for, outlooks
 from raes.doctor.trial import Disk, Trial
 from raes.runtime.host_probe import HostInfo
 from raes.runtime.host_survey import NodeFacts
@@ -21,9 +20,8 @@ PACKAGES = {"python": "3.11.7", "ray": "2.60.0", "raes": "0.1.0 (sources ab)", "
 INFO = HostInfo("one", PACKAGES, 8 * GIB, 8 * GIB, 65_536)
 TRIAL = Trial(
     num_params=10_000, table_size=1 << 24, state_bytes=10**6, digest="aa on one (x86_64, numpy 2.4.6)",
-    lengths=(20, 30), step_seconds=1e-3, longest=1000, slice_seconds=1e-5, groups=40, group=2, min_timesteps=0,
-    max_groups=None, cores=1.0, memory_free=16 * GIB, used=("raes", "numpy", "gymnasium", "mujoco"), fault="",
-    undrawn="",
+    lengths=(20, 30), step_seconds=1e-3, cores=1.0, memory_free=16 * GIB,
+    used=("raes", "numpy", "gymnasium", "mujoco"), fault="", undrawn="",
 )  # fmt: skip
 HEAD = NodeFacts("a", "10.0.0.1", 0, 4 * GIB, here=True, info=INFO, answer=TRIAL)
 WORKER = replace(HEAD, node_id="b", address="10.0.0.2", cpus=8, here=False, info=replace(INFO, host="two"))
@@ -176,37 +174,8 @@ def test_the_worst_comes_first_and_the_last_line_counts() -> None:
 
 
 def test_the_tables_have_a_line_a_host() -> None:
-    hosts, packages, ahead = show.sections([HEAD, WORKER], [], outlooks([TRIAL], 8, 1, relays=True))
+    hosts, packages = show.sections([HEAD, WORKER], [])
     assert [row["host"] for row in hosts.rows] == [row["host"] for row in packages.rows] == ["one", "two"]
     assert packages.rows[0]["raes"] == "0.1.0"
-    assert [row["lengths"] for row in ahead.rows] == ["as the first policy's", "all of 1,000 steps"]
-    many = show.sections([HEAD, *([WORKER] * 99)], [], [])
+    many = show.sections([HEAD, *([WORKER] * 99)], [])
     assert re.search(r"80 more", many[0].title)
-
-
-def test_a_generation_on_few_workers_is_limited_by_them() -> None:
-    first, full = outlooks([TRIAL], workers=4, nodes=1, relays=False)
-    assert first.episodes == full.episodes == 80
-    assert first.expected.ideal == pytest.approx(80 * 0.025 / 4, rel=0.1)
-    assert full.expected.ideal == pytest.approx(80 * 1.0 / 4)
-    assert full.expected.limit == "workers"
-    assert full.update == pytest.approx(40 * 1e-5)
-    (none, many) = outlooks([TRIAL], workers=1440, nodes=23, relays=True)
-    assert many.expected.limit == "episodes"
-    assert none.expected.seconds < many.expected.seconds
-
-
-def test_a_least_number_of_timesteps_makes_generations_longer() -> None:
-    first, full = outlooks([replace(TRIAL, min_timesteps=100_000)], 4, 1, relays=False)
-    assert (first.episodes, full.episodes) == (4000, 100)
-    first, _ = outlooks([replace(TRIAL, min_timesteps=100_000, max_groups=100)], 4, 1, relays=False)
-    assert first.episodes == 200
-    assert outlooks([replace(TRIAL, lengths=())], 4, 1, relays=False) == []
-
-
-@pytest.mark.parametrize(
-    ("workers", "cpus", "nodes"),
-    [(4, [0, 8], 1), (9, [0, 8, 8], 2), (1440, [0, 8], 1 + 23), (1440, [], 23), (1, [0], 1)],
-)
-def test_workers_that_are_not_there_yet_come_on_nodes_of_64_cores(workers: int, cpus: list[int], nodes: int) -> None:
-    assert nodes_for(workers, cpus) == nodes

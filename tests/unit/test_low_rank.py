@@ -251,5 +251,3 @@ def test_a_policy_that_gains_nothing_is_refused() -> None:
         settings.sized(8, ((2, 3, 1),))
     with pytest.raises(UserError, match="has no layers"):
         settings.sized(8, ())
-    with pytest.raises(ValueError, match="rank must be at least 1"):
-        ESSettings(perturbation="low_rank", rank=0)

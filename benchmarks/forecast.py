@@ -1,4 +1,4 @@
-"""How long a generation takes: the ideal schedule of its episodes, and what driver and relays add. Pure; no Ray.
+"""How long a generation takes: the ideal schedule of its episodes, and what driver and relays add. Pure.
 
 `benchmarks.scale_model` derives the model of driver, relays and lost time from what `python -m benchmarks scale`
 measures. A generation at full speed takes the ideal schedule plus the lost time, or as long as the driver or a relay
@@ -54,20 +54,6 @@ class Model:
         return self.lost_pauses * report_seconds(nodes) + self.lost_episodes * mean_seconds
 
 
-RELAYS = Model(
-    constant=0.0,
-    per_result=0.0,
-    per_call=1.17e-3,
-    relay_per_result=1.05e-3,
-    calls_per_node=7.2,
-    calls_per_pause=1.0,
-    lost_episodes=0.38,
-    worst=0.72,
-)
-ALONE = Model(constant=0.0, per_result=4.5e-4, worst=0.85)
-"""The two fits of results/bench_scale.json: with a relay on each node, and with one pool in the driver."""
-
-
 @dataclass(frozen=True)
 class Forecast:
     """The expected time of a generation.
@@ -87,7 +73,7 @@ class Forecast:
     limit: str
 
 
-def forecast(model: Model, seconds: Float64, workers: int, nodes: int, update: float = 0.0) -> Forecast:
+def forecast(model: Model, seconds: Float64, workers: int, nodes: int) -> Forecast:
     """A generation at full speed.
 
     Args:
@@ -95,7 +81,6 @@ def forecast(model: Model, seconds: Float64, workers: int, nodes: int, update: f
         seconds: float64 (episodes,), of each episode on one worker.
         workers: of all nodes together.
         nodes: that they are on.
-        update: seconds the driver computes while the workers wait.
     """
     ideal = list_schedule(seconds, workers)
     waited = ideal + model.lost(nodes, float(seconds.mean()))
@@ -104,12 +89,10 @@ def forecast(model: Model, seconds: Float64, workers: int, nodes: int, update: f
     driver, relay = model.driver(seconds.size, calls), model.relay(seconds.size, nodes, calls)
     spent = {"workers": waited, "driver": driver, "relays": relay}
     limit = max(spent, key=lambda name: spent[name])
-    taken = spent[limit] + update
-    if limit == "workers" and update > waited:
-        limit = "driver"
-    elif limit == "workers" and list_schedule(seconds, 2 * workers) > 0.75 * ideal:
+    taken = spent[limit]
+    if limit == "workers" and list_schedule(seconds, 2 * workers) > 0.75 * ideal:
         limit = "episodes"
-    return Forecast(taken, ideal, (driver + update) / taken, relay / taken, limit)
+    return Forecast(taken, ideal, driver / taken, relay / taken, limit)
 
 
 def list_schedule(seconds: Float64, workers: int) -> float:
