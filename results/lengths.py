@@ -1,9 +1,9 @@
-"""Records how long the perturbed episodes of a run are, for `benchmarks scale`.
+"""Records the lengths of a run's perturbed episodes, for `python -m benchmarks scale`.
 
     python -m raes.train env=Humanoid runtime=serial max_minutes=2 run_dir=RUN
     python results/lengths.py RUN falling "what the policy does" "the command that trained it" [pairs=250]
 
-Runs the pairs that the run's newest checkpoint would send out next, and writes their lengths under the given name into
+Runs the pairs of the generation after the run's newest checkpoint, and writes their lengths under the given name into
 benchmarks/lengths.json, with the command, the date and a description.
 """
 
@@ -40,7 +40,7 @@ def record(run_dir: str, pairs: int) -> tuple[int, list[int]]:
 
 
 def main() -> None:
-    """The command."""
+    """Record the lengths and write the file."""
     run_dir, name, description, command, *rest = sys.argv[1:]
     pairs = int(rest[0].removeprefix("pairs=")) if rest else 250
     generation, lengths = record(run_dir, pairs)
