@@ -11,7 +11,7 @@ CLUSTER_TESTS ?= tests
 CLUSTER ?= cluster/local.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test docs test-docs test-cluster test-slow lint type fmt bench tensorboard clean check wheels cluster-train
+.PHONY: help setup train test test-tools docs test-docs test-cluster test-slow lint type fmt bench tensorboard clean check wheels cluster-train
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -35,6 +35,9 @@ train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
 test: $(READY_DEV) ## Run the tests (about 20 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
+test-tools: $(READY_DEV) ## Run the tests of films, windows, pages, the notebook and the benchmarks (about 8 minutes)
+	$(BIN)/python -m pytest -m tools -n $(PROCESSES) --dist loadfile
+
 docs: $(READY_DEV) ## Build the documentation into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
@@ -45,7 +48,10 @@ test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real
 	tests/setup-system.sh
 	$(BIN)/python -m pytest -m cluster $(CLUSTER_TESTS)
 
-test-docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 5 minutes)
+test-test-tools: $(READY_DEV) ## Run the tests of films, windows, pages, the notebook and the benchmarks (about 8 minutes)
+	$(BIN)/python -m pytest -m tools -n $(PROCESSES) --dist loadfile
+
+docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 5 minutes)
 	$(BIN)/python -m pytest -m documentation -n $(PROCESSES)
 
 test-slow: $(READY_DEV) ## Run the learning and installation tests too (about an hour)

@@ -18,6 +18,13 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pytest
+
+from raes.config.compose import compose
+from raes.training.prepare import prepare
+from raes.types import UserError
+
+from .forked import ForkedProcess, ForkServer
 
 TIMEOUT = 240.0
 """Seconds a command may take; a busy machine of 2 cores is the measure."""
@@ -40,16 +47,33 @@ class Command:
         code: how it ended; None while it runs.
     """
 
-    def __init__(self, words: tuple[str, ...], cwd: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, words: tuple[str, ...], cwd: Path, environment: Mapping[str, str], server: ForkServer | None = None
+    ) -> None:
+        """Start it.
+
+        Args:
+            words: the program and its arguments.
+            cwd: its working directory.
+            environment: variables beside this process's own.
+            server: forks it, where it is `python -m` of a module that may be forked.
+        """
         self.token = uuid.uuid4().hex
         self._out_path = cwd / f"command-{self.token}.out"
         self._err_path = cwd / f"command-{self.token}.err"
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "HYDRA_"))}
         kept |= {"RAES_TEST_TOKEN": self.token, "RAY_USAGE_STATS_ENABLED": "0", **environment}
+        self.process: subprocess.Popen[bytes] | ForkedProcess
         with self._out_path.open("wb") as out, self._err_path.open("wb") as err:
-            self.process = subprocess.Popen(
-                words, cwd=cwd, env=kept, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
+            if server is not None and words[:2] == (sys.executable, "-m") and server.can(words[2], kept):
+                self.process = server.fork({
+                    "module": words[2], "words": list(words[3:]), "cwd": str(cwd), "environment": kept,
+                    "out": str(self._out_path), "err": str(self._err_path),
+                })  # fmt: skip
+            else:
+                self.process = subprocess.Popen(
+                    words, cwd=cwd, env=kept, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                )
 
     @property
     def out(self) -> str:
@@ -67,11 +91,15 @@ class Command:
         return f"{' '.join(map(str, self.process.args))}\nexit code {self.code}\n{self.out}\n{self.err}"  # type: ignore[arg-type]
 
     def relatives(self) -> list[psutil.Process]:
-        """All processes that this command has started, Ray's among them, also after its own end."""
+        """All processes that this command has started, Ray's among them, also after its own end.
+
+        They are in its session (a forked process shows the environment of the one that it was forked from), or have
+        its environment.
+        """
         found: dict[int, psutil.Process] = {}
         for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get("RAES_TEST_TOKEN") == self.token:
+            with suppress(psutil.Error, ProcessLookupError):
+                if os.getsid(process.pid) == self.process.pid or process.environ().get("RAES_TEST_TOKEN") == self.token:
                     found[process.pid] = process
         for process in list(found.values()):
             with suppress(psutil.Error):
@@ -102,7 +130,7 @@ class Command:
             assert result or self.code is None, f"ended too early: {self}"
             return result
 
-        return wait_for(holds, timeout, lambda: f"waited in vain: {self}")
+        return wait_for(holds, timeout, lambda: f"timed out waiting: {self}")
 
     def kill(self) -> None:
         """SIGKILL to the command and to all that it has started."""
@@ -122,26 +150,36 @@ class Commands:
         cwd: the folder; run directories lie in it.
     """
 
-    def __init__(self, cwd: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, cwd: Path, environment: Mapping[str, str], server: ForkServer | None = None) -> None:
         self.cwd = cwd
-        self._environment = dict(environment)
+        self._environment, self._server = dict(environment), server
         self._started: list[Command] = []
         source = Path(__file__).with_name(f"{WORLDS}.py")
         (cwd / source.name).write_text(source.read_text())
 
-    def start(self, *words: str, module: str = "raes.train", **environment: str) -> Command:
-        """Start `python -m module words...`."""
-        command = Command((sys.executable, "-m", module, *words), self.cwd, self._environment | environment)
+    def start(self, *words: str, module: str = "raes.train", fork: bool = True, **environment: str) -> Command:
+        """Start `python -m module words...`; `fork=False` where a new interpreter makes a difference."""
+        server = self._server if fork else None
+        return self._begin((sys.executable, "-m", module, *words), server, environment)
+
+    def script(self, *words: str, **environment: str) -> Command:
+        """Start `python words...`."""
+        return self._begin((sys.executable, *words), None, environment)
+
+    def _begin(self, words: tuple[str, ...], server: ForkServer | None, environment: Mapping[str, str]) -> Command:
+        command = Command(words, self.cwd, self._environment | environment, server)
         self._started.append(command)
         return command
 
-    def run(self, *words: str, module: str = "raes.train", code: int | None = 0, **environment: str) -> Command:
+    def run(
+        self, *words: str, module: str = "raes.train", code: int | None = 0, fork: bool = True, **environment: str
+    ) -> Command:
         """Run it to its end."""
-        return self.start(*words, module=module, **environment).wait(code)
+        return self.start(*words, module=module, fork=fork, **environment).wait(code)
 
-    def refuse(self, *words: str, module: str = "raes.train", **environment: str) -> str:
+    def refuse(self, *words: str, module: str = "raes.train", fork: bool = True, **environment: str) -> str:
         """Run what must be refused with exit code 2 and one message, which is returned."""
-        command = self.run(*words, module=module, code=2, **environment)
+        command = self.run(*words, module=module, code=2, fork=fork, **environment)
         text = command.out + command.err
         assert "Traceback" not in text, str(command)
         assert not re.search(r"embedded Ray|this process, 1 worker", text), f"something started: {command}"
@@ -158,9 +196,9 @@ class Commands:
 
 
 @contextmanager
-def commands_in(cwd: Path, environment: Mapping[str, str]) -> Iterator[Commands]:
+def commands_in(cwd: Path, environment: Mapping[str, str], server: ForkServer | None = None) -> Iterator[Commands]:
     """Commands that are gone afterwards, whatever happens."""
-    commands = Commands(cwd, environment)
+    commands = Commands(cwd, environment, server)
     try:
         yield commands
     finally:
@@ -176,6 +214,19 @@ def wait_for(condition: Callable[[], Any], timeout: float, message: Callable[[],
             return result
         assert time.monotonic() < end, message()
         time.sleep(0.05)
+
+
+def variables(**values: str) -> str:
+    """The word that hands variables to `trial_worlds:Line-v0` on a Ray whose processes have not the command's own."""
+    pairs = ",".join(f'{key}:"{value}"' for key, value in values.items())
+    return f"env.kwargs={{variables:{{{pairs}}}}}"
+
+
+def refused(*words: str) -> str:
+    """What `python -m raes.train WORDS` says when it refuses them; in this process, by the calls that it makes."""
+    with pytest.raises(UserError) as caught:
+        prepare(compose(words))
+    return str(caught.value)
 
 
 def records_of(run_dir: Path) -> list[dict[str, Any]]:

@@ -7,13 +7,14 @@ import pytest
 
 from raes.storage.checkpoint import read
 
-from .helpers import Commands, arrays_of, latest, latest_generation, records_of, theta_of, wait_for
+from .helpers import Commands, arrays_of, latest, latest_generation, records_of, refused, theta_of, wait_for
+from .shared_ray import SharedRay
 
 GAME = ("env=atari", "env.game=breakout", "env.max_frames=600", "policy.convolutions=[[8,8,4],[8,4,2]]",
         "policy.hidden=[32]", "policy.reference=16", "console=plain", "evaluation.every=0",
         "evaluation.episodes=1")  # fmt: skip
 ES = ("algorithm.pairs=4", "checkpoint.every=1")
-SERIAL, RAY = ("runtime=serial",), ("ray.address=local",)
+SERIAL = ("runtime=serial",)
 
 
 @pytest.mark.parametrize(
@@ -36,18 +37,20 @@ def test_searches_of_games_go_on_to_the_same_bits(commands: Commands, words: tup
     assert whole.arrays["reference"].shape == (16, 4, 84, 84)
 
 
-def test_one_worker_two_workers_and_a_killed_run_give_the_bits_of_one_process(commands: Commands) -> None:
+def test_one_worker_two_workers_and_a_killed_run_give_the_bits_of_one_process(
+    commands: Commands, shared_ray: SharedRay
+) -> None:
     commands.run(*GAME, *ES, *SERIAL, "generations=6", "run_dir=alone")
     theta = theta_of(commands.cwd / "alone")
     for workers in (1, 2):
-        commands.run(*GAME, *ES, *RAY, f"workers={workers}", "generations=6", f"run_dir=ray{workers}")
+        commands.run(*GAME, *ES, *shared_ray.words(), f"workers={workers}", "generations=6", f"run_dir=ray{workers}")
         assert theta_of(commands.cwd / f"ray{workers}").tobytes() == theta.tobytes()
     run_dir = commands.cwd / "killed"
     killed = commands.start(*GAME, *ES, *SERIAL, "generations=6", "run_dir=killed")
     wait_for(lambda: latest_generation(run_dir) >= 2, 120, lambda: str(killed))
     killed.kill()
     assert latest_generation(run_dir) < 6, "killed too late to say anything"
-    commands.run(*GAME, *ES, *RAY, "workers=2", "generations=6", "run_dir=killed", "resume=auto")
+    commands.run(*GAME, *ES, *shared_ray.words(), "workers=2", "generations=6", "run_dir=killed", "resume=auto")
     assert theta_of(run_dir).tobytes() == theta.tobytes()
 
 
@@ -76,7 +79,7 @@ def test_frames_are_counted_and_the_batch_of_the_run_is_used_again(commands: Com
         (["env=Hopper", "behavior=memory", "algorithm=ns_es"], ["behavior=memory", "Atari"]),
     ],
 )
-def test_what_cannot_be_played_is_one_message(commands: Commands, words: list[str], parts: list[str]) -> None:
-    message = commands.refuse(*words, "runtime=serial")
+def test_what_cannot_be_played_is_one_message(words: list[str], parts: list[str]) -> None:
+    message = refused(*words)
     for part in parts:
         assert part in message

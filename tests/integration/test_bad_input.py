@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
+from raes import evaluate
+from raes.config.cli import ending
 from raes.rng import Purpose, reset_seed
 from raes.storage.checkpoint import SCHEMA_VERSION
 
-from .helpers import SERIAL, Commands, arrays_of, generations_of, latest, latest_generation, records_of
+from .helpers import (
+    SERIAL,
+    Commands,
+    arrays_of,
+    generations_of,
+    latest,
+    latest_generation,
+    records_of,
+    refused,
+    variables,
+)
+from .shared_ray import SharedRay
 
 PLAIN = tuple(word for word in SERIAL if word not in ("runtime=serial", "env=gymnasium", "env.id=CartPole-v1"))
 """On Ray, so that a refusal that comes too late shows itself by an embedded Ray."""
@@ -18,86 +32,57 @@ CARTPOLE = ("env=gymnasium", "env.id=CartPole-v1", *PLAIN, "generations=1")
 
 
 @pytest.mark.parametrize(
+    ("words", "said", "fork"),
+    [
+        pytest.param(("env=Hoper",), ("env=Hoper", "Hopper"), False, id="unknown environment"),
+        pytest.param(("algorithm.sgima=1",), ("algorithm.sgima", "algorithm.sigma"), True, id="unknown key"),
+        pytest.param(("nonsense",), ("nonsense", "="), True, id="no key=value"),
+        pytest.param(("algorithm.sigma=-1", "algorithm.pairs=x"), ("algorithm.pairs=x",), True, id="wrong values"),
+        pytest.param(("policy.bins=3",), ("policy.bins=3", "policy.bins=null"), True, id="bins on discrete actions"),
+        pytest.param(("run_dir=file/run",), ("run_dir=file/run", "name a folder"), True, id="run_dir below a file"),
+    ],
+)
+def test_a_command_is_refused_before_anything_starts(
+    commands: Commands, words: tuple[str, ...], said: tuple[str, ...], fork: bool
+) -> None:
+    """One process for each place where words are checked; the rules of `tests/unit/test_config.py` are no processes."""
+    (commands.cwd / "file").write_text("")
+    message = commands.refuse(*CARTPOLE, *words, fork=fork)
+    for text in said:
+        assert text in message, message
+    assert not list(commands.cwd.rglob("config.yaml"))
+    assert len(message) < 1500
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
-        pytest.param(("env=Hoper",), ("env=Hoper", "Hopper"), id="unknown environment"),
-        pytest.param(("policy=mpl",), ("policy=mpl", "mlp"), id="unknown group option", marks=pytest.mark.slow),
-        pytest.param(("algorithm.sgima=1",), ("algorithm.sgima", "algorithm.sigma"), id="unknown key"),
-        pytest.param(("generation=1",), ("generation", "generations"), id="unknown top key", marks=pytest.mark.slow),
-        pytest.param(("+extra=1",), ("extra", "remove"), id="added key", marks=pytest.mark.slow),
-        pytest.param(
-            ("+algorithm.extra=1",), ("algorithm.extra", "remove"), id="added key of a group", marks=pytest.mark.slow
-        ),
-        pytest.param(("algorithm.pairs=many",), ("algorithm.pairs=many", "integer"), id="wrong type"),
-        pytest.param(
-            ("algorithm.pairs=1.5",), ("algorithm.pairs=1.5", "integer"), id="a fraction", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            ("algorithm.shared_reset=1",),
-            ("algorithm.shared_reset=1", "boolean"),
-            id="not a boolean",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(("seed=null",), ("seed=", "integer"), id="null", marks=pytest.mark.slow),
-        pytest.param(("algorithm.sigma=-1",), ("algorithm.sigma", "-1", "positive"), id="negative sigma"),
-        pytest.param(("algorithm.sigma=nan",), ("algorithm.sigma", "nan"), id="sigma nan"),
-        pytest.param(("optimizer.stepsize=inf",), ("optimizer.stepsize", "inf"), id="infinite step"),
-        pytest.param(
-            ("algorithm.pairs=0",), ("algorithm.pairs", "0", "at least 1"), id="no pairs", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            ("algorithm.shaping=ranks",),
-            ("algorithm.shaping", "ranks", "centered_ranks"),
-            id="shaping",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(("workers=0",), ("workers", "0", "auto"), id="no workers", marks=pytest.mark.slow),
-        pytest.param(("policy.bins=3",), ("policy.bins=3", "policy.bins=null"), id="bins on discrete actions"),
-        pytest.param(
-            ("algorithm.action_noise=0.1",),
-            ("algorithm.action_noise=0.1", "action_noise=0"),
-            id="noise",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param(("algorithm.action_noise=0.1",), ("algorithm.action_noise=0.1", "action_noise=0"), id="noise"),
         pytest.param(
             ("noise.size=1000000000000",), ("noise.size=1000000000000", "policy.hidden", "free"), id="huge table"
         ),
         pytest.param(("noise.size=11",), ("noise.size=11", "20"), id="table too small"),
-        pytest.param(("run_dir=file/run",), ("run_dir=file/run", "name a folder"), id="run_dir below a file"),
-        pytest.param(("resume=auto",), ("resume=auto", "run_dir="), id="auto without run_dir", marks=pytest.mark.slow),
-        pytest.param(
-            ("resume=nowhere",), ("resume=nowhere", "run directory"), id="missing resume", marks=pytest.mark.slow
-        ),
+        pytest.param(("resume=auto",), ("resume=auto", "run_dir="), id="auto without run_dir"),
+        pytest.param(("resume=nowhere",), ("resume=nowhere", "run directory"), id="missing resume"),
         pytest.param(("start_from=nowhere",), ("start_from=nowhere", "run directory"), id="missing start_from"),
         pytest.param(("env.id=NoSuch-v0",), ("env.id=NoSuch-v0", "spelling"), id="unregistered id"),
-        pytest.param(
-            ("env.id=nomodule:X-v0",), ("env.id=nomodule:X-v0", "module"), id="no module", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            ("env.id=CartPole-v99",), ("env.id=CartPole-v99", "CartPole"), id="no such version", marks=pytest.mark.slow
-        ),
+        pytest.param(("env.id=nomodule:X-v0",), ("env.id=nomodule:X-v0", "module"), id="no module"),
+        pytest.param(("env.id=CartPole-v99",), ("env.id=CartPole-v99", "CartPole"), id="no such version"),
         pytest.param(("env.id=''",), ("env.id", "env="), id="empty id"),
         pytest.param(("env.kwargs={wrong:1}",), ("env.kwargs", "wrong", "CartPole-v1"), id="wrong kwargs"),
-        pytest.param(("env.kwargs=3",), ("env.kwargs=3",), id="kwargs that are none", marks=pytest.mark.slow),
-        pytest.param(
-            ("max_minutes=-1",), ("max_minutes", "-1", "positive"), id="negative limit", marks=pytest.mark.slow
-        ),
-        pytest.param(("nonsense",), ("nonsense", "="), id="no key=value"),
-        pytest.param(("algorithm.sigma=${nowhere}",), ("nowhere",), id="broken interpolation", marks=pytest.mark.slow),
-        pytest.param(
-            ("algorithm.sigma=-1", "algorithm.pairs=x"),
-            ("algorithm.pairs=x",),
-            id="two at once",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param(("env.kwargs=3",), ("env.kwargs=3",), id="kwargs that are none"),
+        pytest.param(("+extra=1",), ("extra", "remove"), id="added key"),
+        pytest.param(("+algorithm.extra=1",), ("algorithm.extra", "remove"), id="added key of a group"),
     ],
 )
-def test_refused_before_anything_starts(commands: Commands, words: tuple[str, ...], said: tuple[str, ...]) -> None:
-    (commands.cwd / "file").write_text("")
-    message = commands.refuse(*CARTPOLE, *words)
+def test_what_cannot_run_is_refused(
+    words: tuple[str, ...], said: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refused(*CARTPOLE, *words)
     for text in said:
         assert text in message, message
-    assert not list(commands.cwd.rglob("config.yaml"))
+    assert not list(tmp_path.iterdir())
     assert len(message) < 1500
 
 
@@ -108,26 +93,19 @@ def trained(module_commands: Commands) -> Path:
     return module_commands.cwd / "trained"
 
 
-def copied(trained: Path, commands: Commands) -> Path:
-    """A copy of it to spoil."""
+@pytest.fixture
+def spoilable(trained: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it in the folder of commands, which is this process's too."""
+    monkeypatch.chdir(commands.cwd)
     return Path(shutil.copytree(trained, commands.cwd / "trained"))
 
 
 RESUME = (*CARTPOLE, "evaluation.every=0", "run_dir=trained", "resume=auto")
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        "truncated",
-        "changed",
-        "newer schema",
-        *(pytest.param(how, marks=pytest.mark.slow) for how in ("empty", "no state", "state cut")),
-    ],
-)
-def test_a_corrupt_only_checkpoint_is_refused(trained: Path, commands: Commands, spoil: str) -> None:
-    run_dir = copied(trained, commands)
-    [checkpoint] = (run_dir / "checkpoints").glob("gen_*")
+@pytest.mark.parametrize("spoil", ["truncated", "changed", "newer schema", "empty", "state cut"])
+def test_a_corrupt_only_checkpoint_is_refused(spoilable: Path, commands: Commands, spoil: str) -> None:
+    [checkpoint] = (spoilable / "checkpoints").glob("gen_*")
     arrays, state = checkpoint / "arrays.npz", checkpoint / "state.json"
     content = arrays.read_bytes()
     if spoil == "truncated":
@@ -136,33 +114,31 @@ def test_a_corrupt_only_checkpoint_is_refused(trained: Path, commands: Commands,
         arrays.write_bytes(b"")
     elif spoil == "changed":
         arrays.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
-    elif spoil == "no state":
-        state.unlink()
     elif spoil == "state cut":
         state.write_text(state.read_text()[:-20])
     else:
         state.write_text(state.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
     spoilt = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
-    message = commands.refuse(*RESUME)
+    message = commands.refuse(*RESUME) if spoil == "truncated" else refused(*RESUME)
     assert "gen_000001" in message
     assert "run_dir=trained" in message
     assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == spoilt
 
 
-def test_a_checkpoint_of_another_environment_is_refused(trained: Path, commands: Commands) -> None:
-    copied(trained, commands)
+@pytest.mark.usefixtures("spoilable")
+def test_a_checkpoint_of_another_environment_is_refused(commands: Commands) -> None:
     message = commands.refuse(*RESUME, "env.id=Acrobot-v1")
     assert "env.id: CartPole-v1 -> Acrobot-v1" in message
-    message = commands.refuse(*RESUME, "env.id=Acrobot-v1", "resume=trained", "run_dir=other")
+    message = refused(*RESUME, "env.id=Acrobot-v1", "resume=trained", "run_dir=other")
     assert "env.id: CartPole-v1 -> Acrobot-v1" in message
-    message = commands.refuse(*CARTPOLE, "env.id=Acrobot-v1", "start_from=trained")
+    message = refused(*CARTPOLE, "env.id=Acrobot-v1", "start_from=trained")
     assert "start_from" in message
     assert "environment" in message
 
 
-def test_a_policy_that_does_not_fit_is_refused(trained: Path, commands: Commands) -> None:
-    copied(trained, commands)
-    message = commands.refuse(*CARTPOLE, "policy=mlp", "policy.hidden=[8]", "start_from=trained")
+@pytest.mark.usefixtures("spoilable")
+def test_a_policy_that_does_not_fit_is_refused() -> None:
+    message = refused(*CARTPOLE, "policy=mlp", "policy.hidden=[8]", "start_from=trained")
     assert "start_from" in message
     assert "policy" in message
 
@@ -170,41 +146,28 @@ def test_a_policy_that_does_not_fit_is_refused(trained: Path, commands: Commands
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        pytest.param(("run_dir=absent",), ("absent", "run_dir"), id="absent run"),
-        pytest.param((), ("run_dir",), id="no run", marks=pytest.mark.slow),
-        pytest.param(
-            ("run_dir=trained", "checkpoint=7"),
-            ("checkpoint=7", "gen_000001"),
-            id="absent generation",
-            marks=pytest.mark.slow,
-        ),
+        pytest.param(("run_dir=trained", "checkpoint=7"), ("checkpoint=7", "gen_000001"), id="absent generation"),
         pytest.param(("run_dir=trained", "checkpoint=worst"), ("checkpoint=worst", "latest"), id="wrong checkpoint"),
-        pytest.param(("run_dir=trained", "episode=3"), ("episode", "episodes"), id="wrong key"),
-        pytest.param(
-            ("run_dir=trained", "episodes=none"), ("episodes=none", "integer"), id="wrong type", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            ("run_dir=trained", "episodes=0"), ("episodes", "0", "at least 1"), id="no episodes", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            ("run_dir=trained", "runtime=cloud"),
-            ("runtime=cloud", "serial"),
-            id="wrong runtime",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            ("run_dir=trained", "nonsense"), ("nonsense", "key=value"), id="no key=value", marks=pytest.mark.slow
-        ),
         pytest.param(("run_dir=trained", "out=absent/x.json", "episodes=1"), ("absent/x.json",), id="out nowhere"),
     ],
 )
 def test_evaluate_refuses(
-    trained: Path, module_commands: Commands, words: tuple[str, ...], said: tuple[str, ...]
-) -> None:
-    runtime = () if any(word.startswith("runtime") for word in words) else ("runtime=serial",)
-    message = module_commands.refuse(*words, *runtime, module="raes.evaluate")
+    trained: Path, words: tuple[str, ...], said: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """In this process; the rules of its words are those of `tests/unit/test_command.py`."""
+    monkeypatch.chdir(trained.parent)
+    monkeypatch.setattr(sys, "argv", ["raes.evaluate", *words, "runtime=serial"])
+    assert ending(evaluate.main) == 2
+    message = capsys.readouterr().err
     for text in said:
         assert text in message, message
+
+
+def test_the_evaluation_of_no_run_is_refused(commands: Commands) -> None:
+    message = commands.refuse("run_dir=absent", module="raes.evaluate")
+    assert "absent" in message
+    assert "run_dir" in message
 
 
 # Environments that fail.
@@ -278,9 +241,10 @@ def test_too_many_episodes_fail(commands: Commands) -> None:
     assert generations_of(commands.cwd / "run") == list(range(10))
 
 
-def test_an_episode_that_kills_its_worker_is_left_out(commands: Commands) -> None:
-    words = (*LINE, "workers=2", "generations=3", "algorithm.shared_reset=false", "evaluation.every=2")
-    command = commands.run(*words, BAD="die", BAD_SEEDS=str(reset_seed(0, Purpose.TRAINING, 1, 3)))
+def test_an_episode_that_kills_its_worker_is_left_out(commands: Commands, shared_ray: SharedRay) -> None:
+    bad = variables(BAD_SEEDS=f"{reset_seed(0, Purpose.TRAINING, 1, 3)}:die")
+    words = (*LINE, *shared_ray.words(), "workers=2", "generations=3", "evaluation.every=2", bad)
+    command = commands.run(*words, "algorithm.shared_reset=false")
     records = records_of(commands.cwd / "run")
     assert [record["episode/count"] for record in records[:-1]] == [6, 4, 6]
     assert records[-1]["faults/episodes_quarantined"] == 1
@@ -290,8 +254,9 @@ def test_an_episode_that_kills_its_worker_is_left_out(commands: Commands) -> Non
 
 
 @pytest.mark.parametrize("how", ["raise", pytest.param("die", marks=pytest.mark.slow)])
-def test_actors_that_cannot_start_end_the_run(commands: Commands, how: str) -> None:
-    command = commands.run(*LINE, "workers=2", "generations=3", ACTORS_CANNOT=how, code=1)
+def test_actors_that_cannot_start_end_the_run(commands: Commands, shared_ray: SharedRay, how: str) -> None:
+    words = (*LINE, *shared_ray.words(), "workers=2", "generations=3", variables(ACTORS_CANNOT=how))
+    command = commands.run(*words, code=1)
     text = command.out + command.err
     assert ("the licence server does not answer" if how == "raise" else "died before they were ready") in text
     assert "Traceback" not in text

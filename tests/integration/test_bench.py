@@ -40,6 +40,7 @@ def positive(row: dict[str, Any], *keys: str) -> bool:
     return all(row[key] > 0 for key in keys)
 
 
+@pytest.mark.tools
 def test_atari_compares_the_worker_with_the_bare_emulator_and_says_where_its_time_goes(tmp_path: Path) -> None:
     content = run_bench("atari", tmp_path)
     assert [(row["policy"], row["bar"]) for row in content["speed"]] == [("a3c", 0.50), ("nature", 0.33)]
@@ -52,6 +53,7 @@ def test_atari_compares_the_worker_with_the_bare_emulator_and_says_where_its_tim
     assert all(20 < row["megabytes"] < 537 for row in content["memory"])
 
 
+@pytest.mark.tools
 def test_rollout_compares_the_worker_with_the_bare_loops(tmp_path: Path) -> None:
     rows = run_bench("rollout", tmp_path)["rows"]
     assert [(row["task"], row["policy"]) for row in rows] == [
@@ -66,6 +68,7 @@ def test_rollout_compares_the_worker_with_the_bare_loops(tmp_path: Path) -> None
         assert row["met"] == (None if row["bar"] is None else row["efficiency"] >= row["bar"])
 
 
+@pytest.mark.tools
 def test_low_rank_compares_with_full_perturbations(tmp_path: Path) -> None:
     full, thin = run_bench("low_rank", tmp_path)["rows"]
     assert (full["rank"], thin["rank"], full["against_full"]) == ("full", "1", 1.0)
@@ -79,6 +82,7 @@ def test_rollout_has_a_row_for_every_bar() -> None:
     assert BARS.keys() <= set(rows)
 
 
+@pytest.mark.tools
 def test_update_compares_the_sum_with_its_rivals(tmp_path: Path) -> None:
     content = run_bench("update", tmp_path)
     assert [(row["parameters"], row["pairs"]) for row in content["rows"]] == [(50, 10), (2000, 300)]
@@ -94,6 +98,7 @@ def test_update_compares_the_sum_with_its_rivals(tmp_path: Path) -> None:
     assert positive(shared, "one_seconds", "two_seconds", "one_gigabytes_per_second", "two_gigabytes_per_second")
 
 
+@pytest.mark.tools
 def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
     content = run_bench("pool", tmp_path)
     assert [row["workers"] for row in content["overhead"]] == [1, 2]
@@ -124,6 +129,7 @@ def test_chaos_changes_no_bit(tmp_path: Path) -> None:
     assert all(positive(line, "megabytes") for line in content["memory"])
 
 
+@pytest.mark.tools
 def test_scale_measures_virtual_workers_with_and_without_relays(tmp_path: Path) -> None:
     content = run_bench("scale", tmp_path)
     for section in ("rows", "pipelined"):

@@ -33,6 +33,7 @@ from .helpers import (
     state_of,
     theta_of,
 )
+from .shared_ray import SharedRay
 
 PAIRS = 4
 COMMON = (
@@ -50,9 +51,10 @@ class Runs:
     commands: Commands
     reference: Path
 
-    def __call__(self, name: str, *words: str, generations: int = 5, **environment: str) -> Command:
+    def __call__(self, name: str, *words: str, generations: int = 5, fork: bool = True, **environment: str) -> Command:
         """Start the reference's command in another run directory."""
-        return self.commands.start(*COMMON, f"generations={generations}", f"run_dir={name}", *words, **environment)
+        words = (*COMMON, f"generations={generations}", f"run_dir={name}", *words)
+        return self.commands.start(*words, fork=fork, **environment)
 
     def gated(self, name: str) -> Command:
         """Start it on Ray with 2 workers and wait until it stands still after generation 2."""
@@ -91,9 +93,9 @@ def same_arrays(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def runs(module_commands: Commands) -> Runs:
-    """The reference: runtime=serial, never stopped."""
+    """The reference: runtime=serial, never stopped; its hashes have a seed of their own."""
     made = Runs(module_commands, module_commands.cwd / "reference")
-    made("reference", "runtime=serial").wait()
+    made("reference", "runtime=serial", fork=False).wait()
     return made
 
 
@@ -124,8 +126,8 @@ def test_each_of_them_acts(runs: Runs, word: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(runs: Runs, workers: int) -> None:
-    command = runs(f"workers-{workers}", f"workers={workers}").wait()
+def test_workers_change_nothing(runs: Runs, shared_ray: SharedRay, workers: int) -> None:
+    command = runs(f"workers-{workers}", f"workers={workers}", *shared_ray.words()).wait()
     assert "warning" not in command.out
     runs.check(f"workers-{workers}")
     assert records_of(runs.commands.cwd / f"workers-{workers}")[-1]["pool/actors"] == workers

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from .helpers import SERIAL, Commands, records_of
+from .shared_ray import SharedRay
 
 HOPPER = ("env=gymnasium", "env.id=Hopper-v5", "policy=linear", "algorithm.pairs=3", "noise.size=50000", "seed=2",
           "evaluation.episodes=2", "runtime=serial", "generations=2")  # fmt: skip
@@ -28,14 +29,14 @@ def evaluate(commands: Commands, *words: str, **environment: str) -> dict[str, A
     return figures
 
 
-def test_the_same_numbers_serial_and_with_two_workers(module_commands: Commands) -> None:
+def test_the_same_numbers_serial_and_with_two_workers(module_commands: Commands, shared_ray: SharedRay) -> None:
     module_commands.run(*HOPPER, "run_dir=hopper")
     words = ("run_dir=hopper", "checkpoint=latest", "episodes=9")
     serial = evaluate(module_commands, *words, "runtime=serial")
     assert serial["episodes"] == 9
     assert serial["return_min"] < serial["return_mean"] < serial["return_max"]
     assert serial["return_ci_low"] < serial["return_mean"] < serial["return_ci_high"]
-    assert evaluate(module_commands, *words, "ray.address=local", "workers=2") == serial
+    assert evaluate(module_commands, *words, f"ray.address={shared_ray.address}", "workers=2") == serial
     other = evaluate(module_commands, *words, "runtime=serial", "seed=1")
     assert other["return_mean"] != serial["return_mean"]
 

@@ -18,6 +18,7 @@ from raes.runtime.session import connect
 from raes.storage.checkpoint import read
 
 from .helpers import WORLDS, Commands
+from .shared_ray import SharedRay
 
 TABLE_BYTES = 4 << 24
 SMALL = {"population": 24, "parents": 8, "candidates": 4}
@@ -34,14 +35,12 @@ def bumpy(x: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="module")
-def two_cpus(ray_folder: Path) -> Iterator[None]:
-    """An embedded Ray, whose processes get this file's functions sent along."""
+def two_cpus(shared_ray: SharedRay) -> Iterator[None]:
+    """The Ray of this process, whose workers get this file's functions sent along."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", str(ray_folder))
-        connect("local", 2, 2 * TABLE_BYTES)
-        yield
-        ray.shutdown()
+    connect(shared_ray.address, 2, 2 * TABLE_BYTES)
+    yield
+    ray.shutdown()
 
 
 @pytest.mark.parametrize("algorithm", EVERY)
@@ -80,14 +79,16 @@ def test_two_workers_give_the_bits_of_one_process(two_cpus: None, algorithm: str
     ],
     ids=lambda words: words[0].partition("=")[2],
 )
-def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(commands: Commands, words: tuple[str, ...]) -> None:
+def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(
+    commands: Commands, shared_ray: SharedRay, words: tuple[str, ...]
+) -> None:
     """Archive, chains, a growing population and a covariance are in the checkpoint."""
     for module in (TORCH_MODULES, ONE_FIFTH):
         shutil.copy(module, commands.cwd)
     common = ("env=Pendulum", *words, "console=plain", "evaluation.every=0", "evaluation.episodes=1")
     commands.run(*common, "runtime=serial", "generations=4", "run_dir=whole")
     commands.run(*common, "runtime=serial", "generations=2", "run_dir=parts")
-    commands.run(*common, "workers=2", "ray.address=local", "generations=4", "run_dir=parts", "resume=auto")
+    commands.run(*common, "workers=2", *shared_ray.words(), "generations=4", "run_dir=parts", "resume=auto")
     whole, parts = (read(commands.cwd / name / "checkpoints" / "gen_000004") for name in ("whole", "parts"))
     assert whole.arrays.keys() == parts.arrays.keys()
     for name, array in whole.arrays.items():

@@ -31,6 +31,7 @@ def executed(tmp_path: Path, ray_folder: Path, monkeypatch: pytest.MonkeyPatch) 
     return notebook
 
 
+@pytest.mark.tools
 def test_the_notebook_runs_and_each_run_shows_in_one_place(executed: nbformat.NotebookNode) -> None:
     training = [cell for cell in executed.cells if "raes.fit(" in cell.source and cell.cell_type == "code"]
     assert len(training) == 2
@@ -61,6 +62,7 @@ def test_the_notebook_is_kept_without_outputs() -> None:
     assert NOTEBOOK.stat().st_size < 20_000
 
 
+@pytest.mark.tools
 def test_the_stop_button_gives_back_the_run_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     manager, client = start_new_kernel(cwd=str(tmp_path))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from .helpers import Commands, arrays_of, latest_generation, theta_of
+from .shared_ray import SharedRay
 from .test_determinism import Runs
 
 PIPELINE = "runtime.pipeline=1"
@@ -18,7 +19,7 @@ PIPELINE = "runtime.pipeline=1"
 def runs(module_commands: Commands) -> Runs:
     """The reference: pipelined, runtime=serial, never stopped; and one without pipelining."""
     made = Runs(module_commands, module_commands.cwd / "reference")
-    made("reference", "runtime=serial", PIPELINE).wait()
+    made("reference", "runtime=serial", PIPELINE, fork=False).wait()
     made("plain", "runtime=serial").wait()
     return made
 
@@ -36,8 +37,8 @@ def test_generation_1_perturbs_the_first_theta_again(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(runs: Runs, workers: int) -> None:
-    runs(f"workers-{workers}", f"workers={workers}", PIPELINE).wait()
+def test_workers_change_nothing(runs: Runs, shared_ray: SharedRay, workers: int) -> None:
+    runs(f"workers-{workers}", f"workers={workers}", *shared_ray.words(), PIPELINE).wait()
     runs.check(f"workers-{workers}")
 
 
@@ -49,14 +50,14 @@ def test_stopped_and_resumed_is_never_stopped(runs: Runs, stopped_after: int) ->
     runs.check(name)
 
 
-def test_killed_in_between_and_resumed_is_never_stopped(runs: Runs) -> None:
+def test_killed_in_between_and_resumed_is_never_stopped(runs: Runs, shared_ray: SharedRay) -> None:
     name, cwd = "killed", runs.commands.cwd
     command = runs(name, "runtime=serial", PIPELINE, GATE=str(cwd / name))
     command.wait_for(lambda: latest_generation(cwd / name) >= 2)
     os.kill(command.process.pid, signal.SIGKILL)
     command.wait(-signal.SIGKILL)
     runs.open_gate(name)
-    runs(name, "workers=2", PIPELINE, "resume=auto").wait()
+    runs(name, "workers=2", *shared_ray.words(), PIPELINE, "resume=auto").wait()
     runs.check(name)
 
 

@@ -25,6 +25,7 @@ from raes.problems.renderer import choose
 
 from .helpers import SERIAL, Commands
 
+pytestmark = pytest.mark.tools
 MUJOCO = ("env=gymnasium", "env.id=Hopper-v5", "policy=linear", "algorithm.pairs=2", "noise.size=50000",
           "generations=1", "evaluation.episodes=1", "runtime=serial")  # fmt: skip
 GAME = ("env=atari", "env.game=breakout", "env.max_frames=300", "env.noops=0", "policy.convolutions=[[8,8,4],[8,4,2]]",

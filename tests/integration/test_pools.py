@@ -33,6 +33,9 @@ from raes.runtime.worker import WorkerSpec
 from raes.runtime.worker_pool import ActorPool
 from raes.tasks import Snapshot, evaluation_tasks
 
+from .helpers import ended, wait_for
+from .shared_ray import SharedRay
+
 NOWHERE = "0" * 56
 """The id of a node that does not exist, as one that has just died."""
 
@@ -59,14 +62,12 @@ class FailingSpec:
 
 
 @pytest.fixture(scope="module")
-def tables(ray_folder: Path) -> Iterator[NodeTables]:
-    """An embedded Ray with 3 CPUs, whose processes get this file's classes sent along."""
+def tables(shared_ray: SharedRay) -> Iterator[NodeTables]:
+    """A table on a Ray with 3 CPUs, whose workers get this file's classes sent along."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", str(ray_folder))
-        connect("local", 3, 4 * TRIVIAL_TABLE)
-        yield NodeTables(TRIVIAL_TABLE)
-        ray.shutdown()
+    connect(shared_ray.address, 3, 4 * TRIVIAL_TABLE)
+    yield NodeTables(TRIVIAL_TABLE)
+    ray.shutdown()
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +151,7 @@ def test_a_relay_that_hangs_is_replaced(tables: NodeTables, monkeypatch: pytest.
         generation(executor, 2)
         assert any("has not reported" in notice for notice in executor.notices)
         assert executor.counters.tasks_reissued
-        relay.kill()
+        wait_for(lambda: ended(relay), 60, lambda: "the abandoned relay still exists")  # Ray kills it
     finally:
         executor.close()
 

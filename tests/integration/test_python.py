@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 
 from .helpers import SERIAL, Command, Commands, latest, latest_generation, records_of, theta_of
@@ -86,9 +85,7 @@ class Tracker(raes.Callback):
 def script(commands: Commands, source: str) -> Command:
     """Start a script with the class in its `__main__`."""
     (commands.cwd / "script.py").write_text(HEAD + source)
-    command = Command((sys.executable, "script.py"), commands.cwd, commands._environment)
-    commands._started.append(command)
-    return command
+    return commands.script("script.py")
 
 
 def test_a_class_of_a_script_trains_on_ray_which_is_opened_or_found(commands: Commands) -> None:

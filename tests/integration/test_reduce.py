@@ -27,6 +27,7 @@ from raes.search import noise
 from raes.types import Float32, Int64, RunFailedError
 
 from .helpers import ended
+from .shared_ray import SharedRay
 
 SIZE = 1 << 20
 NUM_PARAMS = 5 * noise.SUM_SLICE + 1000
@@ -54,18 +55,16 @@ def expected(pairs: tuple[Int64, Float32]) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def embedded(ray_folder: Path) -> Iterator[NodeTables]:
-    """The table of a machine with an embedded Ray."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", str(ray_folder))
-        connect("local", 1, 4 * SIZE)
-        yield NodeTables(SIZE)
-        ray.shutdown()
+def here(shared_ray: SharedRay) -> Iterator[NodeTables]:
+    """The table of this machine."""
+    connect(shared_ray.address, 1, 4 * SIZE)
+    yield NodeTables(SIZE)
+    ray.shutdown()
 
 
 @pytest.fixture
-def reducers(embedded: NodeTables) -> Iterator[Reducers]:
-    made = Reducers(embedded)
+def reducers(here: NodeTables) -> Iterator[Reducers]:
+    made = Reducers(here)
     yield made
     made.close()
 
@@ -73,7 +72,7 @@ def reducers(embedded: NodeTables) -> Iterator[Reducers]:
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "in vain"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
 
 
@@ -95,9 +94,9 @@ def processes(name: str) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_any_number_of_reducers_gives_the_same_bits(
-    reducers: Reducers, embedded: NodeTables, pairs: tuple[Int64, Float32], expected: bytes, count: int
+    reducers: Reducers, here: NodeTables, pairs: tuple[Int64, Float32], expected: bytes, count: int
 ) -> None:
-    started(reducers, {embedded.node: count}, pairs)
+    started(reducers, {here.node: count}, pairs)
     assert len(processes("ray::ReducerAct")) == count
     before = [sum(process.cpu_times()[:2]) for process in processes("ray::ReducerAct")]
     for _ in range(3):
@@ -108,19 +107,19 @@ def test_any_number_of_reducers_gives_the_same_bits(
 
 
 def test_a_small_sum_starts_nobody(
-    reducers: Reducers, embedded: NodeTables, pairs: tuple[Int64, Float32], monkeypatch: pytest.MonkeyPatch
+    reducers: Reducers, here: NodeTables, pairs: tuple[Int64, Float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduling, "SHARE_WORK", NUM_PARAMS * PAIRS + 1)
-    reducers.resize({embedded.node: 2})
+    reducers.resize({here.node: 2})
     reducers.sum(*pairs, NUM_PARAMS)
     assert reducers._reducers == []
 
 
 def test_fewer_allowed_ends_the_others(
-    reducers: Reducers, embedded: NodeTables, pairs: tuple[Int64, Float32], expected: bytes
+    reducers: Reducers, here: NodeTables, pairs: tuple[Int64, Float32], expected: bytes
 ) -> None:
-    started(reducers, {embedded.node: 2}, pairs)
-    reducers.resize({embedded.node: 1})
+    started(reducers, {here.node: 2}, pairs)
+    reducers.resize({here.node: 1})
     assert reducers.ready == 1
     wait_for(lambda: len(processes("ray::ReducerAct")) == 1)
     assert reducers.sum(*pairs, NUM_PARAMS).tobytes() == expected
@@ -130,9 +129,9 @@ def test_fewer_allowed_ends_the_others(
 
 
 def test_a_reducer_killed_in_the_middle_changes_no_bit_and_is_replaced(
-    reducers: Reducers, embedded: NodeTables, pairs: tuple[Int64, Float32], expected: bytes
+    reducers: Reducers, here: NodeTables, pairs: tuple[Int64, Float32], expected: bytes
 ) -> None:
-    started(reducers, {embedded.node: 2}, pairs)
+    started(reducers, {here.node: 2}, pairs)
     victim = processes("ray::ReducerAct")[0]
     victim.send_signal(signal.SIGSTOP)  # so that it has been given its share and cannot have finished it
     timer = threading.Timer(0.4, victim.send_signal, [signal.SIGKILL])
@@ -145,20 +144,20 @@ def test_a_reducer_killed_in_the_middle_changes_no_bit_and_is_replaced(
     assert reducers.lost == 1
     assert len(reducers.notices) == 1
     assert "too slow" not in reducers.notices[0]
-    started(reducers, {embedded.node: 2}, pairs)
+    started(reducers, {here.node: 2}, pairs)
     assert reducers.sum(*pairs, NUM_PARAMS).tobytes() == expected
     assert reducers.lost == 1
 
 
 def test_a_reducer_that_stands_still_is_given_up(
     reducers: Reducers,
-    embedded: NodeTables,
+    here: NodeTables,
     pairs: tuple[Int64, Float32],
     expected: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scheduling, "LEAST_PATIENCE", 0.3)
-    started(reducers, {embedded.node: 1}, pairs)
+    started(reducers, {here.node: 1}, pairs)
     [process] = processes("ray::ReducerAct")
     process.send_signal(signal.SIGSTOP)
     begin = time.monotonic()
@@ -169,20 +168,18 @@ def test_a_reducer_that_stands_still_is_given_up(
 
 
 def test_a_node_whose_reducers_only_die_gets_no_more(
-    reducers: Reducers, embedded: NodeTables, pairs: tuple[Int64, Float32], expected: bytes
+    reducers: Reducers, here: NodeTables, pairs: tuple[Int64, Float32], expected: bytes
 ) -> None:
     reducers.resize({"0" * 56: 1})  # a node that does not exist
     wait_for(lambda: reducers.sum(*pairs, NUM_PARAMS).tobytes() == expected and reducers.lost == 3)
     for _ in range(3):
         reducers.sum(*pairs, NUM_PARAMS)
     assert reducers._reducers == []
-    embedded.keep(())
+    here.keep(())
 
 
-def test_a_sum_that_fails_for_itself_fails(
-    reducers: Reducers, embedded: NodeTables, pairs: tuple[Int64, Float32]
-) -> None:
-    started(reducers, {embedded.node: 1}, pairs)
+def test_a_sum_that_fails_for_itself_fails(reducers: Reducers, here: NodeTables, pairs: tuple[Int64, Float32]) -> None:
+    started(reducers, {here.node: 1}, pairs)
     actor = reducers._reducers[0].actor
     reference = actor.sum.remote((pairs[0], pairs[1][:1]), NUM_PARAMS, range(1), False)
     with pytest.raises(RunFailedError, match="reducer of the weighted noise sum failed"):

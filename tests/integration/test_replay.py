@@ -13,7 +13,8 @@ import pytest
 
 from raes.rng import Purpose, reset_seed
 
-from .helpers import Command, Commands, records_of
+from .helpers import Command, Commands, records_of, variables
+from .shared_ray import SharedRay
 
 LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "noise.size=50000", "evaluation.episodes=2",
         "algorithm.action_noise=0.1", "ray.address=local", "generations=4")  # fmt: skip
@@ -154,17 +155,20 @@ def test_many_faults_are_told_shortly_and_all_kept(commands: Commands) -> None:
     assert "for the recorded reason" in replay(commands, fault, BAD="raise", BAD_SEEDS="all").out
 
 
-def test_an_episode_that_kills_its_worker(commands: Commands) -> None:
+def test_an_episode_that_kills_its_worker(commands: Commands, shared_ray: SharedRay) -> None:
     """On Ray; the run goes on."""
     seed = str(reset_seed(0, Purpose.TRAINING, 1, 3))
-    words = (*LINE, "workers=2", "algorithm.pairs=3", "algorithm.shared_reset=false", "evaluation.every=0")
-    text = commands.run(*words, "run_dir=run", BAD="segfault", BAD_SEEDS=seed).out
+    words = (*LINE, *shared_ray.words(), "workers=2", "algorithm.pairs=3", "algorithm.shared_reset=false",
+             "evaluation.every=0", variables(BAD_SEEDS=f"{seed}:segfault"))  # fmt: skip
+    text = commands.run(*words, "run_dir=run").out
     assert records_of(commands.cwd / "run")[-1]["progress/generation"] == 4
     [fault] = faults_in(text)
     assert fault.words[1:] == ("generation=1", "index=3")
     assert fault.reason == DEATH
-    assert "died of signal 11 (SIGSEGV)" in replay(commands, fault, BAD="segfault", BAD_SEEDS=seed).out
-    assert "died of signal 9 (SIGKILL)" in replay(commands, fault, BAD="die", BAD_SEEDS=seed).out
+    assert "died of signal 11 (SIGSEGV)" in replay(commands, fault).out
+    config = commands.cwd / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("segfault", "die"))
+    assert "died of signal 9 (SIGKILL)" in replay(commands, fault).out
 
 
 @pytest.mark.cluster

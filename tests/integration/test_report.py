@@ -137,6 +137,7 @@ def test_the_page_needs_nothing_else(out: Path) -> None:
     assert {path.name for path in out.iterdir()} == names
 
 
+@pytest.mark.tools
 @needs_browser
 def test_the_curves_are_seen_in_a_browser(out: Path, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"

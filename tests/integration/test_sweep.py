@@ -21,6 +21,7 @@ from raes.search import noise
 from raes.training.prepare import _short
 
 from .helpers import CARTPOLE, Commands, latest_generation, records_of, theta_of
+from .shared_ray import SharedRay
 
 LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "noise.size=50000", "evaluation.episodes=2",
         "ray.address=local", "faults.max_share=0")  # fmt: skip
@@ -29,13 +30,13 @@ FAILING = {"BAD": "raise", "BAD_SEEDS": str(reset_seed(1, Purpose.TRAINING, 1, 0
 
 
 @pytest.fixture
-def small_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=1 << 28)
+def joined(shared_ray: SharedRay) -> Iterator[None]:
+    ray.init(address=shared_ray.address, log_to_driver=False)
     yield
     ray.shutdown()
 
 
-@pytest.mark.usefixtures("small_ray")
+@pytest.mark.usefixtures("joined")
 def test_the_jobs_of_a_sweep_read_one_table_and_share_the_cpus() -> None:
     commons, handle = start_sweep_resources(places=2)
     one, other = (SharedTables(SweepResources(commons.name, job), 100_000) for job in (0, 1))
@@ -66,18 +67,18 @@ def test_one_job_fails_and_the_others_go_on_to_the_bits_that_they_have_alone(com
     assert "Line-v0" in report.out
 
 
-def test_a_job_that_cannot_begin_leaves_the_others_alone(commands: Commands) -> None:
-    words = ("-m", *CARTPOLE, "generations=1", "run_dir=sweep", "hydra.launcher.parallel=2")
+def test_a_job_that_cannot_begin_leaves_the_others_alone(commands: Commands, shared_ray: SharedRay) -> None:
+    words = ("-m", *CARTPOLE, *shared_ray.words(), "generations=1", "run_dir=sweep", "hydra.launcher.parallel=2")
     command = commands.run(*words, "workers=1", "algorithm.sigma=0.1,-1", code=2)
     assert "1 of 2 jobs are done" in command.out
     assert "algorithm.sigma" in command.err
     assert "no_such" in commands.refuse(*words, "algorithm=es,no_such")
 
 
-def test_ctrl_c_stops_all_jobs_with_checkpoints(commands: Commands) -> None:
+def test_ctrl_c_stops_all_jobs_with_checkpoints(commands: Commands, shared_ray: SharedRay) -> None:
     command = commands.start(
-        "-m", *CARTPOLE, "generations=100000", "seed=0,1,2", "run_dir=sweep", "hydra.launcher.parallel=2", "workers=1",
-        "console=quiet", "checkpoint.every=1",
+        "-m", *CARTPOLE, *shared_ray.words(), "generations=100000", "seed=0,1,2", "run_dir=sweep",
+        "hydra.launcher.parallel=2", "workers=1", "console=quiet", "checkpoint.every=1",
     )  # fmt: skip
     running: list[Path] = []
 

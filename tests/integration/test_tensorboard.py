@@ -81,6 +81,7 @@ def opened(page: webdriver.Chrome, address: str, script: str, enough: Any) -> An
     )
 
 
+@pytest.mark.tools
 @needs_browser
 @pytest.mark.timeout(600)
 def test_the_page_shows_curves_intervals_the_video_and_the_configuration(commands: Commands, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from .helpers import CARTPOLE, SERIAL, Commands, deterministic, theta_of
 
+pytestmark = pytest.mark.tools
 LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "algorithm.pairs=2", "noise.size=50000",
         "runtime=serial")  # fmt: skip
 VIDEO = ("video.every=4", "video.seconds=1", "evaluation.every=0")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-
-from .helpers import Command, Commands
+from .helpers import Commands
+from .shared_ray import SharedRay
 
 SOURCE = """
 import time
 import ray
 import raes
 
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+ray.init(log_to_driver=False)  # RAY_ADDRESS says where
 
-@ray.remote(num_cpus=2)
+@ray.remote(num_cpus=3)
 class Other:
     def ready(self):
         return True
@@ -44,17 +43,17 @@ open("said.txt", "w").close()
 sys.stdout = Said()
 threading.Thread(target=free_them, daemon=True).start()
 run = raes.fit(env="gymnasium", env__id="CartPole-v1", policy="linear", algorithm__pairs=3, noise__size=50_000,
-               evaluation__episodes=2, evaluation__every=0, max_minutes=2, callbacks=[BothWork()])
+               evaluation__episodes=2, evaluation__every=0, workers=2, max_minutes=2, callbacks=[BothWork()])
 sys.stdout = sys.__stdout__
 print(open("said.txt").read(), run.reason)
 """
 
 
-def test_a_run_that_waits_for_cpus_says_so_and_goes_on_when_there_are_some(commands: Commands) -> None:
+def test_a_run_that_waits_for_cpus_says_so_and_goes_on_when_there_are_some(
+    commands: Commands, shared_ray: SharedRay
+) -> None:
     (commands.cwd / "script.py").write_text(SOURCE + RUN)
-    command = Command((sys.executable, "script.py"), commands.cwd, commands._environment)
-    commands._started.append(command)
-    command.wait()
+    command = commands.script("script.py", RAY_ADDRESS=shared_ray.address).wait()
     lines = command.out.splitlines()
     waits = [line for line in lines if "wait for CPUs" in line]
     assert len(waits) == 1

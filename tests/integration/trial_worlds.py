@@ -47,9 +47,9 @@ class Line(gymnasium.Env[Any, Any]):
 
     Variables, of the process or in the keyword `variables`, which also reaches the nodes of a cluster: SEEDS, a file to
     which reset seeds are added; BAD_SEEDS, a list of seeds, or `all`, at which BAD happens, or of SEED:BAD: `raise`,
-    `nan_reward`, `nan_observation`, `die`, `segfault`, `exit`, `hang` or `hang_in_child`; ACTORS_CANNOT: `raise` or
-    `die`, in the constructor of rollout actors only; STEP_SECONDS, what a step takes; SLEEP_ONCE, a file: who comes
-    first makes it and sleeps for SLEEP_SECONDS.
+    `nan_reward`, `nan_observation`, `die`, `segfault`, `exit`, `hang` or `hang_in_child`; PULSE, a file that grows while
+    an episode hangs; ACTORS_CANNOT: `raise` or `die`, in the constructor of rollout actors only; STEP_SECONDS, what a
+    step takes; SLEEP_ONCE, a file: who comes first makes it and sleeps for SLEEP_SECONDS.
     """
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
@@ -58,7 +58,7 @@ class Line(gymnasium.Env[Any, Any]):
     def __init__(self, variables: dict[str, str] | None = None) -> None:
         self._variables = {**os.environ, **(variables or {})}
         cannot = self._variables.get("ACTORS_CANNOT")
-        if cannot and any(frame.filename.endswith("runtime/actor.py") for frame in inspect.stack()):
+        if cannot and any(frame.filename.endswith("runtime/rollout_actor.py") for frame in inspect.stack()):
             if cannot == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise RuntimeError("the licence server does not answer")
@@ -95,7 +95,9 @@ class Line(gymnasium.Env[Any, Any]):
         if bad == "exit":
             os._exit(7)
         while bad == "hang":
-            time.sleep(1)
+            time.sleep(0.05)
+            with Path(self._variables.get("PULSE", os.devnull)).open("a") as file:
+                file.write(".")
         if bad == "hang_in_child":
             subprocess.run(["sleep", "1000"], check=True)
         reward = float("nan") if bad == "nan_reward" else 1.0 - abs(float(action[0]) - self._wanted)
