@@ -141,7 +141,7 @@ BRANCHES |= {("policy", "network"), ("policy", "convolutional"), ("policy", "tor
 
 
 def conf_dir() -> Path:
-    """The Hydra groups: `raes/conf` in an installed wheel, `conf` beside the package in a checkout."""
+    """The Hydra groups: `raes/conf` in an installed wheel, `conf` next to the package in a checkout."""
     package = Path(str(importlib.resources.files("raes")))
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"

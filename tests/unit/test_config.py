@@ -1,4 +1,4 @@
-"""The configuration: everything in conf/ composes, and what is wrong is said in one line."""
+"""The configuration: everything in conf/ composes, and what is wrong is named in one line."""
 
 from __future__ import annotations
 
