@@ -1,4 +1,4 @@
-# Everything starts here: `make help` lists the targets. The first target that needs it makes .venv and installs RAES.
+# `make help` lists the targets. The first target that needs it creates .venv and installs RAES.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,11 +16,11 @@ CLUSTER ?= cluster/local.yaml
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
-setup: $(READY_DEV) ## Make .venv and install RAES with its tested versions, and what its tests need
+setup: $(READY_DEV) ## Create .venv and install RAES with its tested versions, and what its tests need
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "RAES needs Python 3.11 or newer; this is $$($(PYTHON) --version). Say make PYTHON=python3.12"; exit 2; }
+		|| { echo "RAES needs Python 3.11 or newer; this is $$($(PYTHON) --version). Run: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[box2d]'
 	@touch $@
@@ -41,7 +41,7 @@ test-tools: $(READY_DEV) ## Run the tests of films, windows, pages, the notebook
 docs: $(READY_DEV) ## Build the documentation into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-cluster-train: $(READY_DEV) ## Train on a cluster that is up: make cluster-train CLUSTER=cluster/aws.yaml WORDS="env=Humanoid ..."
+cluster-train: $(READY_DEV) ## Train on a running cluster: make cluster-train CLUSTER=cluster/aws.yaml WORDS="env=Humanoid ..."
 	PATH="$(abspath $(BIN)):$$PATH" cluster/train.sh $(CLUSTER) $(WORDS)
 
 test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real launches on hosts of namespaces
@@ -57,7 +57,7 @@ docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 5 
 test-slow: $(READY_DEV) ## Run the learning and installation tests too (about an hour)
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
-wheels: $(READY_DEV) ## Make dist/: RAES as a wheel and its tested versions, which the machines of a cluster install
+wheels: $(READY_DEV) ## Build dist/: RAES as a wheel and its tested versions, which the machines of a cluster install
 	rm -rf dist && mkdir dist && cp constraints.txt dist/
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
@@ -68,13 +68,13 @@ lint: $(READY_DEV) ## Check format and style
 type: $(READY_DEV) ## Check types
 	$(BIN)/mypy
 
-fmt: $(READY_DEV) ## Format and mend style
+fmt: $(READY_DEV) ## Format and fix style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 check: lint type test ## Everything that must pass before a commit
 
-bench: $(READY_DEV) ## Run all benchmarks (about two hours)
+bench: $(READY_DEV) ## Run all benchmarks, of raes.bench and of benchmarks/ (about two hours)
 	@mkdir -p $(RUN)
 	@for name in rollout atari update; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
 	@for name in low_rank pool scale chaos; do $(BIN)/python -m benchmarks $$name out=$(RUN)/bench_$$name.json || exit 1; done

@@ -1,1 +1,1 @@
-"""What developers measure: `python -m benchmarks NAME`. Not in the wheel; `python -m raes.bench` is for users."""
+"""Benchmarks for developers: `python -m benchmarks NAME`. Not in the wheel; `python -m raes.bench` is for users."""

@@ -1,8 +1,8 @@
-"""`python -m raes.bench chaos [nodes=3] [cpus=2] [generations=20] [actor_kills=50] [node_kills=5] [seed=0]`: kills.
+"""`python -m benchmarks chaos [nodes=3] [cpus=2] [generations=20] [actor_kills=50] [node_kills=5] [seed=0]`: kills.
 
 ES trains HalfCheetah on a cluster of virtual nodes on this machine, twice: undisturbed, and while rollout actors,
 relays and whole nodes are killed and nodes are added again. Theta must be the same, bit for bit, and the time lost
-must stay below the bar. Then 500 generations of CartPole tell whether the driver's memory stays flat. Further keys:
+must stay below the bar. Then 500 generations of CartPole show whether the driver's memory stays flat. Further keys:
 out=FILE.json relay_kills pairs steps relays memory memory_generations.
 """
 
@@ -13,28 +13,30 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import psutil
+from annotated_types import Ge
 
 from benchmarks.killer import Killer, plan
 from benchmarks.machines import Machines
-from benchmarks.trainings import composed, records_of, theta_digest
+from benchmarks.trainings import prepare_run, records_of, theta_digest
 from raes.bench.measurement import BenchArguments, BenchReport
-from raes.config.schema import Config
 from raes.console.tables import Column, Row, Section
-from raes.training.driver import drive
 from raes.training.events import Event, EventLog
-from raes.training.generation_metrics import FAULT_COUNTS
-from raes.training.limits import Stop
-from raes.types import RunFailedError
+from raes.training.limits import StopSignal
+from raes.training.prepare import PreparedRun
+from raes.training.recorder import FAULT_COUNTS
+from raes.training.start import drive
+from raes.types import Count, Natural, RunFailedError
 
 TABLE = 1 << 22
-"""Floats of the noise table: 16 MiB a node, made in a moment wherever a node joins."""
+"""Floats of the noise table: 16 MiB per node, made in a moment wherever a node joins."""
 QUIET_FACTOR = 1.5
 ACTOR_SECONDS = 3.0
 NODE_SECONDS = 8.0
-"""The bar: 1.5 times the quiet run, and 3 s an actor or relay killed and 8 s a node killed."""
+"""The bar: 1.5 times the quiet run, plus 3 s per killed actor or relay and 8 s per killed node."""
 MEMORY_GROWTH = 0.05
 """The bar: the driver's resident memory grows by less, from a fifth of the generations to the end."""
 RUN_COLUMNS = (
@@ -74,7 +76,7 @@ class ChaosBenchArguments(BenchArguments):
     """The keys.
 
     Attributes:
-        nodes: virtual nodes beside the head, which has no CPUs.
+        nodes: virtual nodes besides the head, which has no CPUs.
         cpus: of each.
         generations: of each of the two runs.
         actor_kills: rollout actors that are killed.
@@ -84,33 +86,27 @@ class ChaosBenchArguments(BenchArguments):
         pairs: of a generation.
         steps: of an episode.
         relays: whether the nodes have relays.
-        memory: whether the driver's memory is watched too.
-        memory_generations: in which it is.
+        memory: whether the driver's memory is measured too.
+        memory_generations: generations of that run.
     """
 
-    nodes: int = 3
-    cpus: int = 2
-    generations: int = 20
-    actor_kills: int = 50
-    relay_kills: int = 3
-    node_kills: int = 5
-    seed: int = 0
-    pairs: int = 100
-    steps: int = 250
+    nodes: Count = 3
+    cpus: Count = 2
+    generations: Count = 20
+    actor_kills: Natural = 50
+    relay_kills: Natural = 3
+    node_kills: Natural = 5
+    seed: Natural = 0
+    pairs: Count = 100
+    steps: Count = 250
     relays: bool = True
     memory: bool = True
-    memory_generations: int = 500
-
-    def __post_init__(self) -> None:
-        least = {"actor_kills": 0, "relay_kills": 0, "node_kills": 0, "seed": 0, "memory_generations": 5}
-        for key in ("nodes", "cpus", "generations", "pairs", "steps", *least):
-            if getattr(self, key) < least.get(key, 1):
-                raise ValueError(f"{key} must be at least {least.get(key, 1)}, got {getattr(self, key)}")
+    memory_generations: Annotated[int, Ge(5)] = 500
 
 
-def cheetah(run_dir: Path, arguments: ChaosBenchArguments) -> Config:
-    """What is trained."""
-    return composed(
+def cheetah(run_dir: Path, arguments: ChaosBenchArguments) -> PreparedRun:
+    """The run that is trained."""
+    return prepare_run(
         run_dir,
         "env=HalfCheetah",
         f"+env.kwargs.max_episode_steps={arguments.steps}",
@@ -124,15 +120,15 @@ def cheetah(run_dir: Path, arguments: ChaosBenchArguments) -> Config:
     )
 
 
-def train(config: Config, report: Callable[[Event], None], meanwhile: Callable[[Callable[[], bool]], None]) -> None:
-    """Run the driver in a thread, and something else in this one, which can ask whether the driver still runs.
+def train(run: PreparedRun, report: Callable[[Event], None], meanwhile: Callable[[Callable[[], bool]], None]) -> None:
+    """Run the driver in a thread and `meanwhile` in this one; its argument tests whether the driver still runs.
 
     Raises:
         RunFailedError: the run did not reach its end.
     """
-    stop = Stop()
+    stop = StopSignal()
     with ThreadPoolExecutor(1) as thread:
-        future = thread.submit(drive, config, stop, EventLog(report), embedded=False)
+        future = thread.submit(drive, run, stop, EventLog(report), embedded=False)
         try:
             meanwhile(lambda: not future.done())
             outcome = future.result()
@@ -143,7 +139,7 @@ def train(config: Config, report: Callable[[Event], None], meanwhile: Callable[[
 
 
 def summary(name: str, run_dir: Path) -> Row:
-    """What a run left behind."""
+    """A row with the outcome of a run, from its run directory."""
     records = records_of(run_dir)
     last = records[-1]
     return {
@@ -157,15 +153,15 @@ def summary(name: str, run_dir: Path) -> Row:
 
 
 def measure_chaos(machines: Machines, arguments: ChaosBenchArguments, folder: Path) -> tuple[list[Row], Row]:
-    """The quiet run and the other one; and how they compare."""
+    """Rows of the quiet run and the run under kills, and the row that compares them."""
     train(cheetah(folder / "quiet", arguments), lambda event: None, lambda running: None)
     quiet = summary("quiet", folder / "quiet")
     each = [record["speed/generation_seconds"] for record in records_of(folder / "quiet") if "returns/mean" in record]
     killer = Killer(machines, arguments.cpus, float(np.median(each)))
     kills = {"actor": arguments.actor_kills, "relay": arguments.relay_kills * arguments.relays}
     kills["node"] = arguments.node_kills
-    planned = plan(arguments.seed, arguments.generations, kills)
-    train(cheetah(folder / "chaos", arguments), killer.hear, lambda running: killer.carry_out(planned, running))
+    schedule = plan(arguments.seed, arguments.generations, kills)
+    train(cheetah(folder / "chaos", arguments), killer.on_event, lambda running: killer.carry_out(schedule, running))
     chaos = summary("chaos", folder / "chaos")
     return [quiet, chaos], compare(quiet, chaos, killer.done, arguments.generations) | {"nodes_added": killer.added}
 
@@ -203,7 +199,7 @@ def measure_memory(generations: int, folder: Path) -> list[Row]:
             rows.append({"generation": done, "megabytes": psutil.Process().memory_info().rss / 2**20})
 
     words = ("env=CartPole", "policy=linear", "algorithm.pairs=4", f"generations={generations}", "evaluation.every=0")
-    train(composed(folder / "memory", *words, f"noise.size={TABLE}"), look, lambda running: None)
+    train(prepare_run(folder / "memory", *words, f"noise.size={TABLE}"), look, lambda running: None)
     growth = rows[4]["megabytes"] / rows[0]["megabytes"] - 1
     return [*rows[:4], rows[4] | {"growth": growth, "bar": MEMORY_GROWTH, "met": growth < MEMORY_GROWTH}]
 

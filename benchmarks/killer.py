@@ -1,6 +1,6 @@
-"""A plan of kills, which a seed fixes, and who carries it out beside a running driver.
+"""A plan of kills, determined by a seed, and a killer that carries it out while a driver runs.
 
-The driver and the killer have a thread each, and new nodes are added in the main thread, where Ray wants that.
+Driver and killer have a thread each; new nodes are added in the main thread, as Ray requires.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.machines import Machines
 from raes.training.events import Event
 
 TITLES = {"actor": "ray::RolloutActor", "relay": "ray::RelayActor"}
-"""What the processes of each kind of victim are called."""
+"""Process titles of each kind of victim."""
 LOOK_SECONDS = 0.02
 
 
@@ -32,7 +32,7 @@ class Kill:
         generation: finished generations before it.
         share: of a quiet generation's time that passes after them, in [0, 1).
         kind: `actor`, `relay` or `node`.
-        draw: decides who is hit, in [0, 1), among the live ones.
+        draw: selects the victim among the live ones, in [0, 1).
     """
 
     generation: int
@@ -50,13 +50,13 @@ def plan(seed: int, generations: int, kills: Mapping[str, int]) -> list[Kill]:
         kills: kind -> how many.
     """
     rng = random.Random(seed)
-    planned = []
+    schedule = []
     for kind, count in kills.items():
         for number in range(count):
-            place = (number + rng.random()) / count * generations
-            generation = min(int(place), generations - 1)
-            planned.append(Kill(generation, min(place - generation, 0.999), kind, rng.random()))
-    return sorted(planned)
+            time_of_kill = (number + rng.random()) / count * generations
+            generation = min(int(time_of_kill), generations - 1)
+            schedule.append(Kill(generation, min(time_of_kill - generation, 0.999), kind, rng.random()))
+    return sorted(schedule)
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Killer:
         generation_seconds: what a generation takes undisturbed.
         done: kind -> kills so far.
         added: nodes added so far.
-        finished: generations that the driver has told of.
+        finished: generations that the driver has recorded.
     """
 
     machines: Machines
@@ -80,8 +80,8 @@ class Killer:
     finished: int = 0
     _since: float = field(default_factory=time.monotonic)
 
-    def hear(self, event: Event) -> None:
-        """The driver's events: a record means that a generation is finished and the next one has begun."""
+    def on_event(self, event: Event) -> None:
+        """Handle the driver's events: a record means that a generation is finished and the next one has begun."""
         if event[0] == "record":
             self.finished, self._since = self.finished + 1, time.monotonic()
 
@@ -106,7 +106,7 @@ class Killer:
         return self.finished > kill.generation or (self.finished == kill.generation and passed >= kill.share)
 
     def _strike(self, kill: Kill) -> bool:
-        """Whether there was somebody to kill."""
+        """Kill a victim; whether there was one."""
         victims: list[Any] = self.machines.nodes if kill.kind == "node" else processes(TITLES[kill.kind])
         if not victims:
             return False
@@ -121,7 +121,7 @@ class Killer:
 
 
 def processes(title: str) -> list[psutil.Process]:
-    """The processes below this one whose title begins so, the oldest first."""
+    """The descendants of this process whose title begins with `title`, the oldest first."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""`python -m raes.bench low_rank [out=FILE.json] [seconds=8] [tasks=[HalfCheetah,Walker2d]]
+"""`python -m benchmarks low_rank [out=FILE.json] [seconds=8] [tasks=[HalfCheetah,Walker2d]]
 [ranks=[1,4]] [hidden=[256,256,256]] [pairs=100]`: one worker.
 
 The same generation of one network, with perturbations of full rank, one episode after the
@@ -25,13 +25,13 @@ from raes.rng import Purpose, generator
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import low_rank, noise, running_stats
 from raes.search.optimizers import OptimizerSettings
-from raes.types import Float32
+from raes.types import Count, Float32, Positive
 
 SEED = 0
 MAX_STEPS = 100
 MIN_ROUNDS = 3
 BLOCK = 4 * LANES
-"""Episodes of a round: as lanes fall empty only at its end."""
+"""Episodes of a round; lanes become empty only at its end."""
 COLUMNS = (
     Column("task", "task"),
     Column("rank", "rank"),
@@ -51,21 +51,16 @@ class LowRankBenchArguments(TimedArguments):
 
     Attributes:
         tasks: names of MuJoCo's environments.
-        ranks: beside the full one.
+        ranks: besides the full one.
         hidden: units of the network's layers.
         pairs: of the sum.
     """
 
-    seconds: float = 8.0
+    seconds: Positive = 8.0
     tasks: list[str] = field(default_factory=lambda: ["HalfCheetah", "Walker2d"])
-    ranks: list[int] = field(default_factory=lambda: [1, 4])
-    hidden: tuple[int, ...] = (256, 256, 256)
-    pairs: int = 100
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min([*self.ranks, *self.hidden, self.pairs]) < 1:
-            raise ValueError("ranks, hidden and pairs must be at least 1")
+    ranks: list[Count] = field(default_factory=lambda: [1, 4])
+    hidden: tuple[Count, ...] = (256, 256, 256)
+    pairs: Count = 100
 
 
 class Contender:
@@ -98,11 +93,11 @@ class Contender:
         self.timesteps = int(self._worker.run(self._tasks, self._snapshot).records["length"].sum())
 
     def episodes(self) -> None:
-        """A block of them."""
+        """Run a block of episodes."""
         self._worker.run(self._tasks, self._snapshot)
 
     def sum(self) -> None:
-        """Of the update."""
+        """Compute the weighted noise sum of an update."""
         if self._snapshot.low_rank is None:
             noise.weighted_sum(self._table, self._index, self._weights, self.num_params)
         else:

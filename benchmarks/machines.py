@@ -1,4 +1,4 @@
-"""A Ray cluster of several virtual nodes on this machine, whose nodes come and die; Ray itself is the real one."""
+"""A real Ray cluster of several virtual nodes on this machine, which can be added and killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUICK_DEATHS = {
     "health_check_timeout_ms": 1000,
     "health_check_failure_threshold": 3,
 }
-"""Ray takes half a minute to miss a node; benchmarks and tests have less."""
+"""By default Ray takes half a minute to notice a lost node; benchmarks and tests have less time."""
 
 
 class Machines:
@@ -22,7 +22,7 @@ class Machines:
 
     Attributes:
         address: for `ray.address`.
-        nodes: the live ones beside the head, in the order they were added.
+        nodes: the live ones besides the head, in the order they were added.
     """
 
     def __init__(self) -> None:
@@ -46,11 +46,11 @@ class Machines:
     def add(
         self, cpus: int = 1, wait: bool = True, store_bytes: int = STORE_BYTES, variables: dict[str, str] | None = None
     ) -> Any:
-        """A new node.
+        """Add a node.
 
         Args:
             cpus: that it offers.
-            wait: until it has joined; else only until its processes have begun.
+            wait: until it has joined; else only until its processes have started.
             store_bytes: of its object store.
             variables: environment variables of its processes.
         """
@@ -61,7 +61,7 @@ class Machines:
         return node
 
     def kill(self, node: Any) -> None:
-        """The node's raylet dies at once, and what runs on it with it."""
+        """Kill a node's raylet at once, with all that runs on the node."""
         self.nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
 

@@ -1,7 +1,7 @@
-"""`python -m raes.bench pool [out=FILE.json] [seconds=10] [pairs=200] [generations=3] [results=10000]`: on Ray.
+"""`python -m benchmarks pool [out=FILE.json] [seconds=10] [pairs=200] [generations=3] [results=10000]`: on Ray.
 
-First what the pool itself costs, with a problem that takes no time; then how busy workers and driver are while ES
-trains Humanoid, update and checkpoint included.
+The first table shows the cost of the pool itself, with a problem that takes no time; the second how busy workers and
+driver are while ES trains Humanoid, update and checkpoint included.
 """
 
 from __future__ import annotations
@@ -11,28 +11,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
-from benchmarks.trainings import composed, records_of
+from benchmarks.trainings import prepare_run, records_of
 from raes.algorithms import ES, ESSettings
 from raes.bench.measurement import BAR_COLUMNS, BenchReport, TimedArguments, against_bar
 from raes.bench.timing import interleave, wall_clock
-from raes.config.schema import Config
 from raes.console.tables import Column, Row, Section
 from raes.problems.problem import Episode, EpisodeOutcome
-from raes.runtime.collector import Collector
 from raes.runtime.executor import Executor
+from raes.runtime.rounds import RoundRunner
 from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.storage.metrics import Record
 from raes.tasks import Layers, Snapshot
-from raes.training.driver import drive
 from raes.training.events import EventLog
-from raes.training.limits import Stop
-from raes.types import Float32, Float64, RunFailedError
+from raes.training.limits import StopSignal
+from raes.training.prepare import PreparedRun
+from raes.training.start import drive
+from raes.types import Count, Float32, Float64, Positive, RunFailedError
 
 WORKERS = (1, 2)
 CASES: tuple[tuple[int, int, float | None], ...] = ((1, 0, None), (2, 0, 0.95), (2, 1, 0.98))
@@ -66,19 +68,13 @@ class PoolBenchArguments(TimedArguments):
     Attributes:
         results: of the problem that takes no time, in a round.
         pairs: of a generation of Humanoid.
-        generations: that are measured, beside a first and a last one.
+        generations: that are measured, besides a first and a last one.
     """
 
-    seconds: float = 10.0
-    results: int = 10_000
-    pairs: int = 200
-    generations: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key, least in (("results", 2), ("pairs", 1), ("generations", 1)):
-            if getattr(self, key) < least:
-                raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)}")
+    seconds: Positive = 10.0
+    results: Annotated[int, Ge(2)] = 10_000
+    pairs: Count = 200
+    generations: Count = 3
 
 
 class Trivial:
@@ -94,14 +90,14 @@ class Trivial:
         return np.zeros(2, dtype=np.float32)
 
     def use(self, snapshot: Snapshot) -> None:
-        """Nothing to take over."""
+        """Nothing to do."""
 
     def evaluate(self, theta: Float32, episode: Episode) -> EpisodeOutcome:
         """One timestep."""
         return EpisodeOutcome(float(theta[0] + theta[1]), 0, 1, False)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +112,17 @@ class TrivialSpec:
 
 
 def generation(executor: Executor, pairs: int) -> None:
-    """Send out one generation of trivial episodes and gather it."""
+    """Run one generation of trivial episodes."""
     settings = ESSettings(pairs=pairs, normalize_observations=False)
     algorithm = ES(settings, OptimizerSettings(), 0, TRIVIAL_TABLE)
     state = algorithm.init(np.zeros(2, dtype=np.float32), running_stats.init(0))
-    collector = Collector(lambda first, count: algorithm.ask(state, first, count), 2, pairs, 0, 0.0, None)
-    executor.publish(algorithm.snapshot(state), oldest=0)
-    for tasks in collector.start():
-        executor.submit(tasks)
-    while not collector.complete:
-        for results in executor.collect(1.0):
-            collector.add(results)
+    runner = RoundRunner(executor)
+    runner.open(algorithm.next_round(state))
+    runner.collect()
 
 
 def measure_overhead(seconds: float, pairs: int) -> list[Row]:
-    """Results a second of pools with different numbers of workers, in turns."""
+    """Results per second of pools with different numbers of workers, measured in turns."""
     from raes.runtime.ray_executor import RayExecutor
 
     spec = WorkerSpec(TrivialSpec(), 0)
@@ -160,9 +152,9 @@ def _overhead_row(workers: int, seconds_each: Float64, pool: Executor) -> Row:
     }
 
 
-def humanoid(run_dir: Path, workers: int, pipeline: int, arguments: PoolBenchArguments) -> Config:
+def humanoid(run_dir: Path, workers: int, pipeline: int, arguments: PoolBenchArguments) -> PreparedRun:
     """The preset, with the sizes of the benchmark and no evaluation on the way."""
-    return composed(
+    return prepare_run(
         run_dir,
         "env=Humanoid",
         f"workers={workers}",
@@ -178,7 +170,7 @@ def measure_busy(workers: int, pipeline: int, bar: float | None, arguments: Pool
     """One row: a run of ES on Humanoid."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        outcome = drive(humanoid(run_dir, workers, pipeline, arguments), Stop(), EventLog())
+        outcome = drive(humanoid(run_dir, workers, pipeline, arguments), StopSignal(), EventLog())
         if outcome.code:
             raise RunFailedError(outcome.reason)
         records = records_of(run_dir)
@@ -217,7 +209,7 @@ def run(arguments: PoolBenchArguments) -> BenchReport:
         busy = [measure_busy(*case, arguments) for case in CASES]
     finally:
         ray.shutdown()
-    title = f"ES on Humanoid, {arguments.pairs} pairs a generation, from dispatch to dispatch"
+    title = f"ES on Humanoid, {arguments.pairs} pairs per generation, from dispatch to dispatch"
     return BenchReport(
         "pool",
         [

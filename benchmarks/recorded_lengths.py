@@ -1,4 +1,4 @@
-"""What `raes.bench scale` measures against: recorded episode lengths. Pure; no Ray."""
+"""Recorded episode lengths, for `python -m benchmarks scale`. Pure; no Ray."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = Path(__file__).parent / "lengths.json"
 
 @dataclass(frozen=True)
 class Lengths:
-    """Episode lengths as a policy has them, a fixed one for each episode.
+    """A policy's distribution of episode lengths, with a fixed length for each episode of each generation.
 
     Attributes:
         recorded: int64 (n,), timesteps.
@@ -38,12 +38,12 @@ class Lengths:
         return drawn
 
     def seconds(self, generation: int, episodes: int) -> Float64:
-        """Seconds, float64 (episodes,), that the episodes of a generation take one worker."""
+        """Seconds, float64 (episodes,), of each episode of a generation, on one worker."""
         return SECONDS_PER_STEP * self.of(generation, np.arange(episodes)).astype(np.float64)
 
     @property
     def mean_seconds(self) -> float:
-        """What an episode takes on average."""
+        """Mean seconds of an episode."""
         return SECONDS_PER_STEP * float(self.recorded.mean())
 
 

@@ -1,26 +1,28 @@
-"""`python -m raes.bench scale [out=FILE.json] [workers=[64,1440,4096]] [nodes=16] [episodes=10000] [relays=both]
+"""`python -m benchmarks scale [out=FILE.json] [workers=[64,1440,4096]] [nodes=16] [episodes=10000] [relays=both]
 [policy=both] [pipelined=[1440]] [fewer=true] [seconds=60] [rate=250] [stretch=...] [picture=FILE.png]`: thousands of
 workers.
 
-Real Ray actors that wait instead of simulating, for as long as recorded episodes of Humanoid would take, many in one
-process, on virtual nodes. All seconds are stretched by a factor, so that this machine's few cores, which have to play
-all nodes, keep up; the pools' clocks are slowed by the same factor, so that they decide as they would. CPU seconds are
-not stretched: what a driver or a relay would be busy with at full speed is computed from them.
+Real Ray actors, many in one process, on virtual nodes; each waits as long as recorded episodes of Humanoid would take.
+All times are stretched by a factor, so that the few cores of this machine can stand in for all nodes; the pools' clocks
+are slowed by the same factor, so that the pools decide as at full speed. CPU seconds are not stretched: how busy a
+driver or a relay would be at full speed is computed from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, MultipleOf
 
 from benchmarks import scale_model, scale_picture
+from benchmarks.forecast import list_schedule
 from benchmarks.recorded_lengths import SECONDS_PER_STEP, Lengths, lengths, recorded
 from raes.bench.measurement import BenchReport, TimedArguments, against_bar
 from raes.config.cli import check_out
 from raes.console.tables import Column, Row, Section
-from raes.runtime.forecast import list_schedule
-from raes.types import UserError
+from raes.types import Count, Positive, UserError
 
 if TYPE_CHECKING:
     from benchmarks.virtual_workers import VirtualCluster
@@ -29,15 +31,15 @@ POLICIES = ("falling", "walking")
 OF_IDEAL = 0.95
 """The least share of the ideal schedule's speed, with relays."""
 OUTRIGHT = 0.90
-"""The least share of all worker time that is useful with runtime.pipeline=1."""
+"""The least share of all worker time spent in episodes, with runtime.pipeline=1."""
 BUSY = 0.25
 """The driver must be busy for less than this share of its time, with relays, at full speed."""
 BARS = (1440, 4096)
-"""Numbers of workers that the bars are for; the last two bars are for the first of them."""
+"""Numbers of workers to which the bars apply; the last two bars apply to the first of them only."""
 START_SECONDS = 0.0032
-"""What one start of an episode and its answer take of this machine, which plays all nodes: 6.4 ms of CPU on 2 cores."""
+"""Seconds of this machine for one start of an episode and its answer: 6.4 ms of CPU on 2 cores."""
 START_SHARE = 0.0125
-"""The share of a generation that all workers' starts at the same moment may take because of that: the first ones, and
+"""The share of a generation that simultaneous starts of all workers may take for that reason: at its beginning, and
 once more when most long episodes end together."""
 COLUMNS = (
     Column("policy", "policy"),
@@ -68,52 +70,45 @@ class ScaleBenchArguments(TimedArguments):
 
     Attributes:
         seconds: how long a row is measured at least, in whole generations.
-        idle: how long the same processes are watched doing nothing, for the CPU time that waiting takes.
+        idle: how long the same processes are measured while they idle, for the CPU time that waiting takes.
         workers: virtual workers; a row for each.
-        nodes: virtual nodes, beside the head.
+        nodes: virtual nodes, besides the head.
         episodes: of a generation.
         relays: with, without or both.
         policy: whose episode lengths.
         pipelined: numbers of workers that are also measured with runtime.pipeline=1.
         fewer: whether fewer nodes and half the episodes are measured too.
-        rate: results a second that this machine should handle; sets the factor.
-        stretch: the factor itself.
+        rate: results per second that this machine should handle; determines `stretch` where that is not given.
+        stretch: the factor by which times are stretched.
         picture: a PNG file; needs matplotlib.
     """
 
-    seconds: float = 60.0
-    idle: float = 60.0
+    seconds: Positive = 60.0
+    idle: Annotated[float, Ge(1)] = 60.0
     workers: list[int] = field(default_factory=lambda: [64, 1440, 4096])
-    nodes: int = 16
-    episodes: int = 10_000
+    nodes: Count = 16
+    episodes: Annotated[int, Ge(2), MultipleOf(2)] = 10_000
     relays: bool | Literal["both"] = "both"
     policy: Literal["both", "falling", "walking"] = "both"
     pipelined: list[int] = field(default_factory=lambda: [1440])
     fewer: bool = True
-    rate: float = 250.0
-    stretch: float | None = None
+    rate: Annotated[float, Ge(1)] = 250.0
+    stretch: Annotated[float, Ge(1)] | None = None
     picture: str | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.workers or min([*self.workers, *self.pipelined]) < self.nodes:
             raise ValueError(f"workers and pipelined must be lists of numbers from nodes={self.nodes} on")
-        for key, least in (("nodes", 1), ("episodes", 2), ("rate", 1), ("stretch", 1), ("idle", 1)):
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise ValueError(f"{key} must be at least {least}, got {value}")
-        if self.episodes % 2:
-            raise ValueError(f"episodes must be even, since they come in pairs, got {self.episodes}")
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """Those of `policy`."""
+        """The names that `policy` selects."""
         return POLICIES if self.policy == "both" else (self.policy,)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row."""
+    """One row of a table: which pool is measured on which generations."""
 
     section: str
     policy: str
@@ -155,15 +150,15 @@ CPU_FIGURES = (
     "takes",
     "calls",
 )
-"""What is taken from the measurement with the smaller factor."""
+"""Keys of a row that come from the measurement with the smaller factor."""
 
 
 def measure(cluster: VirtualCluster, case: Case, arguments: ScaleBenchArguments) -> Row:
-    """One row. Seconds are of an unstretched run, but `wall_seconds`.
+    """Measure one row. All seconds are those of an unstretched run, except `wall_seconds`.
 
-    The time and the CPU seconds of a generation that has a bar are measured with two factors: a large one, so that
-    starting thousands of workers on a few cores does not count as time, and a small one, so that what processes take
-    while they wait does not drown their work.
+    Where there is a bar, time and CPU seconds of a generation are measured with two factors: time with a large one, so
+    that starting thousands of workers on a few cores hardly counts, and CPU seconds with a small one, so that the cost
+    of waiting does not exceed that of the work.
     """
     drawn = lengths(case.policy)
     small = arguments.stretch or max(1.0, case.workers / (drawn.mean_seconds * arguments.rate))
@@ -176,8 +171,10 @@ def measure(cluster: VirtualCluster, case: Case, arguments: ScaleBenchArguments)
 
 
 def _large_stretch(case: Case, drawn: Lengths, small: float) -> float:
-    """The factor at which starting all workers at once, which real nodes do side by side, does not count; needed where
-    there is a bar on the time of single generations."""
+    """The factor at which starting all workers at once hardly counts, which real nodes do in parallel.
+
+    It is needed where there is a bar on the time of single generations.
+    """
     if case.section != "rows" or not _barred(case.relays, case.workers, case.pipeline):
         return small
     ideal = list_schedule(drawn.seconds(1, case.episodes), case.workers)
@@ -187,15 +184,15 @@ def _large_stretch(case: Case, drawn: Lengths, small: float) -> float:
 def _measured(
     cluster: VirtualCluster, case: Case, drawn: Lengths, stretch: float, arguments: ScaleBenchArguments
 ) -> Row:
-    """What is measured with one factor.
+    """Measure with one factor.
 
-    CPU seconds are as measured, without what the same processes take while they wait (`idle_cpu`, a second of the
-    clock), since stretching would multiply that; at full speed it counts once.
+    CPU seconds do not include what the same processes take while they wait (`idle_cpu`, per second of wall time), since
+    stretching would multiply that; at full speed it counts once.
     """
     from benchmarks.scale_run import generations
-    from raes.runtime.clock import Pace
+    from raes.runtime.clock import Clock
 
-    with cluster.fleet(case.workers, case.nodes, case.relays, drawn, Pace(stretch)) as fleet:
+    with cluster.fleet(case.workers, case.nodes, case.relays, drawn, Clock(stretch)) as fleet:
         measured = generations(
             fleet,
             case.episodes,
@@ -242,13 +239,13 @@ def _barred(relays: bool, workers: int, pipeline: int) -> bool:
 
 
 def judge(row: Row, drawn: Lengths, measured: range) -> Row:
-    """What follows: against the ideal schedule, useful time, and how busy driver and relays would be at full speed."""
+    """Derived columns: share of the ideal schedule's speed, useful time, load of driver and relays at full speed."""
     episodes, workers, taken = row["episodes"], row["workers"], row["generation_seconds"]
     seconds = [drawn.seconds(generation, episodes) for generation in measured]
     ideal = sum(list_schedule(one, workers) for one in seconds) / len(seconds)
     useful = sum(float(one.sum()) for one in seconds) / len(seconds)
     of_ideal = ideal / taken
-    # Of two generations at a time, one is partly done at both ends of the measurement: there the workers are asked.
+    # With two generations at a time, one is partly done at both ends of the measurement: the workers have counted it.
     efficiency = (row["useful_seconds"] if row["pipeline"] else useful) / (workers * taken)
     # At full speed a generation takes no less than the ideal schedule; two at a time no less than their useful time.
     full_speed = useful / workers if row["pipeline"] else ideal
@@ -318,7 +315,7 @@ def _sections(arguments: ScaleBenchArguments, rows: dict[str, list[Row]]) -> lis
     return [
         Section(
             "lengths",
-            f"Episode lengths, at {1e3 * SECONDS_PER_STEP:.2f} ms a timestep",
+            f"Episode lengths, at {1e3 * SECONDS_PER_STEP:.2f} ms per timestep",
             (
                 Column("policy", "policy"),
                 Column("mean", "mean", ".0f"),

@@ -1,10 +1,10 @@
-"""The model of `raes.runtime.forecast`, fitted to what `raes.bench scale` measured; it predicts larger clusters.
+"""Fits the model of `benchmarks.forecast` to results of `python -m benchmarks scale`, and predicts larger clusters.
 
 All terms are non-negative least squares of relative errors:
-    driver CPU seconds a generation = constant + per result + per call to a relay
-    relay CPU seconds a generation  = per result + per call
-    calls a generation              = nodes * (per node + per pause, of those in which relays gather)
-    lost seconds a generation       = share of the pause + share of a mean episode
+    driver CPU seconds per generation = constant + per result + per call to a relay
+    relay CPU seconds per generation  = per result + per call
+    calls per generation              = nodes * (per node + per pause, in which relays gather results)
+    lost seconds per generation       = share of the pause + share of a mean episode
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dataclasses import asdict
 import numpy as np
 from scipy.optimize import nnls
 
+from benchmarks.forecast import Model, forecast
 from benchmarks.recorded_lengths import lengths
 from raes.console.tables import Column, Row, Section
-from raes.runtime.forecast import Model, forecast
 from raes.runtime.scheduling import report_seconds
 from raes.types import Float64
 
 PREDICTED = (64, 1440, 4096, 8192, 65536)
 NODE_CORES = 64
 EPISODES_PER_WORKER = 7
-"""Of a predicted generation: 10,000 episodes on 1,440 workers, and as many for each of more."""
+"""Episodes per worker of a predicted generation, as 10,000 episodes on 1,440 workers."""
 LEAST_EPISODES = 10_000
 LEAST_VALUE = 1e-3
-"""Seconds, or calls; CPU seconds, from which those of idle processes are subtracted, may come out as none."""
+"""In seconds or calls. CPU seconds may be measured as 0, since those of idle processes are subtracted."""
 
 
 def fit_terms(terms: Sequence[Sequence[float]], values: Sequence[float]) -> tuple[Float64, float]:
@@ -90,7 +90,7 @@ def predict(model: Model, policy: str, workers: int, relays: bool) -> Row:
 
 
 def sections(rows: dict[str, list[Row]], policies: Sequence[str]) -> list[Section]:
-    """The fitted terms and the predictions."""
+    """The tables of the model's terms and of the predictions."""
     models = {}
     for relays in (True, False):
         chosen = [row for row in [*rows["rows"], *rows["nodes"]] if row["relays"] is relays]
@@ -105,7 +105,7 @@ def sections(rows: dict[str, list[Row]], policies: Sequence[str]) -> list[Sectio
         for workers in PREDICTED
         for relays, model in models.items()
     ]
-    fitted = (
+    term_columns = (
         Column("with_relays", "relays"),
         Column("constant", "driver s", ".4f"),
         Column("per_result", "s/result", ".2e"),
@@ -132,5 +132,7 @@ def sections(rows: dict[str, list[Row]], policies: Sequence[str]) -> list[Sectio
         Column("relay_busy", "relay busy", ".3f"),
         Column("limit", "limited by"),
     )
-    title = f"Predicted at full speed, on nodes of {NODE_CORES} cores, {EPISODES_PER_WORKER} episodes a worker or more"
-    return [Section("model", "The model, fitted", fitted, terms), Section("predicted", title, columns, predicted)]
+    title = (
+        f"Predicted at full speed, on nodes of {NODE_CORES} cores, {EPISODES_PER_WORKER} episodes per worker or more"
+    )
+    return [Section("model", "The model's terms", term_columns, terms), Section("predicted", title, columns, predicted)]

@@ -1,4 +1,4 @@
-"""The picture of `raes.bench scale`, where matplotlib is installed (the extra `plot`)."""
+"""The picture of `python -m benchmarks scale`, where matplotlib is installed (the extra `plot`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def possible() -> bool:
 
 
 def draw(report: BenchReport, path: str) -> None:
-    """Predictions at full speed as lines; of the measured, stretched runs what stretching does not change as points."""
+    """Draw predictions at full speed as lines, and measurements that stretching does not change as points."""
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("Agg")
     pyplot: Any = importlib.import_module("matplotlib.pyplot")

@@ -1,4 +1,4 @@
-"""Trainings inside benchmarks: composed as a command composes them, and what they leave behind."""
+"""Runs of the training inside benchmarks, composed as by a command, and readers of their results."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import json
 from pathlib import Path
 
 from raes.config.compose import compose
-from raes.config.schema import Config
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.metrics import Record
-from raes.training.prepare import prepare
+from raes.training.prepare import PreparedRun, prepare
 
 
-def composed(run_dir: Path, *words: str) -> Config:
-    """The configuration that `python -m raes.train run_dir=... words...` runs."""
+def prepare_run(run_dir: Path, *words: str) -> PreparedRun:
+    """Prepare the run that `python -m raes.train run_dir=... words...` makes."""
     return prepare(compose([*words, f"run_dir={run_dir}"]))
 
 

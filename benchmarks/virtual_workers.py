@@ -1,6 +1,6 @@
 """Virtual nodes and virtual workers: real Ray actors that wait instead of simulating, many of them in one process.
 
-A worker's answer is an actor call of its own, as a real worker's is; pools and relays are those of a training.
+Each worker is called separately, as a real one is; pools and relays are those of a training.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import psutil
 
 from benchmarks.recorded_lengths import SECONDS_PER_STEP, Lengths
 from raes.results import RESULT_DTYPE, Results
-from raes.runtime.clock import Pace
+from raes.runtime.clock import Clock
 from raes.runtime.executor import Pool
 from raes.runtime.node_relay import RayRelay, ReportTriggers, WorkItem
 from raes.runtime.relay_pool import RelayPool
@@ -34,7 +34,7 @@ PATIENT = {
     "health_check_timeout_ms": 60_000,
     "health_check_failure_threshold": 10,
 }
-"""A machine that plays many nodes may be slow to say that they live."""
+"""A machine that stands in for many nodes may be slow to answer Ray's health checks."""
 WARM_UP = 0
 """The generation whose episodes take no time."""
 
@@ -42,14 +42,14 @@ WARM_UP = 0
 class VirtualHost:
     """One process with many workers. Each runs its blocks one after the other, as a process of its own would."""
 
-    def __init__(self, lengths: Lengths, pace: Pace) -> None:
-        self._lengths, self._pace = lengths, pace
+    def __init__(self, lengths: Lengths, clock: Clock) -> None:
+        self._lengths, self._clock = lengths, clock
         self._turns: dict[int, asyncio.Lock] = {}
         self._running: dict[int, tuple[float, float]] = {}
         self._useful = 0.0
 
     async def ready(self) -> tuple[str, str]:
-        """As `RolloutActor.ready`."""
+        """Digest and failure, as of `RolloutActor.ready`."""
         return "virtual", ""
 
     async def run(self, worker: int, tasks: Tasks, snapshot: Any) -> Results:
@@ -60,30 +60,30 @@ class VirtualHost:
         records["seconds"] = SECONDS_PER_STEP * lengths
         seconds = SECONDS_PER_STEP * float(lengths.sum()) if tasks.generation != WARM_UP else 0.0
         async with self._turns.setdefault(worker, asyncio.Lock()):
-            self._running[worker] = self._pace.now(), seconds
-            await asyncio.sleep(self._pace.real(seconds))
+            self._running[worker] = self._clock.now(), seconds
+            await asyncio.sleep(self._clock.real_seconds(seconds))
             del self._running[worker]
             self._useful += seconds
         return Results(tasks.purpose, tasks.generation, records)
 
     async def useful(self) -> float:
-        """Seconds of episodes that have passed so far, all workers together; more than an episode takes is not."""
-        now = self._pace.now()
+        """Seconds of episodes so far, of all workers together; an episode counts for no more than it takes."""
+        now = self._clock.now()
         return self._useful + sum(min(now - begun, seconds) for begun, seconds in self._running.values())
 
 
 class VirtualRollout:
-    """One worker of a host; see `RolloutHandle`."""
+    """One worker of a host, as a `RolloutHandle`."""
 
     def __init__(self, host: Any, number: int) -> None:
         self._host, self._number = host, number
 
     def ready(self) -> Any:
-        """See `RolloutHandle`."""
+        """Call `VirtualHost.ready`; a reference to the answer."""
         return self._host.ready.remote()
 
     def run(self, tasks: Tasks, snapshot: Any) -> Any:
-        """See `RolloutHandle`."""
+        """Call `VirtualHost.run`; a reference to the answer."""
         return self._host.run.remote(self._number, tasks, snapshot)
 
     def kill(self) -> None:
@@ -91,7 +91,7 @@ class VirtualRollout:
 
 
 class VirtualRollouts:
-    """Starts workers in the hosts of their nodes, each host in its turn; travels to relays."""
+    """Starts workers in the hosts of their nodes; it is sent to relays."""
 
     def __init__(self, hosts: Mapping[str, Any]) -> None:
         self._hosts, self._started = dict(hosts), Counter[str]()
@@ -103,7 +103,7 @@ class VirtualRollouts:
 
 
 class CountingRelay(RayRelay):
-    """A relay whose calls are counted.
+    """A relay that counts its calls.
 
     Attributes:
         calls: of all relays of a pool, by name.
@@ -111,15 +111,15 @@ class CountingRelay(RayRelay):
 
     calls: Counter[str]
 
-    def give(self, parcels: Sequence[WorkItem], interest: ReportTriggers) -> None:
-        """See `RayRelay`."""
+    def give(self, items: Sequence[WorkItem], triggers: ReportTriggers) -> None:
+        """Count the call and hand over episodes."""
         self.calls["give"] += 1
-        super().give(parcels, interest)
+        super().give(items, triggers)
 
-    def take(self, workers: int, pause: float, parcels: Sequence[WorkItem], interest: ReportTriggers) -> Any:
-        """See `RayRelay`."""
+    def take(self, workers: int, pause: float, items: Sequence[WorkItem], triggers: ReportTriggers) -> Any:
+        """Count the call and let the relay work until its report."""
         self.calls["take"] += 1
-        return super().take(workers, pause, parcels, interest)
+        return super().take(workers, pause, items, triggers)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Fleet:
     Attributes:
         pool: as trainings have it.
         calls: `give` and `take` calls to relays so far; none where there are no relays.
-        hosts: of the workers.
+        hosts: the actors in which the workers run.
     """
 
     pool: Pool
@@ -145,18 +145,18 @@ class Fleet:
 
 
 class VirtualCluster:
-    """A head without CPUs, and nodes. This process is a driver of it."""
+    """A Ray cluster of a head without CPUs and virtual nodes; this process is connected to it as a driver."""
 
     def __init__(self, nodes: int) -> None:
-        """Start it.
+        """Start the cluster.
 
         Args:
-            nodes: beside the head.
+            nodes: besides the head.
         """
         import ray
         from ray.cluster_utils import Cluster
 
-        os.environ.setdefault("RAY_worker_niceness", "0")  # as the driver, which shares the machine here alone
+        os.environ.setdefault("RAY_worker_niceness", "0")  # as the driver's, since both share this machine
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options = {
             "num_cpus": 0,
@@ -175,25 +175,25 @@ class VirtualCluster:
         self._raylets = [_raylet(node) for node in (self._cluster.head_node, *added)]
 
     @contextmanager
-    def fleet(self, workers: int, nodes: int, relays: bool, lengths: Lengths, pace: Pace) -> Iterator[Fleet]:
-        """A pool of so many workers, spread over the first `nodes` nodes; gone at the end."""
+    def fleet(self, workers: int, nodes: int, relays: bool, lengths: Lengths, clock: Clock) -> Iterator[Fleet]:
+        """A pool of `workers` workers, spread over the first `nodes` nodes; ended with the context."""
         import ray
 
         chosen = self.nodes[:nodes]
-        placement = {node: len(range(place, workers, nodes)) for place, node in enumerate(chosen)}
-        hosts = {node: self._host(node, 4 * count + 8, lengths, pace) for node, count in placement.items()}
+        placement = {node: len(range(first, workers, nodes)) for first, node in enumerate(chosen)}
+        hosts = {node: self._host(node, 4 * count + 8, lengths, clock) for node, count in placement.items()}
         calls: Counter[str] = Counter()
 
         def relay(node: str) -> RayRelay:
-            started = CountingRelay(node, VirtualRollouts({node: hosts[node]}), None, pace)
+            started = CountingRelay(node, VirtualRollouts({node: hosts[node]}), None, clock)
             started.calls = calls
             return started
 
         pool: Pool
         if relays:
-            pool = RelayPool(relay, lambda: placement, pace)
+            pool = RelayPool(relay, lambda: placement, clock)
         else:
-            pool = ActorPool(VirtualRollouts(hosts), lambda: placement, None, pace)
+            pool = ActorPool(VirtualRollouts(hosts), lambda: placement, None, clock)
         try:
             yield Fleet(pool, calls, list(hosts.values()))
         finally:
@@ -214,20 +214,20 @@ class VirtualCluster:
         return seconds
 
     def close(self) -> None:
-        """End all of it."""
+        """Shut down the cluster."""
         import ray
 
         ray.shutdown()
         self._cluster.shutdown()  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def _host(node: str, concurrency: int, lengths: Lengths, pace: Pace) -> Any:
+    def _host(node: str, concurrency: int, lengths: Lengths, clock: Clock) -> Any:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         actor_class: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(VirtualHost)
         there = NodeAffinitySchedulingStrategy(node, soft=False)
-        return actor_class.options(scheduling_strategy=there, max_concurrency=concurrency).remote(lengths, pace)
+        return actor_class.options(scheduling_strategy=there, max_concurrency=concurrency).remote(lengths, clock)
 
 
 def _raylet(node: Any) -> psutil.Process:

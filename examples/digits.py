@@ -1,11 +1,11 @@
-"""Supervised learning by Evolution Strategies: a classifier of handwritten digits, beside backpropagation.
+"""Supervised learning by Evolution Strategies: a classifier of handwritten digits, compared with backpropagation.
 
     python examples/digits.py [accuracy=0.95] [hidden=32] [batch=256] [seed=0] [mnist=FOLDER] [out=FILE.json]
 
-Both train the same network on the same minibatches until the test accuracy is reached, and say how many passes over
-the training images and how many seconds that took. An evaluation of a perturbed network on a minibatch counts as a pass
-over that minibatch. Digits: those of scikit-learn (1,797 images of 8 x 8), or the four idx files of MNIST in a folder.
-Needs `pip install 'raes[examples]'`.
+Both train the same network on the same minibatches until it reaches a test accuracy. The program prints how many passes
+over the training images and how many seconds each took. An evaluation of a perturbed network on a minibatch counts as
+a pass over that minibatch. Digits: those of scikit-learn (1,797 images of 8 x 8), or the four idx files of MNIST in a
+folder. Needs `pip install 'raes[examples]'`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class DigitsArguments:
     """The command line.
 
     Attributes:
-        accuracy: on the test images, at which both stop.
+        accuracy: test accuracy at which training stops.
         hidden: units of the one hidden layer.
-        batch: images a step.
+        batch: images per step.
         seed: of everything.
         mnist: a folder with the idx files; None for scikit-learn's digits.
-        pairs, sigma, stepsize: of the search.
-        epochs: passes at which either gives up.
-        out: a JSON file for the figures.
+        pairs, sigma, stepsize: of the evolution strategy.
+        epochs: passes over the training images after which training stops.
+        out: a JSON file for the results.
     """
 
     accuracy: float = 0.95
@@ -70,8 +70,8 @@ class Digits:
 
 
 @dataclass(frozen=True)
-class Run:
-    """How one method came to where it stopped."""
+class Result:
+    """The result of one method."""
 
     method: str
     accuracy: float
@@ -81,7 +81,7 @@ class Run:
 
 
 def load(folder: str | None, seed: int) -> Digits:
-    """The digits; of scikit-learn's, a fifth is for the test."""
+    """MNIST from a folder, or scikit-learn's digits, a fifth of them for the test."""
     if folder is not None:
         names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
         images, labels, test_images, test_labels = (_idx(Path(folder), f"{name}-ubyte") for name in names)
@@ -147,8 +147,8 @@ class Classifier:
         return float((self.logits(theta, digits.test_images).argmax(axis=1) == digits.test_labels).mean())
 
 
-def by_evolution(digits: Digits, arguments: DigitsArguments) -> Run:
-    """All members of a generation see the same minibatch."""
+def by_evolution(digits: Digits, arguments: DigitsArguments) -> Result:
+    """Train by ES; all members of a generation are evaluated on the same minibatch."""
     model, rng = Classifier(digits.images.shape[1], arguments.hidden), np.random.default_rng(arguments.seed)
     adam = OptimizerSettings(stepsize=arguments.stepsize, weight_decay=0.0)
     search = raes.Optimizer(
@@ -159,16 +159,16 @@ def by_evolution(digits: Digits, arguments: DigitsArguments) -> Run:
         begun = time.perf_counter()
         batch = rng.choice(len(digits.labels), arguments.batch, replace=False)
         images, labels = digits.images[batch], digits.labels[batch]
-        points = search.ask()
-        search.tell([model.log_likelihood(x.astype(np.float32), images, labels) for x in points])
+        candidates = search.ask()
+        search.tell([model.log_likelihood(x.astype(np.float32), images, labels) for x in candidates])
         seconds += time.perf_counter() - begun
-        steps, epochs = steps + 1, epochs + len(points) * arguments.batch / len(digits.labels)
+        steps, epochs = steps + 1, epochs + len(candidates) * arguments.batch / len(digits.labels)
         accuracy = model.accuracy(search.theta.astype(np.float32), digits)
-    return Run("evolution strategies", accuracy, epochs, seconds, steps)
+    return Result("evolution strategies", accuracy, epochs, seconds, steps)
 
 
-def by_backpropagation(digits: Digits, arguments: DigitsArguments) -> Run:
-    """Adam on the same loss from the same start."""
+def by_backpropagation(digits: Digits, arguments: DigitsArguments) -> Result:
+    """Train by Adam on the same loss, from the same initial parameters."""
     model, rng = Classifier(digits.images.shape[1], arguments.hidden), np.random.default_rng(arguments.seed)
     first, first_bias, second, second_bias = (torch.from_numpy(part) for part in model.parts(model.initial(rng)))
     network = nn.Sequential(nn.Linear(*first.shape), nn.Tanh(), nn.Linear(*second.shape))
@@ -188,11 +188,11 @@ def by_backpropagation(digits: Digits, arguments: DigitsArguments) -> Run:
         steps, epochs = steps + 1, epochs + arguments.batch / len(digits.labels)
         with torch.no_grad():
             accuracy = float((network(test_images).argmax(dim=1) == test_labels).float().mean())
-    return Run("backpropagation", accuracy, epochs, seconds, steps)
+    return Result("backpropagation", accuracy, epochs, seconds, steps)
 
 
 def main() -> None:
-    """Print both, and how they compare."""
+    """Train by both methods, print and compare the results."""
     try:
         arguments = parse(DigitsArguments, sys.argv[1:], "digits", __doc__)
         check_out(arguments.out)
@@ -200,16 +200,16 @@ def main() -> None:
     except (UserError, OSError) as error:
         sys.exit(complain(str(error)))
     torch.set_num_threads(1)
-    runs = [method(digits, arguments) for method in (by_backpropagation, by_evolution)]
-    for run in runs:
-        print(f"{run.method:21s} accuracy {run.accuracy:.4f}  {run.epochs:9.1f} epochs  {run.seconds:8.3f} s")
-    other, own = runs
-    print(
-        f"evolution takes {own.epochs / other.epochs:.0f} times the epochs, {own.seconds / other.seconds:.0f} the time"
-    )
+    results = [method(digits, arguments) for method in (by_backpropagation, by_evolution)]
+    for one in results:
+        print(f"{one.method:21s} accuracy {one.accuracy:.4f}  {one.epochs:9.1f} epochs  {one.seconds:8.3f} s")
+    other, own = results
+    epochs, seconds = own.epochs / other.epochs, own.seconds / other.seconds
+    print(f"evolution strategies take {epochs:.0f} times the epochs and {seconds:.0f} times the time")
     if arguments.out is not None:
         content = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "arguments": asdict(arguments)}
-        Path(arguments.out).write_text(json.dumps(content | {"runs": [asdict(run) for run in runs]}, indent=1) + "\n")
+        content |= {"runs": [asdict(one) for one in results]}
+        Path(arguments.out).write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""An algorithm outside of the package: an evolution strategy that adapts sigma by Rechenberg's one-fifth rule.
+"""An algorithm of a user: an evolution strategy that adapts sigma by Rechenberg's one-fifth rule.
 
     python -m raes.train env=CartPole algorithm=custom algorithm.module=examples.one_fifth:OneFifth
 
-Members are theta + sigma eps_i, and theta itself as member 0. The best member is the next theta. Where more than a
-fifth of the members are better than theta, sigma grows, else it shrinks. Run from the folder that holds `examples`.
+Member 0 is theta itself, and the others are theta + sigma eps_i. The best member is the next theta. If more than a
+fifth of the members are better than theta, sigma grows, else it shrinks. Run it from the folder that contains
+`examples`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from raes.algorithms.population import PopulationSearch
-from raes.algorithms.search import Conditions
+from raes.algorithms.protocol import Conditions
 from raes.types import Float32
 
 
 @dataclass(frozen=True)
 class State:
-    """Everything that the search needs to go on; every field is stored in checkpoints."""
+    """Everything that the next generation depends on; checkpoints store every field."""
 
     generation: int
     theta: Float32
@@ -30,7 +31,7 @@ class State:
 
 
 class OneFifth(PopulationSearch):
-    """See the module's docstring."""
+    """An evolution strategy with Rechenberg's one-fifth rule; `rate` is the speed of sigma's adaptation."""
 
     def __init__(self, settings: Any, optimizer: Any, seed: int, table_size: int, rate: float = 0.5) -> None:
         super().__init__(settings, optimizer, seed, table_size)
@@ -51,7 +52,7 @@ class OneFifth(PopulationSearch):
     def update(self, state: State, batch: Any, fitness: Any, conditions: Conditions, weighted_sum: Any) -> Any:
         parent = fitness[batch.index == 0]  # empty where its episode failed
         share = float((fitness > parent[0]).mean()) if parent.size else 0.2
-        best = np.flatnonzero(fitness == fitness.max())[:1]  # of equals the first
+        best = np.flatnonzero(fitness == fitness.max())[:1]  # of equal members the first
         step = weighted_sum(batch.genomes.noise_index[best], batch.genomes.scale[best])
         sigma = state.sigma * math.exp(self.rate * (share - 0.2))
         return State(state.generation + 1, state.theta + step, sigma, conditions), {"sigma": sigma, "better": share}

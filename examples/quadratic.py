@@ -1,9 +1,9 @@
-"""The example of the blog on evolution strategies, as ask and tell: a quadratic with its solution at [0.5, 0.1, -0.3].
+"""A loop of `raes.Optimizer`: the quadratic of OpenAI's blog on evolution strategies, solution [0.5, 0.1, -0.3].
 
     python examples/quadratic.py
 
-Population 50, sigma 0.1, alpha 0.001, 300 iterations, standardised rewards. Its step alpha / (n sigma) * sum F eps has
-1/sigma in it, ours has not, so alpha = 0.001 is a stepsize of 0.001 / 0.1 = 0.01.
+Population 50, sigma 0.1, alpha 0.001, 300 iterations, standardised rewards. The blog's step alpha / (n sigma) * sum F
+eps contains 1/sigma and RAES's stepsize does not, so alpha = 0.001 is a stepsize of 0.001 / 0.1 = 0.01.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def reward(x: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Print the progress, and where the search ends."""
+    """Run the search and print its progress."""
     plain = OptimizerSettings(name="sgd", stepsize=0.01, momentum=0.0, weight_decay=0.0)
     start = np.random.default_rng(0).standard_normal(3)
     search = raes.Optimizer("es", start, optimizer=plain, pairs=25, mirrored=False, sigma=0.1, shaping="zscore")

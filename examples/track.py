@@ -1,10 +1,10 @@
-"""Runs in MLflow or in Weights & Biases, with what one of these packages needs and no more.
+"""Callbacks that log a run to MLflow or to Weights & Biases.
 
     cd examples
     python -m raes.train env=HalfCheetah max_minutes=5 'callbacks=[track:MLflow]'
 
-or from Python: `raes.fit(env="HalfCheetah", max_minutes=5, callbacks=[track.WandB(project="cheetahs")])`. Where they
-write is for their own variables to say: MLFLOW_TRACKING_URI, WANDB_PROJECT, WANDB_MODE=offline and the like.
+or from Python: `raes.fit(env="HalfCheetah", max_minutes=5, callbacks=[track.WandB(project="cheetahs")])`. The
+packages' own variables set where they write: MLFLOW_TRACKING_URI, WANDB_PROJECT, WANDB_MODE=offline and others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import raes
 
 
 class MLflow(raes.Callback):
-    """One MLflow run a run: its keys as parameters, its figures as metrics, the configuration as an artifact."""
+    """Logs one MLflow run per run: keys as parameters, metrics as metrics, the configuration as an artifact."""
 
     def on_start(self, config: Mapping[str, Any]) -> None:
         import mlflow
@@ -39,10 +39,10 @@ class MLflow(raes.Callback):
 
 
 class WandB(raes.Callback):
-    """One run of Weights & Biases a run."""
+    """Logs one run of Weights & Biases per run."""
 
     def __init__(self, **options: Any) -> None:
-        """Of `wandb.init`, such as project."""
+        """Options of `wandb.init`, such as project."""
         self._options = options
 
     def on_start(self, config: Mapping[str, Any]) -> None:

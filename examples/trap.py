@@ -1,10 +1,10 @@
-"""A deceptive task: in a closed yard a point must walk around a U-shaped wall, and all that is rewarded leads into it.
+"""A deceptive task: a point in a closed yard must walk past a U-shaped wall, and the rewards lead it into the U.
 
     python -m raes.train env=gymnasium env.id=examples.trap:Trap-v0 policy=mlp_32 algorithm=nsr_es
 
 As in the novelty literature (Lehman & Stanley 2011; Conti et al. 2018, section 4.1): the return is the progress towards
-the goal, 4 in the trap and 10 at the goal. The yard is closed, since novelty alone would
-wander off for ever. Run from the folder that holds `examples`.
+the goal, 4 in the trap and 10 at the goal. The yard is closed, since novelty search alone would move away without end.
+Run it from the folder that contains `examples`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Trap(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         return self._observation(), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """One move; along a wall only the component that it leaves free."""
+        """Move; a wall blocks only the component of the speed that leads into it."""
         before = float(np.linalg.norm(self._position - GOAL))
         for axis in (0, 1):
             moved = self._position.copy()

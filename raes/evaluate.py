@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,21 +18,22 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from raes.config.cli import check_out, command, parse
-from raes.config.schema import Config, RaySettings, load
+from raes.config.schema import Config, load
+from raes.config.settings import RaySettings
 from raes.problems.function import FunctionSettings
-from raes.results import RESULT_DTYPE
+from raes.results import Results
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
+from raes.runtime.rounds import RoundHooks, RoundRunner
 from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
 from raes.search.summary import summarize
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.location import location
-from raes.tasks import Snapshot
+from raes.tasks import Round, Snapshot, evaluation_tasks
 from raes.training.build import build_algorithm, make_executor, problem_spec
-from raes.training.driver import evaluation_tasks
-from raes.training.resume import trained
-from raes.types import SETTINGS, RunFailedError
+from raes.training.resume import restore
+from raes.types import SETTINGS, Count, RunFailedError, Seed
 
 NO_TABLE = 1
 """Floats of the noise table: theta itself is evaluated, so one is enough."""
@@ -51,34 +53,30 @@ class EvaluateArguments:
         workers: `auto`, or how many.
         runtime: `ray`, `serial`.
         ray: `ray.address`, as of the training command.
-        out: a JSON file for the figures.
+        out: a JSON file for the metrics.
     """
 
     __pydantic_config__ = SETTINGS
 
     run_dir: str
     checkpoint: str | int = "best"
-    episodes: int = 100
-    seed: int = 0
+    episodes: Count = 100
+    seed: Seed = 0
     workers: int | str = "auto"
     runtime: Literal["ray", "serial"] = "ray"
     ray: RaySettings = field(default_factory=RaySettings)
     out: str | None = None
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
         Size.of(self.workers)
 
 
-def evaluate(arguments: EvaluateArguments, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """The figures: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
+def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = print) -> dict[str, Any]:
+    """The metrics: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
 
     Args:
         arguments: see there.
-        say: shows which Ray this is.
+        notify: called with a line that names the Ray in use.
 
     Raises:
         UserError: there is no such run or checkpoint.
@@ -94,12 +92,12 @@ def evaluate(arguments: EvaluateArguments, say: Callable[[str], None] = print) -
         ray=arguments.ray,
         workers=arguments.workers,
     )
-    records = _run(config, arguments, checkpoint, say)
+    records = _run(config, arguments, checkpoint, notify)
     good = records[~records["fault"]]
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
     returns, lengths = summarize(good["return"]), good["length"]
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "run_dir": str(run_dir),
         "env": config.env.id,
         "checkpoint": checkpoint.path.name,
@@ -119,18 +117,18 @@ def evaluate(arguments: EvaluateArguments, say: Callable[[str], None] = print) -
         "training_seconds": checkpoint.state["seconds"],
     }
     if isinstance(config.env, FunctionSettings):
-        figures["x"] = checkpoint.arrays["theta"].tolist()
-    return figures
+        metrics["x"] = checkpoint.arrays["theta"].tolist()
+    return metrics
 
 
 def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
     """theta with the observation statistics it was trained with: one unit."""
-    snapshot: Snapshot = build_algorithm(config).snapshot(trained(config, checkpoint))
+    snapshot: Snapshot = build_algorithm(config).snapshot(restore(config, checkpoint).search)
     return snapshot
 
 
 def _run(
-    config: Config, arguments: EvaluateArguments, checkpoint: Checkpoint, say: Callable[[str], None]
+    config: Config, arguments: EvaluateArguments, checkpoint: Checkpoint, notify: Callable[[str], None]
 ) -> np.ndarray[Any, Any]:
     snapshot, spec = policy_snapshot(config, checkpoint), WorkerSpec(problem_spec(config, checkpoint), arguments.seed)
     if config.runtime.name == "serial":
@@ -142,27 +140,35 @@ def _run(
         attached(config.ray.address, Size.of(config.workers).most, 4 * NO_TABLE) as session,
         threadpool_limits(1),
     ):
-        say(session.text)
+        notify(session.text)
         return _gather(make_executor(config, spec, session.embedded), arguments, snapshot)
 
 
 def _gather(executor: Executor, arguments: EvaluateArguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
-    records = np.zeros(arguments.episodes, dtype=RESULT_DTYPE)
-    open_episodes = arguments.episodes
-    try:
-        executor.publish(snapshot, oldest=snapshot.generation)
-        executor.submit(evaluation_tasks(Purpose.HELD_OUT, snapshot.generation, arguments.episodes))
-        while open_episodes:
-            for results in executor.collect(timeout=1.0):
-                records[results.records["index"]] = results.records
-                open_episodes -= len(results.records)
-                for fault in results.faults:
-                    print(f"episode {fault.index} failed: {fault.reason}", file=sys.stderr)
-            print(*executor.notices, sep="\n", end="\n" if executor.notices else "", file=sys.stderr)
-            executor.notices.clear()
-    finally:
-        executor.close()
-    return records
+    tasks = evaluation_tasks(Purpose.HELD_OUT, snapshot.generation, arguments.episodes)
+    with closing(executor):
+        runner = RoundRunner(executor, _PrintFaults(executor))
+        runner.open(Round(snapshot, evaluation=tasks, purpose=Purpose.HELD_OUT))
+        finished = runner.collect()
+    assert finished is not None
+    return finished.evaluation
+
+
+class _PrintFaults(RoundHooks):
+    """Prints faults and notices as they come."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def received(self, results: Results) -> None:
+        for fault in results.faults:
+            print(f"episode {fault.index} failed: {fault.reason}", file=sys.stderr)
+
+    def poll(self) -> bool:
+        for text in self._executor.notices:
+            print(text, file=sys.stderr)
+        self._executor.notices.clear()
+        return False
 
 
 def _text(value: Any) -> str:
@@ -177,11 +183,11 @@ def main() -> None:
     """The command."""
     arguments = parse(EvaluateArguments, sys.argv[1:], "raes.evaluate", __doc__)
     check_out(arguments.out)
-    figures = evaluate(arguments)
-    for key, value in figures.items():
+    metrics = evaluate(arguments)
+    for key, value in metrics.items():
         print(f"{key:20s} {_text(value)}")
     if arguments.out is not None:
-        Path(arguments.out).write_text(json.dumps(figures, indent=1) + "\n")
+        Path(arguments.out).write_text(json.dumps(metrics, indent=1) + "\n")
 
 
 if __name__ == "__main__":

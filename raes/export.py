@@ -25,7 +25,7 @@ from raes.storage.checkpoint import Checkpoints
 from raes.storage.location import location
 from raes.tasks import Snapshot
 from raes.training.build import build_algorithm, problem_spec
-from raes.training.resume import trained
+from raes.training.resume import restore
 from raes.types import SETTINGS, UserError
 
 ACT = """
@@ -88,7 +88,7 @@ def export(arguments: ExportArguments) -> str:
     run_dir = location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
-    snapshot: Snapshot = build_algorithm(config).snapshot(trained(config, checkpoint))
+    snapshot: Snapshot = build_algorithm(config).snapshot(restore(config, checkpoint).search)
     with closing(problem_spec(config).build()) as problem:
         if not isinstance(problem, EpisodeProblem):
             raise UserError(f"run_dir={run_dir} searched a function, and has no policy to export")
@@ -108,7 +108,7 @@ def export(arguments: ExportArguments) -> str:
 
 
 def arrays(policy: MLP, snapshot: Snapshot, spec: ActionSpec) -> dict[str, Any]:
-    """The policy as named arrays; `act` says what they mean."""
+    """The policy as named arrays; `act` shows how they are used."""
     named: dict[str, Any] = {"layers": len(policy.shapes), "nonlinearity": policy.nonlinearity, "act": ACT}
     for number, (layer, (outputs, inputs, biases)) in enumerate(
         zip(policy.layers(snapshot.theta), policy.layer_sizes, strict=True)

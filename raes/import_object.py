@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+from pkgutil import resolve_name
 from typing import Any
 
 from raes.types import UserError
 
 
 def import_object(key: str, path: str) -> Any:
-    """What lies at `module:name`.
+    """The object `module:name`.
 
     Args:
         key: the configuration key, for the message.
@@ -18,12 +18,11 @@ def import_object(key: str, path: str) -> Any:
     Raises:
         UserError: there is no such thing.
     """
-    module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        return resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"{key}={path} cannot be imported ({error}); run the command where the module lies, or install it"
         ) from error
     except (Exception, SystemExit) as error:  # whatever the module does when it is imported
-        raise UserError(f"{key}={path}: its module fails ({type(error).__name__}: {error}); mend it") from error
+        raise UserError(f"{key}={path}: its module fails ({type(error).__name__}: {error}); fix it") from error

@@ -11,7 +11,9 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from annotated_types import Ge, Le
 from threadpoolctl import threadpool_limits
 
 from raes.config.cli import check_out, command, display_path, parse
@@ -26,7 +28,7 @@ from raes.storage.location import location
 from raes.storage.video import Mp4File
 from raes.training.build import problem_spec
 from raes.training.film import Played, Sink, Subject, capped, play, title
-from raes.types import SETTINGS, UserError
+from raes.types import SETTINGS, Count, Positive, Seed, UserError
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class PlayArguments:
         checkpoint: `best`, `latest`, or a generation's number.
         episodes: how many.
         seed: of the episodes; another seed gives other episodes.
-        speed: 1 for the environment's own pace, 2 for twice as fast.
+        speed: 1 for the environment's own frame rate, 2 for twice as fast.
         seconds: of film after which to stop, at most; null for whole episodes.
         out: an mp4 file; `auto`: one in the run's `videos/`, or here where the run lies in a store; null: a window
             where there is a display, else `auto`.
@@ -48,27 +50,19 @@ class PlayArguments:
 
     run_dir: str
     checkpoint: str | int = "best"
-    episodes: int = 1
-    seed: int = 0
-    speed: float = 1.0
-    seconds: float | None = None
+    episodes: Count = 1
+    seed: Seed = 0
+    speed: Annotated[float, Ge(0.01), Le(100)] = 1.0
+    seconds: Positive | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:
-        if self.episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
-        if not 0.01 <= self.speed <= 100:
-            raise ValueError(f"speed must lie in [0.01, 100], got {self.speed:g}")
-        if self.seconds is not None and self.seconds <= 0:
-            raise ValueError(f"seconds must be positive, got {self.seconds:g}; null shows whole episodes")
         if self.out not in (None, "auto") and not str(self.out).endswith(".mp4"):
             raise ValueError(f"out must be auto or end with .mp4, got {self.out}")
 
 
 def show(arguments: PlayArguments) -> list[Played]:
-    """Show the episodes, and say what they returned.
+    """Show the episodes, and print their returns.
 
     Raises:
         UserError: there is no such run or checkpoint, or it has nothing that can be seen.
@@ -109,7 +103,7 @@ def _subject(config: Config, checkpoint: Checkpoint, seed: int) -> Subject:
     if not isinstance(spec, EpisodeSpec):
         raise UserError(
             f"run_dir={checkpoint.path.parent.parent} is a search on the function {config.env.id}: it has no episodes "
-            "to look at; its value is told by python -m raes.evaluate"
+            "to look at; python -m raes.evaluate prints its value"
         )
     snapshot = policy_snapshot(config, checkpoint)
     return Subject(title(config), int(checkpoint.state["generation"]), spec, snapshot, seed, Purpose.HELD_OUT)

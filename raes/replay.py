@@ -1,7 +1,7 @@
 """`python -m raes.replay run_dir=R generation=G index=I [purpose=training|probe|evaluation] [seconds=60]`: a failed
 episode, once more.
 
-It runs in a process of its own, so that a crash or a hang is told too. Exit code 0 where the fault does not show, 1
+It runs in a process of its own, so that a crash or a hang is reported too. Exit code 0 where the fault does not show, 1
 where it does, 2 where there is no such episode.
 """
 
@@ -17,8 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Gt, Le
 from threadpoolctl import threadpool_limits
 
 from raes.config.cli import command, parse
@@ -59,11 +60,7 @@ class ReplayArguments:
     generation: int
     index: int
     purpose: Literal["training", "probe", "evaluation"] = "training"
-    seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.seconds <= 1e6:
-            raise ValueError(f"seconds must lie in (0, 1e6], got {self.seconds:g}")
+    seconds: Annotated[float, Gt(0), Le(1e6)] = 60.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class Replayed:
 
 
 def replay(arguments: ReplayArguments) -> bool:
-    """Run one failed episode again and say what happens; whether it fails.
+    """Run one failed episode again and print what happens; whether it fails.
 
     Raises:
         UserError: there is no such run or episode, or its environment cannot be made.
@@ -193,7 +190,7 @@ def _death(exitcode: int) -> str:
 
 
 def _told(results: Results) -> Replayed:
-    """What the worker says of the one episode."""
+    """The worker's result of the one episode."""
     if results.faults:
         return Replayed(True, results.faults[0].reason, results.faults[0].reason)
     record = results.records[0]

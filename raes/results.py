@@ -78,7 +78,7 @@ class Fault:
     Attributes:
         index: the task's.
         reason: in words.
-        quarantined: whether the pool gave up on it after its workers died or hung; such a verdict need not come about
+        quarantined: whether the pool abandoned it after its workers died or hung; that need not come about
             again by itself, so a checkpoint keeps it.
     """
 

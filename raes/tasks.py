@@ -1,14 +1,17 @@
-"""What the driver sends to workers: tasks (one episode each), the recipes of their parameters, and the snapshot that a
-generation shares.
+"""What the driver sends to workers: tasks (one episode each), the recipes of their parameters, the snapshot that a
+generation shares, and the round that holds them together.
 
 Tasks travel as packed arrays: a few bytes per episode, never one object per episode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from raes.rng import Purpose
 from raes.types import Bool, Float32, Float64, Int64, Packed
 
 
@@ -31,7 +34,7 @@ class Genomes(Packed):
 
 @dataclass(frozen=True)
 class Tasks:
-    """A block of episodes around one snapshot.
+    """A block of episodes that perturb one snapshot.
 
     Attributes:
         purpose: what the episodes are for, a value of `raes.rng.Purpose`: TRAINING, PROBE, EVALUATION or HELD_OUT.
@@ -156,3 +159,44 @@ class Snapshot:
     spread: Float32 | None = None
     lineages: Lineages | None = None
     low_rank: LowRank | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """Episodes of one snapshot whose results are awaited together: a generation, a probe or an evaluation.
+
+    Attributes:
+        snapshot: what the episodes share; its `generation` is the round's.
+        ask: (first group, count) -> the tasks of these groups; None where there is only an evaluation.
+        group: episodes that count only together: 2 for antithetic pairs, else 1.
+        min_groups: the fewest groups.
+        max_groups: the most that `min_timesteps` may extend it to; None for no bound.
+        min_timesteps: the fewest timesteps; the round is the shortest prefix of groups that holds both minima.
+        expected_length: timesteps of an episode, a guess that only saves time; 0 for none.
+        purpose: TRAINING for a generation, PROBE for what a search must know before its next generation, EVALUATION or
+            HELD_OUT where there is only an evaluation.
+        evaluation: noiseless episodes that run along, or None.
+    """
+
+    snapshot: Snapshot
+    ask: Callable[[int, int], Tasks] | None = None
+    group: int = 1
+    min_groups: int = 0
+    max_groups: int | None = None
+    min_timesteps: int = 0
+    expected_length: float = 0.0
+    purpose: Purpose = Purpose.TRAINING
+    evaluation: Tasks | None = None
+
+    @property
+    def generation(self) -> int:
+        """The generation whose snapshot the episodes perturb."""
+        return self.snapshot.generation
+
+
+def evaluation_tasks(purpose: Purpose, generation: int, episodes: int) -> Tasks:
+    """Noiseless episodes of theta itself on the reset seeds 0, 1, ... of a purpose, the same in every generation."""
+    index = np.arange(episodes)
+    none = np.zeros(episodes, dtype=bool)
+    genomes = Genomes(np.zeros(episodes, dtype=np.int64), np.zeros(episodes, dtype=np.float32))
+    return Tasks(purpose, generation, index, index, none, genomes)

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raes.config.cli import complain, display_path
 from raes.config.compose import explain_hydra, opened
@@ -18,6 +18,9 @@ from raes.training import ray_job
 from raes.training.limits import RunOutcome
 from raes.training.sweep import STOPPED, RefusedJob, SweepJob, side_by_side, summary
 from raes.types import RunFailedError, UserError
+
+if TYPE_CHECKING:
+    from raes.training.prepare import PreparedRun
 
 
 def main() -> None:
@@ -87,12 +90,13 @@ class Runs:
             KeyboardInterrupt: after Ctrl-C, which ends the other jobs of a multirun too.
         """
         try:
-            config = self.prepared(tree)
+            prepared = self.prepare(tree)
         except UserError as error:
             complain(str(error))
             self.ended.append((job_name(), RunOutcome(2, str(error))))
             return float("nan")
-        outcome = train(config)
+        config = prepared.config
+        outcome = train(prepared)
         gc.collect()  # the noise table, up to 1 GB, before the next job makes its own
         self.ended.append((location(str(config.run_dir)).name, outcome))
         if outcome.code == STOPPED:
@@ -109,7 +113,7 @@ class Runs:
         return float("nan")
 
     def side_by_side(self, jobs: Sequence[SweepJob | RefusedJob], parallel: int | str) -> list[float]:
-        """Run a multirun's jobs on one Ray; what `one` says of each.
+        """Run a multirun's jobs on one Ray; the last evaluation's mean of each.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C.
@@ -126,27 +130,29 @@ class Runs:
     def job(self, tree: Any) -> SweepJob | RefusedJob:
         """One of them, from what Hydra has composed, or why it cannot run."""
         try:
-            config = self.prepared(tree)
+            prepared = self.prepare(tree)
         except UserError as error:
             complain(f"{job_name()}: {error}")
             return RefusedJob(job_name(), str(error))
-        return SweepJob(location(str(config.run_dir)).name, config)
+        return SweepJob(location(str(prepared.config.run_dir)).name, prepared)
 
-    def prepared(self, tree: Any) -> Config:
-        """The configuration of a run that can begin.
+    def prepare(self, tree: Any) -> PreparedRun:
+        """A run that can start, from what Hydra has composed.
 
         Raises:
             UserError: it cannot.
         """
         from raes.training.prepare import prepare
 
-        config = prepare(composed(tree), job_name())
+        prepared = prepare(composed(tree), job_name())
+        config = prepared.config
         if config.run_dir in self._folders:
             raise UserError(
-                f"run_dir={display_path(config.run_dir)} is another job's of this sweep; limits tell no jobs apart"
+                f"run_dir={display_path(config.run_dir)} belongs to another job of this sweep; give the jobs other "
+                "values than limits alone"
             )
         self._folders.add(config.run_dir)
-        return config
+        return prepared
 
 
 def composed(tree: Any) -> Config:
@@ -177,14 +183,15 @@ def last_evaluation(config: Config) -> float:
     return next((one["eval/return_mean"] for one in reversed(records) if "eval/return_mean" in one), float("nan"))
 
 
-def train(config: Config) -> RunOutcome:
-    """Run a prepared configuration and say how it ended."""
+def train(prepared: PreparedRun) -> RunOutcome:
+    """Run a prepared run and print how it ended."""
     from raes.console.console import Console
     from raes.training.callbacks import run_with_callbacks
 
+    config = prepared.config
     console = Console(config)
     try:
-        outcome = run_with_callbacks(config, console)
+        outcome = run_with_callbacks(prepared, console)
     except UserError as error:
         outcome = RunOutcome(2, str(error))
     except (RunFailedError, KeyboardInterrupt) as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
@@ -14,12 +15,21 @@ Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
 
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**63)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+PositiveShare = Annotated[float, Gt(0), Le(1)]
+"""Numbers of the settings. Pydantic checks their ranges, where a configuration or an argument becomes settings."""
+
 SETTINGS: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 """For pydantic, in every dataclass of settings: no unknown keys, only finite numbers."""
 
 
 class UserError(ValueError):
-    """Something the user can mend: one clear message with the value, the key and the cure; exit code 2."""
+    """A mistake that the user can fix: one clear message with the value, the key and the fix; exit code 2."""
 
 
 class RunFailedError(RuntimeError):

@@ -1,4 +1,8 @@
-"""Checks of what is given from Python: one message with the argument's name, its value and what it must be."""
+"""Checks of what is given from Python: one message with the argument's name, its value and what it must be.
+
+Not by pydantic's `validate_call`: it cannot read annotations of a PyTorch module, which is imported for type checkers
+only, nor numpy's `ArrayLike`; and as an integer it takes either True and '5', or nothing of numpy's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Atari games pay who sees nothing: every action held throughout, and random actions.
+"""Scores of Atari games without looking at the screen: every action held throughout, and random actions.
 
     python results/constant_actions.py GAME [GAME ...] [episodes=30]
 
@@ -38,7 +38,7 @@ def play(env: AtariEnvironment, actions: Iterator[int], seed: int) -> float:
 
 
 def measure(game: str, episodes: int) -> None:
-    """All rows of one game."""
+    """Measure one game and write its file."""
     seeds = [reset_seed(0, Purpose.HELD_OUT, 0, index) for index in range(episodes)]
     rows = []
     with closing(AtariEnvironment(AtariSettings(game=game))) as env:
@@ -56,10 +56,10 @@ def measure(game: str, episodes: int) -> None:
 
 
 def main() -> None:
-    """The command."""
-    words = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    episodes = int(words.pop("episodes", "30"))
-    for game in words:
+    """Measure the games that the command line names."""
+    arguments = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+    episodes = int(arguments.pop("episodes", "30"))
+    for game in arguments:
         measure(game, episodes)
 
 

@@ -1,10 +1,10 @@
-"""Records how long the perturbed episodes of a run are, for `raes.bench scale`.
+"""Records the lengths of a run's perturbed episodes, for `python -m benchmarks scale`.
 
     python -m raes.train env=Humanoid runtime=serial max_minutes=2 run_dir=RUN
     python results/lengths.py RUN falling "what the policy does" "the command that trained it" [pairs=250]
 
-Runs the pairs that the run's newest checkpoint would send out next, and writes their lengths under the given name into
-raes/bench/lengths.json, with the command, the date and a description.
+Runs the pairs of the generation after the run's newest checkpoint, and writes their lengths under the given name into
+benchmarks/lengths.json, with the command, the date and a description.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -22,10 +21,9 @@ from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.checkpoint import read
 from raes.training.build import build_algorithm, problem_spec
-from raes.training.resume import first_theta, locate
-from raes.training.state import RunState
+from raes.training.resume import locate, restore
 
-FILE = Path(__file__).parent.parent / "raes" / "bench" / "lengths.json"
+FILE = Path(__file__).parent.parent / "benchmarks" / "lengths.json"
 
 
 def record(run_dir: str, pairs: int) -> tuple[int, list[int]]:
@@ -33,9 +31,7 @@ def record(run_dir: str, pairs: int) -> tuple[int, list[int]]:
     config = load(Path(run_dir) / "config.yaml")
     assert config.noise.size is not None
     spec, algorithm = problem_spec(config), build_algorithm(config)
-    with closing(spec.build()) as problem:
-        first = algorithm.init(*first_theta(config, problem))
-    state = RunState.restored(first, read(locate(run_dir, "run_dir"))).around
+    state = restore(config, read(locate(run_dir, "run_dir"))).base
     with threadpool_limits(1):
         worker = Worker(WorkerSpec(spec, config.seed), make_table(config.noise.size))
         results = worker.run(algorithm.ask(state, 0, pairs), algorithm.snapshot(state))
@@ -44,7 +40,7 @@ def record(run_dir: str, pairs: int) -> tuple[int, list[int]]:
 
 
 def main() -> None:
-    """The command."""
+    """Record the lengths and write the file."""
     run_dir, name, description, command, *rest = sys.argv[1:]
     pairs = int(rest[0].removeprefix("pairs=")) if rest else 250
     generation, lengths = record(run_dir, pairs)

@@ -1,8 +1,8 @@
-"""Evaluations to f < 1e-8 beside those of other implementations, run side by side: medians of 11 seeds.
+"""Evaluations to f < 1e-8, compared with other implementations on the same functions: medians of 11 seeds.
 
     python results/rivals.py [out=FILE.json]
 
-The functions of 10 dimensions start at 0.5 in all of them with sigma 0.5; populations are each method's own default.
+The functions have 10 dimensions; all searches start at 0.5 with sigma 0.5 and have their own default populations.
 CMA-ES: `cma` of Hansen et al. (the one inside RAES is `cmaes`). SNES and xNES: EvoTorch where it is installed.
 """
 
@@ -37,12 +37,12 @@ def ellipsoid(x: Vector) -> float:
 
 
 def rosenbrock(x: Vector) -> float:
-    """The valley; its minimum is at 1."""
+    """Rosenbrock's valley; its minimum is at 1."""
     return float((100 * np.square(x[1:] - np.square(x[:-1])) + np.square(1 - x[:-1])).sum())
 
 
 def ours(algorithm: str, function: Callable[[Vector], float], start: Vector, seed: int) -> int | None:
-    """Evaluations of RAES; None where the budget did not suffice."""
+    """Evaluations of RAES; None if the budget was too small."""
     found = raes.minimize(function, start, algorithm=algorithm, seed=seed, sigma=SIGMA, budget=BUDGET, target=GOAL)
     return found.evaluations if found.value <= GOAL else None
 
@@ -86,12 +86,12 @@ CASES = {
 
 
 def middle(counts: list[int | None]) -> float:
-    """The median, infinite where most did not get there."""
+    """The median; infinite if most searches did not reach the goal."""
     return median(float("inf") if count is None else count for count in counts)
 
 
 def main() -> None:
-    """Print and keep the table."""
+    """Print the table and store it."""
     out = sys.argv[1].partition("=")[2] if len(sys.argv) > 1 else None
     warnings.simplefilter("ignore")
     rows = []

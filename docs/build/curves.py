@@ -13,7 +13,7 @@ RESAMPLES = 1000
 
 
 def curves(*names: str) -> bytes:
-    """Evaluation return against timesteps, of results/NAME.json: interquartile mean, interval, each seed; a PNG."""
+    """A PNG of evaluation return against timesteps of results/NAME.json: interquartile mean, interval, each seed."""
     picture = charts.curves(measured(*names), "timesteps", RESAMPLES)
     assert picture is not None
     return picture

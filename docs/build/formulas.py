@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers draw themselves: no script, no fonts."""
+"""LaTeX formulas to MathML, which browsers draw without scripts and fonts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORMULA = re.compile(
 
 
 def with_formulas(html: str) -> str:
-    """A page whose LaTeX has become MathML."""
+    """The page with MathML in place of LaTeX."""
     return FORMULA.sub(_formula, html)
 
 

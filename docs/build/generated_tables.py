@@ -1,4 +1,4 @@
-"""Tables that are made from the configuration files, the docstrings and the measured results."""
+"""Tables of the documentation, generated from the configuration files, the docstrings and the measured results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import re
+import sys
 import textwrap
 import typing
 from collections.abc import Callable, Iterator
@@ -21,8 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from raes.algorithms import ALGORITHMS
-from raes.algorithms.search import SearchSettings
-from raes.bench.__main__ import BENCHES
+from raes.algorithms.base import SearchSettings
 from raes.config import schema
 from raes.config.cli import arguments_of
 from raes.config.schema import conf_dir
@@ -33,17 +33,18 @@ from raes.problems.function import FunctionSettings
 from raes.report.report_tables import thresholds
 from raes.search.optimizers import OptimizerSettings
 
-PACKAGE = Path(schema.__file__).parent
+REPOSITORY = RESULTS.parent
+sys.path.insert(0, str(REPOSITORY))  # for benchmarks/, which is not installed
 GYMNASIUM = ("env=gymnasium", "env.id=CartPole-v1")
 FUNCTION = ("env=function", "env.call=module:f", "env.dim=1")
 SWEEP = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
          "last evaluation", "best evaluation")  # fmt: skip
-"""What `results/sweep.py` gathers, as columns."""
+"""The metrics that `results/multirun.py` gathers, as columns."""
 Row = tuple[str, str, str]
 
 
 def options(name: str) -> str:
-    """The keys of an algorithm; those that all of them share are in the reference."""
+    """The keys of one algorithm, without those that all algorithms share."""
     settings = ALGORITHMS[name][1]
     common = {field.name for field in dataclasses.fields(SearchSettings)}
     tree = composed(f"algorithm={name}", *GYMNASIUM)["algorithm"]
@@ -57,7 +58,7 @@ def common() -> str:
 
 
 def keys() -> str:
-    """The keys of the command that belong to no group of their own."""
+    """The keys of `raes.train` that belong to no configuration group."""
     tree, comments = composed("run_dir=null", *GYMNASIUM), _comments(conf_dir() / "config.yaml")
     rows: list[Row] = []
     for field in dataclasses.fields(schema.Config):
@@ -75,12 +76,13 @@ def keys() -> str:
 
 
 def group(name: str) -> str:
-    """The options of a configuration group, by the first comment of each file."""
+    """The options of a configuration group, with the comments of each file."""
     rows = []
     for path in sorted((conf_dir() / name).glob("*.yaml")):
         lines = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
-        rows.append((f"{name}={path.stem}", " ".join(line for line in lines if not line.startswith("@"))[:300]))
-    return _table(("option", "what it is"), rows)
+        text = " ".join(line for line in lines if not line.startswith(("@", "python -m ")))
+        rows.append((f"{name}={path.stem}", text if len(text) <= 300 else f"{text[:300].rpartition('. ')[0]}."))
+    return _table(("option", "description"), rows)
 
 
 def settings(kind: str) -> str:
@@ -94,12 +96,12 @@ def settings(kind: str) -> str:
         "torch": ("policy", TorchSettings, (*GYMNASIUM, "policy=torch", "policy.module=module:Class")),
         "optimizer": ("optimizer", OptimizerSettings, GYMNASIUM),
     }
-    node, cls, words = which[kind]
-    return _table(("key", "default", "meaning"), list(_rows(node, cls, composed(*words)[node])))
+    node, cls, overrides = which[kind]
+    return _table(("key", "default", "meaning"), list(_rows(node, cls, composed(*overrides)[node])))
 
 
 def presets() -> str:
-    """The environments with a name of their own."""
+    """The environments that have presets."""
     rows = []
     for path in sorted((conf_dir() / "env").glob("*.yaml")):
         found = sorted(other.stem for other in (conf_dir() / "preset").glob(f"{path.stem}_*.yaml"))
@@ -110,33 +112,26 @@ def presets() -> str:
         what = env.get("id") or f"ALE, {env['game']}"
         policy = tree["policy"]["name"] + (f" {hidden}" if hidden else "")
         rows.append((f"env={path.stem}", what, policy, ", ".join(one.removeprefix(f"{path.stem}_") for one in found)))
-    return _table(("environment", "is", "policy", "presets for"), rows)
+    return _table(("option", "environment", "policy", "presets for"), rows)
 
 
 def commands() -> str:
-    """The commands, by their docstrings."""
+    """The commands with their docstrings and keys, and the benchmarks of `raes.bench` and `benchmarks`."""
     parts = []
-    for path in [*sorted(PACKAGE.glob("*.py")), *sorted(PACKAGE.glob("*/__main__.py"))]:
-        tree = ast.parse(path.read_text())
-        text = ast.get_docstring(tree) or ""
+    paths = [*sorted(REPOSITORY.glob("raes/*.py")), *sorted(REPOSITORY.glob("raes/*/__main__.py"))]
+    for path in [*paths, REPOSITORY / "benchmarks" / "__main__.py"]:
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
         if not text.startswith("`python -m "):
             continue
-        name = path.parent.name if path.name == "__main__.py" else path.stem
+        module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
         head, _, rest = text.partition("\n\n")
         usage, _, summary = head.partition("`: ")
         summary = " ".join(summary.split())
         parts.append(
-            f"## raes.{name}\n\n```text\n{' '.join(usage.strip('`').split())}\n```\n\n{_sentence(summary)}\n\n{rest}"
+            f"## {module.removesuffix('.__main__')}\n\n```text\n{' '.join(usage.strip('`').split())}\n```\n\n"
+            f"{_sentence(summary)}\n\n{rest}"
         )
-        if name == "bench":
-            parts.append(
-                _table(
-                    ("benchmark", "what it measures"),
-                    [(f"raes.bench {key}", bench.summary) for key, bench in BENCHES.items()],
-                )
-            )
-        else:
-            parts.append(_arguments(f"raes.{name}.__main__" if path.name == "__main__.py" else f"raes.{name}"))
+        parts.append(_benchmarks(module) or _arguments(module))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -147,11 +142,11 @@ def results(*names: str) -> str:
         report = json.loads((RESULTS / f"{name}.json").read_text())
         cells = []
         for one in report["seeds"]:
-            figures = one["evaluation"]
-            interval = f"[{figures['return_ci_low']:,.1f}, {figures['return_ci_high']:,.1f}]"
+            evaluation = one["evaluation"]
+            interval = f"[{evaluation['return_ci_low']:,.1f}, {evaluation['return_ci_high']:,.1f}]"
             cpu = f" ({one['cpu_minutes']:.1f})" if "cpu_minutes" in one else ""
             effort = f"{one['timesteps'] / 1e6:.2f}e6, {one['minutes']:.1f}{cpu}"
-            cells.append(f"{one['seed']}: **{figures['return_mean']:,.1f}** {interval}, {effort}")
+            cells.append(f"{one['seed']}: **{evaluation['return_mean']:,.1f}** {interval}, {effort}")
         rows.append(
             (report["task"], f"{report['bar']:,g}", "<br>".join(cells), f"`{report['command']}`", report["date"])
         )
@@ -163,43 +158,43 @@ def results(*names: str) -> str:
 
 
 def actions(*games: str) -> str:
-    """What Atari games pay for one action held throughout, and for random play."""
+    """The scores of holding one action throughout an Atari game, and of random play."""
     rows = []
     for game in games:
         report = json.loads((RESULTS / f"actions_{game}.json").read_text())
         for one in report["rows"]:
-            figures = f"{one['return_mean']:,.1f} ± {one['standard_error']:.1f}"
-            rows.append((game, one["actions"], figures, str(report["episodes"]), report["date"]))
+            score = f"{one['return_mean']:,.1f} ± {one['standard_error']:.1f}"
+            rows.append((game, one["actions"], score, str(report["episodes"]), report["date"]))
     return _table(("game", "action", "mean ± standard error", "episodes", "date"), rows)
 
 
 def milestones(*names: str) -> str:
-    """Timesteps to shares of TRPO's score beside the paper's ES, as `raes.report` has them."""
+    """Timesteps to shares of TRPO's score, of the paper's ES and of RAES, as `raes.report` computes them."""
     rows = []
     for row in thresholds(measured(*names), {}).rows:
         share = str(row["kind"]).partition(" of ")[0]
         ours = "-" if row["timesteps"] is None else f"{row['timesteps']:.2e}"
         there = f"{row['reached']} of {row['seeds']}"
         rows.append((str(row["task"]), f"{row['threshold']:,.0f} ({share})", f"{row['paper_es']:.2e}", ours, there))
-    head = ("task", "score (share of TRPO's)", "paper's ES", "ours, median", "seeds that got there")
+    head = ("task", "score (share of TRPO's)", "paper's ES", "RAES, median", "seeds that reached it")
     return _table(head, rows, ())
 
 
 def sweep(name: str) -> str:
-    """The runs of a multirun, one row each; *perturbed* is the mean return of the perturbed policies."""
+    """The runs of a sweep, one row each; *perturbed* is the mean return of the perturbed policies."""
     report = json.loads((RESULTS / f"{name}.json").read_text())
     columns = [one for one in (*report["keys"], *SWEEP) if any(row.get(one) is not None for row in report["rows"])]
-    rows = [[_figure(row[column]) for column in columns] for row in report["rows"]]
+    rows = [[_formatted(row[column]) for column in columns] for row in report["rows"]]
     return f"`{report['command']}`, {report['date']}:\n\n" + _table(tuple(columns), rows, ())
 
 
-def _figure(value: Any) -> str:
+def _formatted(value: Any) -> str:
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def example(name: str) -> str:
-    """A file of examples/, as it is."""
-    return f"```python\n{(RESULTS.parent / 'examples' / f'{name}.py').read_text()}```"
+    """A file of examples/, in full."""
+    return f"```python\n{(REPOSITORY / 'examples' / f'{name}.py').read_text()}```"
 
 
 MAKERS: dict[str, Callable[..., str]] = {
@@ -216,21 +211,21 @@ MAKERS: dict[str, Callable[..., str]] = {
     "settings": settings,
     "sweep": sweep,
 }
-"""What a page may ask for with `<!-- made: NAME WORDS -->`."""
+"""Name in `<!-- made: NAME ARGUMENTS -->` -> function that generates the table."""
 
 
 @cache
-def composed(*words: str) -> dict[str, Any]:
-    """The configuration of a command line, without interpolations resolved that need one."""
+def composed(*overrides: str) -> dict[str, Any]:
+    """The configuration that a command line composes, with interpolations unresolved."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("config", overrides=list(words)), resolve=False)
+        tree = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=False)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
 
 def _rows(node: str, cls: type[Any], values: dict[str, Any]) -> Iterator[Row]:
-    """Key, default and meaning of every field of a dataclass of settings, those of nested ones too."""
+    """Key, default and meaning of every field of a settings dataclass, nested ones included."""
     meanings, hints = _meanings(cls), typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         key, value = f"{node}.{field.name}", values.get(field.name)
@@ -241,7 +236,10 @@ def _rows(node: str, cls: type[Any], values: dict[str, Any]) -> Iterator[Row]:
 
 
 def _meanings(cls: type[Any]) -> dict[str, str]:
-    """What the docstrings of a class and of those below it say of its attributes; else its one field is its line."""
+    """Attribute -> meaning, from the docstrings of a class and its bases.
+
+    A class with one field may have a single line instead: `key.name`: meaning.
+    """
     found: dict[str, str] = {}
     for one in reversed(cls.__mro__):
         text = inspect.cleandoc(one.__doc__ or "") if dataclasses.is_dataclass(one) else ""
@@ -256,8 +254,16 @@ def _meanings(cls: type[Any]) -> dict[str, str]:
     return found
 
 
+def _benchmarks(module: str) -> str:
+    """The benchmarks of a command that has some."""
+    benches = getattr(importlib.import_module(module), "BENCHES", {})
+    program = module.removesuffix(".__main__")
+    rows = [(f"python -m {program} {name}", bench.summary) for name, bench in benches.items()]
+    return _table(("benchmark", "what it measures"), rows) if rows else ""
+
+
 def _arguments(module: str) -> str:
-    """The keys of a command that has a dataclass of them."""
+    """The keys of a command that has a dataclass of arguments."""
     arguments = arguments_of(importlib.import_module(module))
     if arguments is None:
         return ""
@@ -270,7 +276,7 @@ def _arguments(module: str) -> str:
 
 
 def _comments(path: Path) -> dict[str, str]:
-    """The comments behind the keys of a YAML file, by dotted key; indented comments below go on."""
+    """Dotted key -> the comment after it in a YAML file; indented comment lines below continue it."""
     found: dict[str, str] = {}
     node, last = "", ""
     for line in path.read_text().splitlines():

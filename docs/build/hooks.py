@@ -1,7 +1,8 @@
-"""What MkDocs calls while it builds the site: pages from elsewhere, tables from the code, formulas as MathML.
+"""MkDocs hooks of the site: pages from outside docs/, tables generated from the code, formulas as MathML.
 
-A line `<!-- made: NAME WORDS -->` in a page stands for what the function of this name in `tables.MAKERS` makes. A link
-that leaves `docs/` is one to a page that lies elsewhere (`ELSEWHERE`), a picture, or a file that the site only names.
+A line `<!-- made: NAME ARGUMENTS -->` in a page is replaced with the output of the function of this name in
+`generated_tables.MAKERS`. A link that leaves `docs/` points to a page outside it (`ELSEWHERE`), to a picture, or to a
+file of the repository, whose path the site shows without a link.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 
 from curves import curves
 from formulas import with_formulas
+from generated_tables import MAKERS
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from tables import MAKERS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ELSEWHERE = {
@@ -28,17 +29,17 @@ ELSEWHERE = {
     "cluster/OTHER.md": "other-clusters.md",
     "results/README.md": "results-files.md",
 }
-"""Pages that lie elsewhere in the repository, and what they are called in the site."""
+"""Pages outside docs/, and their names in the site."""
 LINK = re.compile(
     r"```.*?^```$|`[^`\n]*`"  # code, which stays as it is
     r"|(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)",
     re.MULTILINE | re.DOTALL,
 )
-MADE = re.compile(r"^<!-- made: (?P<name>\w+)(?P<words>[^>]*) -->$", re.MULTILINE)
+MADE = re.compile(r"^<!-- made: (?P<name>\w+)(?P<arguments>[^>]*) -->$", re.MULTILINE)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages and pictures that lie elsewhere."""
+    """Add the pages and pictures from outside docs/."""
     for source, page in ELSEWHERE.items():
         if (REPOSITORY / source).is_file():
             files.append(File.generated(config, page, content=(REPOSITORY / source).read_text()))
@@ -48,7 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Mend the links, then put in what is made."""
+    """Adapt the links to the site, then insert the generated tables and curves."""
     uri = page.file.src_uri
     source = next((path for path, name in ELSEWHERE.items() if name == uri), f"docs/{uri}")
     markdown = LINK.sub(lambda link: _link(link, source, uri), markdown)
@@ -56,21 +57,21 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Formulas need no script."""
+    """Replace formulas with MathML, which needs no script."""
     return with_formulas(html)
 
 
 def _made(made: re.Match[str], uri: str, config: MkDocsConfig, files: Files) -> str:
-    words = made["words"].split()
+    arguments = made["arguments"].split()
     if made["name"] != "curves":
-        return MAKERS[made["name"]](*words)
-    picture = f"images/{'-'.join(words)}.png"
-    files.append(File.generated(config, picture, content=curves(*words)))
+        return MAKERS[made["name"]](*arguments)
+    picture = f"images/{'-'.join(arguments)}.png"
+    files.append(File.generated(config, picture, content=curves(*arguments)))
     return f"![evaluation return against timesteps]({relpath(picture, dirname(uri) or '.')})"
 
 
 def _link(link: re.Match[str], source: str, uri: str) -> str:
-    """A link of the repository's file `source` as the page `uri` has it."""
+    """A link in the repository's file `source`, adapted to the page `uri` of the site."""
     if link["target"] is None:
         return link[0]
     target, hash_, anchor = link["target"].partition("#")
@@ -78,16 +79,16 @@ def _link(link: re.Match[str], source: str, uri: str) -> str:
         return link[0]
     path = normpath(os.path.join(dirname(source), target))
     if path.startswith("docs/"):
-        place = path.removeprefix("docs/")
+        page = path.removeprefix("docs/")
     elif path in ELSEWHERE:
-        place = ELSEWHERE[path]
+        page = ELSEWHERE[path]
     elif not (REPOSITORY / path).exists():
-        return link[0]  # MkDocs complains
+        return link[0]  # MkDocs reports it
     elif link["picture"]:
-        place = f"images/{Path(path).name}"
+        page = f"images/{Path(path).name}"
     else:
         return f"`{path}`"
-    return f"{link['picture']}[{link['text']}]({relpath(place, dirname(uri) or '.')}{hash_}{anchor})"
+    return f"{link['picture']}[{link['text']}]({relpath(page, dirname(uri) or '.')}{hash_}{anchor})"
 
 
 __all__: list[Any] = ["on_files", "on_page_content", "on_page_markdown"]

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, get_args
 
-from raes.algorithms.algorithm import Algorithm, SearchState, WeightedSum
 from raes.algorithms.ars import ARS, ARSSettings
 from raes.algorithms.canonical_es import CanonicalES, CanonicalESSettings
 from raes.algorithms.cem import CEM, CEMSettings
@@ -14,6 +13,7 @@ from raes.algorithms.ga import GA, GASettings
 from raes.algorithms.gaussian_es import GaussianES, GaussianESSettings
 from raes.algorithms.novelty import NoveltySearch, NSESSettings, NSRAESSettings, NSRESSettings
 from raes.algorithms.pgpe import PGPE, PGPESettings
+from raes.algorithms.protocol import Algorithm, SearchState, WeightedSum
 from raes.algorithms.random_search import RandomSearch, RandomSearchSettings
 from raes.algorithms.snes import SNES, SNESSettings
 from raes.algorithms.xnes import XNES, XNESSettings
@@ -35,7 +35,7 @@ AlgorithmSettings = (
     | RandomSearchSettings
     | CustomSettings
 )
-"""The configuration group `algorithm`; `name` tells which."""
+"""The configuration group `algorithm`; `name` selects one."""
 
 _OF_SETTINGS: dict[type[Any], Callable[..., Any]] = {
     ESSettings: ES,

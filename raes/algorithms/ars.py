@@ -3,7 +3,7 @@
 Symbols as in `gradient`; their nu is sigma, their delta eps, their alpha the stepsize of plain SGD (`optimizer=plain`).
 V2 is `normalize_observations=true`, V1 without; `-t` is `best` < `pairs`. A linear policy without bias that starts at
 zero (`policy=linear_zero`) is theirs; others work too. Deviation: all episodes of a generation see the statistics of
-the generations before, and both episodes of a pair share their reset seed unless told otherwise.
+the generations before, and both episodes of a pair share their reset seed unless `shared_reset=false`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
-from raes.types import Float64
+from raes.types import Count, Float64
 
-from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState
+from .protocol import WeightedSum
 
 LEAST_STD = 1e-7
 """Inputs that vary less become 0."""
@@ -37,24 +37,23 @@ class ARSSettings(GradientSettings):
     """
 
     name: Literal["ars"] = "ars"
-    best: int | None = None
+    best: Count | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.mirrored:
             raise ValueError("mirrored must be true for ARS, which compares the two episodes of a direction")
-        if self.best is not None and not 1 <= self.best <= self.pairs:
-            raise ValueError(f"best must lie in [1, pairs={self.pairs}], got {self.best}")
+        if self.best is not None and self.best > self.pairs:
+            raise ValueError(f"best={self.best}: must be at most pairs={self.pairs}")
 
 
 class ARS(GradientSearch):
-    """See the module's docstring."""
+    """Augmented random search: V1 or V2 by `normalize_observations`, V1-t or V2-t by `best`."""
 
     def __init__(self, settings: ARSSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         super().__init__(settings, optimizer, seed, table_size)
         self._best = settings.best
 
-    def tell(
+    def step(
         self, state: GradientState, batch: Batch, weighted_sum: WeightedSum
     ) -> tuple[GradientState, dict[str, float]]:
         """A step along 1/(b s) * sum_kept (F_i+ - F_i-) eps_i; along 0 where s is 0.

@@ -16,11 +16,10 @@ import numpy as np
 from raes.results import Batch
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import shared_by_ties
-from raes.types import Float32, Float64
+from raes.types import Count, Float32, Float64, NotNegative, Positive
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -34,19 +33,14 @@ class CanonicalESSettings(PopulationSettings):
     """
 
     name: Literal["canonical_es"] = "canonical_es"
-    sigma: float = 0.05
-    parents: int | None = None
-    rate: float = 1.0
-    adapt_sigma: float = 0.0
+    sigma: Positive = 0.05
+    parents: Count | None = None
+    rate: Positive = 1.0
+    adapt_sigma: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rate <= 0:
-            raise ValueError(f"rate must be positive, got {self.rate}")
-        if self.parents is not None and not 1 <= self.parents <= (self.population or self.parents):
-            raise ValueError(f"parents must lie in [1, population={self.population}], got {self.parents}")
-        if self.adapt_sigma < 0:
-            raise ValueError(f"adapt_sigma must not be negative, got {self.adapt_sigma}")
+        if self.parents is not None and self.parents > (self.population or self.parents):
+            raise ValueError(f"parents={self.parents}: must be at most population={self.population}")
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class CanonicalESState:
 
 
 class CanonicalES(PopulationSearch):
-    """See the module's docstring."""
+    """The canonical evolution strategy with cumulative step-size adaptation."""
 
     def init(self, theta: Float32, observations: RunningStats) -> CanonicalESState:
         """The state that starts at theta with these observation statistics."""

@@ -6,20 +6,24 @@ Symbols: the e best of n members are the elite; mu and sigma become their mean a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 
 from raes.results import Batch
 from raes.search.shaping import shared_by_ties
-from raes.types import Float32, Float64, Int64
+from raes.types import Float32, Float64, Int64, NotNegative, PositiveShare
 
-from .algorithm import WeightedSum
-from .search import Conditions
-from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_figures
+from .protocol import Conditions, WeightedSum
+from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_metrics
 
 LEAST_POPULATION = 3
-"""An elite of 2, whose spread is known, and somebody who is not in it."""
+"""An elite of 2, whose spread is known, and a member that is not in it."""
+Selected = Annotated[int, Ge(LEAST_POPULATION)]
+"""The size of a population that has an elite."""
+Elite = Annotated[float, Gt(0), Lt(1)]
+"""The share of the members that are kept."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,14 @@ class CEMSettings(SeparableSettings):
     """
 
     name: Literal["cem"] = "cem"
-    elite: float = 0.2
-    extra_sigma: float = 0.0
-    extra_decay: float = 0.99
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.elite < 1:
-            raise ValueError(f"elite must lie in (0, 1), got {self.elite}")
-        check_selection(self.population)
-        if self.extra_sigma < 0 or not 0 < self.extra_decay <= 1:
-            raise ValueError(
-                f"extra_sigma must not be negative and extra_decay lie in (0, 1], got {self.extra_sigma} and "
-                f"{self.extra_decay}"
-            )
+    population: Selected | None = None
+    elite: Elite = 0.2
+    extra_sigma: NotNegative = 0.0
+    extra_decay: PositiveShare = 0.99
 
 
 class CEM(SeparableSearch):
-    """See the module's docstring."""
+    """The cross-entropy method with a diagonal covariance."""
 
     def update(
         self,
@@ -66,13 +60,13 @@ class CEM(SeparableSearch):
         """
         index, weights = elite(fitness, batch, self._settings.elite)
         if not index.size:
-            return state.moved(state.mean, state.sigma, conditions), spread_figures(state.sigma)
+            return state.moved(state.mean, state.sigma, conditions), spread_metrics(state.sigma)
         first = weighted_sum(index, weights).astype(np.float64)
         second = weighted_sum(index, weights, squared=True).astype(np.float64)
         mean = state.mean + state.sigma * first
         extra = self._settings.extra_sigma * self._settings.extra_decay**state.generation
         sigma = np.sqrt(np.square(state.sigma) * np.maximum(second - np.square(first), 0.0) + extra**2)
-        return state.moved(mean, sigma, conditions), spread_figures(sigma)
+        return state.moved(mean, sigma, conditions), spread_metrics(sigma)
 
 
 def elite(fitness: Float64, batch: Batch, share: float) -> tuple[Int64, Float32]:
@@ -89,9 +83,3 @@ def elite(fitness: Float64, batch: Batch, share: float) -> tuple[Int64, Float32]
     weights = shared_by_ties(fitness, by_rank)
     best = np.flatnonzero(weights)
     return batch.genomes.noise_index[best], weights[best].astype(np.float32)
-
-
-def check_selection(population: int | None) -> None:
-    """Raise ValueError for a population that has no elite of 2."""
-    if population is not None and population < LEAST_POPULATION:
-        raise ValueError(f"population must be at least {LEAST_POPULATION}, or null, got {population}")

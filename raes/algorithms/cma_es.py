@@ -6,9 +6,10 @@ Costs of d^2 memory and d^3 time: for few parameters. A member without a result 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from raes.results import Batch
 from raes.rng import Purpose, generator
@@ -16,9 +17,8 @@ from raes.search.running_stats import RunningStats
 from raes.tasks import Genomes
 from raes.types import Float32, Float64
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings, vectors
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 if TYPE_CHECKING:
     from cmaes import CMA
@@ -29,13 +29,11 @@ class CMAESSettings(PopulationSettings):
     """Configuration group `algorithm`, option `cma_es`; the keys of `PopulationSettings`."""
 
     name: Literal["cma_es"] = "cma_es"
+    population: Annotated[int, Ge(4)] | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.population is not None and self.population < 4:
-            raise ValueError(f"population must be at least 4 for CMA-ES, or null, got {self.population}")
         if self.min_timesteps:
-            raise ValueError(f"min_timesteps must be 0 for CMA-ES, whose population is fixed, got {self.min_timesteps}")
+            raise ValueError(f"min_timesteps={self.min_timesteps}: must be 0 for CMA-ES, whose population is fixed")
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class CMAESState:
 
 
 class CMAES(PopulationSearch):
-    """See the module's docstring."""
+    """CMA-ES; the library's object is made anew from the state for each update."""
 
     @staticmethod
     def memory(num_params: int) -> int:
@@ -91,7 +89,7 @@ class CMAES(PopulationSearch):
         values[batch.index] = -fitness
         members = self._sampled(library).astype(np.float32).astype(np.float64)  # as they were evaluated
         library.tell(list(zip(members, values.tolist(), strict=True)))
-        sigma, mean = float(library._sigma), library._mean
+        sigma, mean = float(library._sigma), library.mean
         following = CMAESState(
             generation=state.generation + 1,
             theta=mean.astype(np.float32),
@@ -109,9 +107,9 @@ class CMAES(PopulationSearch):
         from cmaes import CMA  # imports scipy.stats, which takes half a second
 
         seed = int(generator(self._seed, Purpose.SAMPLE, state.generation).integers(2**32))
-        library = CMA(state.mean.copy(), state.sigma, seed=seed, population_size=self.min_groups)
-        library._C, library._g = state.covariance.copy(), state.generation
-        library._pc, library._p_sigma = state.path.copy(), state.sigma_path.copy()
+        covariance = state.covariance.copy()
+        library = CMA(state.mean, state.sigma, seed=seed, population_size=self.min_groups, cov=covariance)
+        library._g, library._pc, library._p_sigma = state.generation, state.path.copy(), state.sigma_path.copy()
         return library
 
     def _sampled(self, library: CMA) -> Float64:

@@ -27,7 +27,6 @@ class CustomSettings(PopulationSettings):
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.module.count(":") != 1:
             raise ValueError(f"module must be package.module:Class, got {self.module!r}")
 

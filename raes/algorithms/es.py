@@ -14,10 +14,10 @@ from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Layers, LowRank, Snapshot
-from raes.types import UserError
+from raes.types import Count, UserError
 
-from .algorithm import WeightedSum
 from .gradient import GradientSearch, GradientSettings, GradientState
+from .protocol import WeightedSum
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,12 @@ class ESSettings(GradientSettings):
     name: Literal["es"] = "es"
     shaping: str = "centered_ranks"
     perturbation: Literal["full", "low_rank"] = "full"
-    rank: int = 1
+    rank: Count = 1
     layers: Layers | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_shaping(self.shaping, self.alive_bonus)
-        if self.rank < 1:
-            raise ValueError(f"rank must be at least 1, got {self.rank}")
 
     def sized(self, num_params: int, layers: Layers) -> Self:
         """With the layers that low-rank perturbations are for."""
@@ -58,7 +56,7 @@ class ESSettings(GradientSettings):
 
 
 class ES(GradientSearch):
-    """See the module's docstring."""
+    """Evolution Strategies with full-rank or low-rank perturbations."""
 
     def __init__(self, settings: ESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         super().__init__(settings, optimizer, seed, table_size)
@@ -69,7 +67,7 @@ class ES(GradientSearch):
         """With the form of the noise."""
         return replace(super().snapshot(state), low_rank=self._low_rank)
 
-    def tell(
+    def step(
         self, state: GradientState, batch: Batch, weighted_sum: WeightedSum
     ) -> tuple[GradientState, dict[str, float]]:
         """A step along the `estimate` from the shaped fitness."""

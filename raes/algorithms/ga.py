@@ -2,7 +2,7 @@
 
 The best T of n members are the parents; children are theta + sigma eps of a random parent, without crossover; one
 elite, chosen by further episodes of the best and of the elite before, goes on unchanged. A member is its chain of noise
-indices: 8 bytes a generation.
+indices: 8 bytes per generation.
 Deviation: the first generation is the first parameters and mutations of them, not n draws of the initialisation.
 """
 
@@ -16,12 +16,12 @@ import numpy as np
 from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
-from raes.tasks import Genomes, Layers, Lineages, Snapshot, Tasks
-from raes.types import Float32, Float64, Int64
+from raes.tasks import Genomes, Layers, Lineages, Round, Snapshot, Tasks
+from raes.types import Count, Float32, Float64, Int64, Natural, Positive
 
-from .algorithm import WeightedSum
+from .base import probe_round
 from .population import PopulationSearch, PopulationSettings
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,16 @@ class GASettings(PopulationSettings):
     """
 
     name: Literal["ga"] = "ga"
-    sigma: float = 0.05
-    parents: int = 20
-    candidates: int = 10
-    elite_episodes: int = 5
+    sigma: Positive = 0.05
+    parents: Count = 20
+    candidates: Count = 10
+    elite_episodes: Natural = 5
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.parents <= (self.population or self.parents):
-            raise ValueError(f"parents must lie in [1, population={self.population}], got {self.parents}")
-        if not 1 <= self.candidates <= self.parents:
-            raise ValueError(f"candidates must lie in [1, parents={self.parents}], got {self.candidates}")
-        if self.elite_episodes < 0:
-            raise ValueError(f"elite_episodes must not be negative, got {self.elite_episodes}")
+        if self.parents > (self.population or self.parents):
+            raise ValueError(f"parents={self.parents}: must be at most population={self.population}")
+        if self.candidates > self.parents:
+            raise ValueError(f"candidates={self.candidates}: must be at most parents={self.parents}")
 
     def sized(self, num_params: int, layers: Layers) -> Self:
         """With a population."""
@@ -83,7 +80,7 @@ class GAState:
 
 
 class GA(PopulationSearch):
-    """See the module's docstring."""
+    """The Deep GA: truncation selection, mutation, one elite."""
 
     def init(self, theta: Float32, observations: RunningStats) -> GAState:
         """The state whose only parent is theta."""
@@ -130,18 +127,20 @@ class GA(PopulationSearch):
             following = self._choose(following, 0, weighted_sum)
         return following, {"chain_length": float(max(map(len, chains)))}
 
-    def probe(self, state: GAState) -> tuple[Snapshot, Tasks] | None:
-        """Further episodes of the candidates, the same for each, without action noise."""
+    def next_round(self, state: GAState) -> Round:
+        """First a probe of the candidates for the elite: further episodes, the same for each, without action noise;
+        then a generation."""
         if state.chosen:
-            return None
+            return super().next_round(state)
         candidates, episodes = min(self._settings.candidates, len(state.parents)), self._settings.elite_episodes
         count = candidates * episodes
         index = np.arange(count)
         genomes = Genomes(np.zeros(count, np.int64), np.zeros(count, np.float32), index // episodes)
         none = np.zeros(count, dtype=bool)
-        return self.snapshot(state), Tasks(Purpose.PROBE, state.generation, index, index % episodes, none, genomes)
+        tasks = Tasks(Purpose.PROBE, state.generation, index, index % episodes, none, genomes)
+        return probe_round(self.snapshot(state), tasks)
 
-    def settle(
+    def after_probe(
         self, state: GAState, batch: Batch | None, weighted_sum: WeightedSum
     ) -> tuple[GAState, dict[str, float]]:
         """The elite is the candidate with the highest mean, of equals the first; without any mean the first of all."""

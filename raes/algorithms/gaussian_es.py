@@ -12,11 +12,10 @@ from typing import Literal
 import numpy as np
 
 from raes.results import Batch
-from raes.types import Float64
+from raes.types import Float64, NotNegative
 
-from .algorithm import WeightedSum
-from .cem import check_selection, elite
-from .search import Conditions
+from .cem import Elite, Selected, elite
+from .protocol import Conditions, WeightedSum
 from .separable import SeparableSearch, SeparableSettings, SeparableState
 
 
@@ -30,20 +29,17 @@ class GaussianESSettings(SeparableSettings):
     """
 
     name: Literal["gaussian_es"] = "gaussian_es"
-    elite: float = 0.2
-    sigma_min: float = 0.0
+    population: Selected | None = None
+    elite: Elite = 0.2
+    sigma_min: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.elite < 1:
-            raise ValueError(f"elite must lie in (0, 1), got {self.elite}")
-        check_selection(self.population)
-        if not 0 <= self.sigma_min <= self.sigma:
-            raise ValueError(f"sigma_min must lie in [0, sigma], got {self.sigma_min}")
+        if self.sigma_min > self.sigma:
+            raise ValueError(f"sigma_min={self.sigma_min}: must be at most sigma={self.sigma}")
 
 
 class GaussianES(SeparableSearch):
-    """See the module's docstring."""
+    """The simple Gaussian evolution strategy: one sigma for all parameters."""
 
     def update(
         self,

@@ -1,4 +1,4 @@
-"""What the searches that estimate a gradient around one centre share: the episodes they ask for, and how they step.
+"""What all searches share that estimate a gradient at one centre: the episodes they ask for, and how they step.
 
 Symbols: theta in R^d the centre, sigma the noise scale, eps_i ~ N(0, I_d) a slice of the shared noise, n antithetic
 pairs. The methods differ in the gradient that they make of the returns, and in how they normalise observations.
@@ -18,10 +18,10 @@ from raes.search.optimizers import OptimizerSettings, OptimizerState
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import exponential
 from raes.tasks import Genomes, Tasks
-from raes.types import Float32, Float64
+from raes.types import Count, Float32, Float64, NotNegative, Positive, PositiveShare
 
-from .algorithm import WeightedSum
-from .search import Conditions, Search, SearchSettings
+from .base import Search, SearchSettings
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class GradientSettings(SearchSettings):
     """The keys that these methods have in common; those of `SearchSettings`, and:
 
     Attributes:
-        pairs: antithetic pairs a generation, at least; 2 episodes each.
+        pairs: the fewest antithetic pairs per generation; 2 episodes each.
         mirrored: false: 2 independent perturbations in the place of each pair.
         sigma: noise scale in the first generation.
         sigma_decay: factor on sigma each generation.
@@ -37,25 +37,18 @@ class GradientSettings(SearchSettings):
         shared_reset: whether the two episodes of a pair share their reset seed.
     """
 
-    pairs: int = 100
+    pairs: Count = 100
     mirrored: bool = True
-    sigma: float = 0.05
-    sigma_decay: float = 1.0
-    sigma_min: float = 0.0
+    sigma: Positive = 0.05
+    sigma_decay: PositiveShare = 1.0
+    sigma_min: NotNegative = 0.0
     shared_reset: bool = True
 
     size_key: ClassVar[str] = "pairs"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.pairs < 1:
-            raise ValueError(f"pairs must be at least 1, got {self.pairs}")
-        if self.sigma <= 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
-        if not 0 < self.sigma_decay <= 1:
-            raise ValueError(f"sigma_decay must lie in (0, 1], got {self.sigma_decay}")
-        if not 0 <= self.sigma_min <= self.sigma:
-            raise ValueError(f"sigma_min must lie in [0, sigma], got {self.sigma_min}")
+        if self.sigma_min > self.sigma:
+            raise ValueError(f"sigma_min={self.sigma_min}: must be at most sigma={self.sigma}")
 
     @property
     def episodes(self) -> int:
@@ -81,7 +74,7 @@ class GradientState:
 
 
 class GradientSearch(Search):
-    """The methods are those of `Algorithm`; `tell` is the algorithm's own, and ends in `stepped`."""
+    """The methods are those of `Algorithm`; `step` is the algorithm's own, and ends in `stepped`."""
 
     pipelines = True
 
@@ -121,20 +114,20 @@ class GradientSearch(Search):
         return weighted_sum(batch.genomes.noise_index, weights.astype(np.float32)) / np.float32(utilities.size)
 
     def stepped(self, state: GradientState, batch: Batch, gradient: Float32) -> tuple[GradientState, dict[str, float]]:
-        """The state after a step along a gradient, float32 (d,), and figures for the log."""
+        """The state after a step along a gradient, float32 (d,), and metrics for the log."""
         settings = self._optimizer
         stepsize = exponential(settings.stepsize, settings.stepsize_decay, settings.stepsize_min, state.generation)
         step, optimizer = optimizers.step(settings, state.optimizer, state.theta, gradient, stepsize)
         theta_norm = float(np.linalg.norm(state.theta))
-        figures = {
+        metrics = {
             "grad_norm": float(np.linalg.norm(gradient)),
             "theta_norm": theta_norm,
             "sigma": self.sigma(state.generation),
             "stepsize": stepsize,
         }
         if theta_norm > 0:
-            figures["update_ratio"] = float(np.linalg.norm(step)) / theta_norm
+            metrics["update_ratio"] = float(np.linalg.norm(step)) / theta_norm
         if not math.isinf(state.conditions.episode_cap):
-            figures["episode_cap"] = state.conditions.episode_cap
+            metrics["episode_cap"] = state.conditions.episode_cap
         conditions = self.next_conditions(state.conditions, batch)
-        return GradientState(state.generation + 1, state.theta + step, optimizer, conditions), figures
+        return GradientState(state.generation + 1, state.theta + step, optimizer, conditions), metrics

@@ -19,12 +19,12 @@ from raes.search.archive import novelty
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import SHAPINGS, check_shaping
-from raes.tasks import Genomes, Lineages, Snapshot, Tasks
-from raes.types import Float32, Float64, RunFailedError
+from raes.tasks import Genomes, Lineages, Round, Snapshot, Tasks
+from raes.types import Count, Float32, Float64, PositiveShare, RunFailedError, Share
 
-from .algorithm import WeightedSum
+from .base import probe_round
 from .gradient import GradientSearch, GradientSettings, GradientState
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,13 @@ class NoveltySettings(GradientSettings):
         shaping: of the returns; novelty always enters as centred ranks.
     """
 
-    agents: int = 3
-    neighbors: int = 10
-    probe_episodes: int = 1
+    agents: Count = 3
+    neighbors: Count = 10
+    probe_episodes: Count = 1
     shaping: str = "centered_ranks"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("agents", "neighbors", "probe_episodes"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
         check_shaping(self.shaping, self.alive_bonus)
 
     @property
@@ -81,12 +78,7 @@ class NSRESSettings(NoveltySettings):
     """
 
     name: Literal["nsr_es"] = "nsr_es"
-    weight: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.weight <= 1:
-            raise ValueError(f"weight must lie in [0, 1], got {self.weight}")
+    weight: Share = 0.5
 
     @property
     def first_weight(self) -> float:
@@ -105,16 +97,9 @@ class NSRAESSettings(NoveltySettings):
     """
 
     name: Literal["nsra_es"] = "nsra_es"
-    weight: float = 1.0
-    weight_step: float = 0.05
-    patience: int = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.weight <= 1 or not 0 < self.weight_step <= 1:
-            raise ValueError(f"weight and weight_step must lie in [0, 1], got {self.weight} and {self.weight_step}")
-        if self.patience < 1:
-            raise ValueError(f"patience must be at least 1, got {self.patience}")
+    weight: Share = 1.0
+    weight_step: PositiveShare = 0.05
+    patience: Count = 10
 
     @property
     def first_weight(self) -> float:
@@ -174,7 +159,7 @@ class NoveltyState:
 
 
 class NoveltySearch(GradientSearch):
-    """See the module's docstring."""
+    """NS-ES, NSR-ES and NSRA-ES, by the settings."""
 
     pipelines = False
     needs_behavior = True
@@ -185,7 +170,7 @@ class NoveltySearch(GradientSearch):
         self._shape = SHAPINGS[settings.shaping]
 
     def init(self, theta: Float32, observations: RunningStats) -> NoveltyState:  # type: ignore[override]
-        """M agents around theta: the first is theta itself, the others are perturbed by sigma."""
+        """M agents near theta: the first is theta itself, the others are perturbed by sigma."""
         agents = []
         for number in range(self._novelty.agents):
             rng = generator(self._seed, Purpose.SELECTION, 0, number + 1)
@@ -196,7 +181,7 @@ class NoveltySearch(GradientSearch):
             agents.append(Agent(search, np.zeros(0), known=False))
         return NoveltyState(0, theta, 0, tuple(agents), np.zeros((0, 0)), self._novelty.first_weight, -np.inf, 0)
 
-    def tell(
+    def step(
         self, state: NoveltyState, batch: Batch, weighted_sum: WeightedSum
     ) -> tuple[NoveltyState, dict[str, float]]:
         """The agent's step, as ES makes it, on both kinds of ranks."""
@@ -207,18 +192,18 @@ class NoveltySearch(GradientSearch):
         novel = SHAPINGS["centered_ranks"](new, new)
         utilities = state.weight * returns + (1 - state.weight) * novel
         agent = state.agents[state.current]
-        around = replace(agent.search, generation=state.generation)
-        search, figures = self.stepped(around, batch, self.estimate(batch, utilities, weighted_sum))
+        current = replace(agent.search, generation=state.generation)
+        search, metrics = self.stepped(current, batch, self.estimate(batch, utilities, weighted_sum))
         agents = list(state.agents)
         agents[state.current] = Agent(search, agent.behavior, known=False)
-        figures |= {"novelty_mean": float(new.mean()), "weight": state.weight, "agent": float(state.current)}
-        return replace(state, generation=state.generation + 1, theta=search.theta, agents=tuple(agents)), figures
+        metrics |= {"novelty_mean": float(new.mean()), "weight": state.weight, "agent": float(state.current)}
+        return replace(state, generation=state.generation + 1, theta=search.theta, agents=tuple(agents)), metrics
 
-    def probe(self, state: NoveltyState) -> tuple[Snapshot, Tasks] | None:
-        """Episodes of the agents whose behaviour is not known, without noise."""
+    def next_round(self, state: NoveltyState) -> Round:
+        """First a probe of the agents whose behaviour is not known: episodes without noise; then a generation."""
         unknown = self._unknown(state)
         if not unknown:
-            return None
+            return super().next_round(state)
         roots = np.stack([state.agents[number].search.theta for number in unknown])
         rows, empty = np.arange(len(unknown)), np.zeros(len(unknown), np.int64)
         conditions = state.agents[unknown[0]].search.conditions  # several are unknown only before the first generation
@@ -228,9 +213,9 @@ class NoveltySearch(GradientSearch):
         zeros = np.zeros(len(index), np.int64)
         genomes = Genomes(zeros, zeros.astype(np.float32), index // episodes)
         tasks = Tasks(Purpose.PROBE, state.generation, index, index % episodes, zeros.astype(bool), genomes)
-        return self.conditioned(snapshot, conditions), tasks
+        return probe_round(self.conditioned(snapshot, conditions), tasks)
 
-    def settle(
+    def after_probe(
         self, state: NoveltyState, batch: Batch | None, weighted_sum: WeightedSum
     ) -> tuple[NoveltyState, dict[str, float]]:
         """Behaviours join the archive; w moves; the next agent is drawn. A failed probe keeps the last behaviour."""
@@ -254,10 +239,10 @@ class NoveltySearch(GradientSearch):
         stale = 0 if reached > state.best else state.stale + 1
         weight, best = self._novelty.moved(state.weight, stale), max(state.best, reached)
         theta = agents[current].search.theta
-        figures = {"archive": float(len(archive)), "archive_spread": float(np.linalg.norm(archive.std(axis=0)))}
+        metrics = {"archive": float(len(archive)), "archive_spread": float(np.linalg.norm(archive.std(axis=0)))}
         if means:
-            figures["probe_return"] = reached
-        return NoveltyState(state.generation, theta, current, tuple(agents), archive, weight, best, stale), figures
+            metrics["probe_return"] = reached
+        return NoveltyState(state.generation, theta, current, tuple(agents), archive, weight, best, stale), metrics
 
     def _probed(self, batch: Batch | None) -> dict[int, tuple[Float64, float]]:
         """Mean behaviour and mean fitness of each agent that was probed and did not fail, by its row in the probe."""

@@ -8,9 +8,10 @@ fitness of mu + sigma eps_i and mu - sigma eps_i. sigma starts at radius / sqrt(
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Gt, Lt
 
 from raes.results import Batch
 from raes.search import optimizers
@@ -19,11 +20,11 @@ from raes.search.running_stats import RunningStats
 from raes.search.schedules import exponential
 from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Genomes, Snapshot, Tasks
-from raes.types import Float32, Float64
+from raes.types import Count, Float32, Float64, NotNegative, Positive
 
-from .algorithm import WeightedSum
-from .search import Conditions, Search, SearchSettings
-from .separable import spread_figures
+from .base import Search, SearchSettings
+from .protocol import Conditions, WeightedSum
+from .separable import spread_metrics
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class PGPESettings(SearchSettings):
     """Configuration group `algorithm`, option `pgpe`; the keys of `SearchSettings`, and:
 
     Attributes:
-        pairs: symmetric pairs a generation, at least; 2 episodes each. With `min_timesteps` it grows, as far as that.
+        pairs: the fewest symmetric pairs per generation, 2 episodes each; `min_timesteps` may add to them.
         max_pairs: where it ends to grow; None for nowhere.
         radius: the norm of sigma at the start.
         sigma_rate: the learning rate of sigma.
@@ -41,28 +42,19 @@ class PGPESettings(SearchSettings):
     """
 
     name: Literal["pgpe"] = "pgpe"
-    pairs: int = 100
-    max_pairs: int | None = None
-    radius: float = 0.27
-    sigma_rate: float = 0.1
-    sigma_change: float = 0.2
+    pairs: Count = 100
+    max_pairs: Count | None = None
+    radius: Positive = 0.27
+    sigma_rate: NotNegative = 0.1
+    sigma_change: Annotated[float, Gt(0), Lt(1)] = 0.2
     shaping: str = "centered_ranks"
     shared_reset: bool = True
 
     size_key: ClassVar[str] = "pairs"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.pairs < 1:
-            raise ValueError(f"pairs must be at least 1, got {self.pairs}")
         if self.max_pairs is not None and self.max_pairs < self.pairs:
-            raise ValueError(f"max_pairs must be at least pairs={self.pairs}, or null, got {self.max_pairs}")
-        if self.radius <= 0 or self.sigma_rate < 0:
-            raise ValueError(
-                f"radius must be positive and sigma_rate not negative, got {self.radius} and {self.sigma_rate}"
-            )
-        if not 0 < self.sigma_change < 1:
-            raise ValueError(f"sigma_change must lie in (0, 1), got {self.sigma_change}")
+            raise ValueError(f"max_pairs={self.max_pairs}: must be at least pairs={self.pairs}, or null")
         check_shaping(self.shaping, self.alive_bonus)
 
     @property
@@ -93,7 +85,7 @@ class PGPEState:
 
 
 class PGPE(Search):
-    """See the module's docstring."""
+    """PGPE with symmetric pairs; with `optimizer=clipup` as Toklu et al. have it."""
 
     group = 2
 
@@ -124,7 +116,7 @@ class PGPE(Search):
         genomes = Genomes(np.repeat(noise_index, 2), np.tile(np.array([1, -1], np.float32), count))
         return self.tasks(state.generation, first, genomes, self._settings.shared_reset)
 
-    def tell(self, state: PGPEState, batch: Batch, weighted_sum: WeightedSum) -> tuple[PGPEState, dict[str, float]]:
+    def step(self, state: PGPEState, batch: Batch, weighted_sum: WeightedSum) -> tuple[PGPEState, dict[str, float]]:
         """Ascent along both gradients.
 
         grad_mu = mean((u+ - u-) / 2 * sigma eps); grad_sigma = mean(((u+ + u-) / 2 - mean u) * sigma (eps^2 - 1)).
@@ -154,4 +146,4 @@ class PGPE(Search):
             "theta_norm": float(np.linalg.norm(state.theta)),
             "step_norm": float(np.linalg.norm(step)),
         }
-        return following, norms | spread_figures(sigma)
+        return following, norms | spread_metrics(sigma)

@@ -8,17 +8,18 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from annotated_types import Ge
 
 from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.tasks import Genomes, Layers, Tasks
-from raes.types import Float64
+from raes.types import Float64, Positive
 
-from .algorithm import WeightedSum
-from .search import Conditions, Search, SearchSettings
+from .base import Search, SearchSettings
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,8 @@ class PopulationSettings(SearchSettings):
         sigma: the noise scale at the start.
     """
 
-    population: int | None = None
-    sigma: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.population is not None and self.population < 2:
-            raise ValueError(f"population must be at least 2, or null, got {self.population}")
-        if self.sigma <= 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
+    population: Annotated[int, Ge(2)] | None = None
+    sigma: Positive = 0.1
 
     @property
     def episodes(self) -> int:
@@ -64,14 +58,14 @@ class PopulationSearch(Search):
         return Genomes(noise_index, np.full(count, self.scale(state), np.float32))
 
     def scale(self, state: Any) -> float:
-        """The factor on the noise of all members, beside the snapshot's spread."""
+        """The factor on the noise of all members, on top of the snapshot's spread."""
         return 1.0
 
     @abstractmethod
     def update(
         self, state: Any, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum
     ) -> tuple[Any, dict[str, float]]:
-        """The next state, and figures for the log.
+        """The next state, and metrics for the log.
 
         Args:
             state: of this generation.
@@ -85,12 +79,12 @@ class PopulationSearch(Search):
         """Members first, first + 1, ..."""
         return self.tasks(state.generation, first, self.genomes(state, first, count))
 
-    def tell(self, state: Any, batch: Batch, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
+    def step(self, state: Any, batch: Batch, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
         """See `update`."""
         conditions = self.next_conditions(state.conditions, batch)
         fitness = self.fitness(batch)[:, 0]
-        following, figures = self.update(state, batch, fitness, conditions, weighted_sum)
-        return following, {"theta_norm": float(np.linalg.norm(following.theta))} | figures
+        following, metrics = self.update(state, batch, fitness, conditions, weighted_sum)
+        return following, {"theta_norm": float(np.linalg.norm(following.theta))} | metrics
 
 
 def vectors(members: Float64) -> Genomes:

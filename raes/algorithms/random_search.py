@@ -1,4 +1,4 @@
-"""Random search: members drawn around the first parameters, the best one kept. The baseline that others must beat.
+"""Random search: members are drawn near the first parameters, the best one is kept. The baseline that others must beat.
 
 (Such et al. 2018, arXiv 1712.06567, section 4, compare with it on Atari.) A return seen once is all that decides.
 Where observations are normalised, the first generation only finds their statistics, which stay: a policy that was good
@@ -18,9 +18,8 @@ from raes.search.running_stats import RunningStats
 from raes.tasks import Genomes, Lineages, Snapshot
 from raes.types import Float32, Float64
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class RandomSearchState:
     Attributes:
         generation: so far.
         theta: float32 (d,), the best member.
-        root: float32 (d,), what members are drawn around.
+        root: float32 (d,), the mean of the members.
         best: the best member's fitness.
         conditions: of the episodes.
     """
@@ -50,14 +49,14 @@ class RandomSearchState:
 
 
 class RandomSearch(PopulationSearch):
-    """See the module's docstring."""
+    """Random search near the first parameters."""
 
     def init(self, theta: Float32, observations: RunningStats) -> RandomSearchState:
-        """The state that draws around theta."""
+        """The state whose members are drawn with theta as their mean."""
         return RandomSearchState(0, theta, theta, -math.inf, self.first_conditions(observations))
 
     def snapshot(self, state: RandomSearchState) -> Snapshot:
-        """The best member, and the root that the others are drawn around."""
+        """The best member, and the mean of the others."""
         zero = np.zeros(1, np.int64)
         roots = Lineages(state.root[None], zero, zero, np.zeros(0, np.int64))
         return self.conditioned(Snapshot(state.generation, state.theta, lineages=roots), state.conditions)

@@ -12,7 +12,7 @@ from raes.tasks import Snapshot
 from raes.types import Float32, Float64
 
 from .population import PopulationSearch, PopulationSettings
-from .search import Conditions
+from .protocol import Conditions
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,6 @@ class SeparableSearch(PopulationSearch):
         return replace(super().snapshot(state), spread=state.sigma.astype(np.float32))
 
 
-def spread_figures(sigma: Float64) -> dict[str, float]:
+def spread_metrics(sigma: Float64) -> dict[str, float]:
     """Figures of standard deviations, float64 (d,), for the log."""
     return {"sigma": float(sigma.mean()), "sigma_min": float(sigma.min()), "sigma_max": float(sigma.max())}

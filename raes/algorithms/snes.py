@@ -14,11 +14,10 @@ import numpy as np
 
 from raes.results import Batch
 from raes.search.shaping import nes_utilities
-from raes.types import Float64
+from raes.types import Float64, Positive
 
-from .algorithm import WeightedSum
-from .search import Conditions
-from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_figures
+from .protocol import Conditions, WeightedSum
+from .separable import SeparableSearch, SeparableSettings, SeparableState, spread_metrics
 
 
 @dataclass(frozen=True)
@@ -31,17 +30,12 @@ class SNESSettings(SeparableSettings):
     """
 
     name: Literal["snes"] = "snes"
-    mean_rate: float = 1.0
-    sigma_rate: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.mean_rate <= 0 or (self.sigma_rate is not None and self.sigma_rate <= 0):
-            raise ValueError(f"mean_rate and sigma_rate must be positive, got {self.mean_rate} and {self.sigma_rate}")
+    mean_rate: Positive = 1.0
+    sigma_rate: Positive | None = None
 
 
 class SNES(SeparableSearch):
-    """See the module's docstring."""
+    """Separable natural evolution strategies."""
 
     def update(
         self,
@@ -58,4 +52,4 @@ class SNES(SeparableSearch):
         mean = state.mean + self._settings.mean_rate * state.sigma * weighted_sum(index, utilities)
         squares = weighted_sum(index, utilities, squared=True) - float(utilities.sum(dtype=np.float64))
         sigma = state.sigma * np.exp(rate / 2 * squares)
-        return state.moved(mean, sigma, conditions), spread_figures(sigma)
+        return state.moved(mean, sigma, conditions), spread_metrics(sigma)

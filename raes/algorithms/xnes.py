@@ -18,11 +18,10 @@ from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import nes_utilities
 from raes.tasks import Genomes
-from raes.types import Float32, Float64
+from raes.types import Float32, Float64, Positive
 
-from .algorithm import WeightedSum
 from .population import PopulationSearch, PopulationSettings, vectors
-from .search import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,12 @@ class XNESSettings(PopulationSettings):
     """
 
     name: Literal["xnes"] = "xnes"
-    mean_rate: float = 1.0
-    rate: float | None = None
+    mean_rate: Positive = 1.0
+    rate: Positive | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.min_timesteps:
-            raise ValueError(f"min_timesteps must be 0 for xNES, whose population is fixed, got {self.min_timesteps}")
-        if self.mean_rate <= 0 or (self.rate is not None and self.rate <= 0):
-            raise ValueError(f"mean_rate and rate must be positive, got {self.mean_rate} and {self.rate}")
+            raise ValueError(f"min_timesteps={self.min_timesteps}: must be 0 for xNES, whose population is fixed")
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class XNESState:
 
 
 class XNES(PopulationSearch):
-    """See the module's docstring."""
+    """Exponential natural evolution strategies, full covariance."""
 
     @staticmethod
     def memory(num_params: int) -> int:
@@ -81,8 +77,9 @@ class XNES(PopulationSearch):
         return XNESState(0, theta, theta.astype(np.float64), self._settings.sigma, np.eye(theta.size), conditions)
 
     def genomes(self, state: XNESState, first: int, count: int) -> Genomes:
-        """mu + sigma B s_k, as vectors."""
-        return vectors(state.mean + state.sigma * self._noise(state)[first : first + count] @ state.shape.T)
+        """mu + sigma B s_k, as vectors, cut from one product: BLAS rounds a row by where it is among the others."""
+        members = state.mean + state.sigma * self._noise(state) @ state.shape.T
+        return vectors(members[first : first + count])
 
     def update(
         self, state: XNESState, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum

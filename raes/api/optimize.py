@@ -22,23 +22,23 @@ from numpy.typing import ArrayLike
 from pydantic import TypeAdapter, ValidationError
 from threadpoolctl import threadpool_limits
 
-from raes.algorithms import ALGORITHMS
+from raes.algorithms import ALGORITHMS, WeightedSum
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.results import Batch
-from raes.runtime.collector import Collector
+from raes.rng import Purpose
 from raes.runtime.executor import Executor
 from raes.runtime.memory import check_memory, check_state
+from raes.runtime.rounds import RoundRunner
 from raes.runtime.scheduling import Size
 from raes.runtime.serial import SerialExecutor
 from raes.runtime.worker import WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.perturbation import Decoder
-from raes.tasks import Snapshot, Tasks
+from raes.tasks import Round, Tasks
 from raes.types import Float32, Float64, RunFailedError, UserError
 from raes.validation import real, vector, whole
 
-COLLECT_SECONDS = 0.5
 OPTIMIZERS = {
     "ars": OptimizerSettings(name="sgd", stepsize=0.02, momentum=0.0, weight_decay=0.0),
     "pgpe": OptimizerSettings(name="clipup", stepsize=0.15, weight_decay=0.0),
@@ -47,11 +47,11 @@ OPTIMIZERS = {
 
 
 class Optimizer:
-    """A search to ask for points and to tell their fitness; it maximises.
+    """A search with `ask` for points and `tell` for their fitness; it maximises.
 
     Attributes:
         state: of the search; its `theta`, float32 (d,), is the centre, or the best member where there is no centre.
-        evaluations: points that were told.
+        evaluations: points with a fitness so far.
         best_x: float64 (d,), the point with the highest fitness so far; None before the first.
         best_fitness: its fitness.
     """
@@ -92,7 +92,7 @@ class Optimizer:
         self.state: Any = self._algorithm.init(theta, running_stats.init(0))
         self.table_size = size
         self._table: Float32 | None = None
-        self._round: tuple[Snapshot, Tasks, bool] | None = None
+        self._round: Round | None = None
         self.evaluations = 0
         self.best_x: Float64 | None = None
         self.best_fitness = -np.inf
@@ -103,21 +103,21 @@ class Optimizer:
         return np.asarray(self.state.theta, dtype=np.float64)
 
     def ask(self) -> Float64:
-        """The next points to evaluate, float64 (n, d); the same ones until they are told."""
-        snapshot, tasks = self.next_round()
+        """The next points to evaluate, float64 (n, d); the same ones until `tell`."""
+        upcoming, tasks = self.next_round(), self._tasks()
         if self._table is None:
             self._table = noise.make_table(self.table_size)
-        decode = Decoder(self._table, snapshot.theta.size)
-        points = np.empty((len(tasks), snapshot.theta.size))
+        decode = Decoder(self._table, self.state.theta.size)
+        points = np.empty((len(tasks), self.state.theta.size))
         for row in range(len(tasks)):
-            points[row] = decode(snapshot, tasks.genomes, row)
+            points[row] = decode(upcoming.snapshot, tasks.genomes, row)
         return points
 
     def tell(self, fitness: ArrayLike) -> None:
-        """The fitness of the points asked for, (n,); NaN for one that has none.
+        """Give the fitness of the points of `ask`, (n,); NaN for a point that has none.
 
         Raises:
-            UserError: nothing was asked for, the number does not fit, or no value is finite.
+            UserError: `ask` was not called before, the number does not fit, or no value is finite.
         """
         if self._round is None:
             raise UserError("tell comes after ask: there are no points whose fitness is awaited")
@@ -125,14 +125,13 @@ class Optimizer:
             values = np.asarray(fitness, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise UserError(f"fitness must be a vector of numbers, got {fitness!r}") from error
-        _, tasks, probe = self._round
+        tasks, group = self._tasks(), self._round.group
         if values.shape != (len(tasks),):
             raise UserError(f"fitness has shape {values.shape}, and {len(tasks)} points were asked for")
         points = self.ask()
         assert self._table is not None
-        group = 1 if probe else self._algorithm.group
         kept = np.flatnonzero(np.isfinite(values.reshape(-1, group)).all(axis=1))
-        if not kept.size and not probe:
+        if not kept.size and self._round.purpose is not Purpose.PROBE:
             raise UserError("no fitness is finite, so that the search has nothing to go on")
         returns = values.reshape(-1, group)[kept]
         batch = Batch(
@@ -145,9 +144,8 @@ class Optimizer:
             behaviors=points.reshape(-1, group, points.shape[1])[kept],
         )
         table, dim = self._table, points.shape[1]
-        self.take(
+        self.tell_batch(
             batch if kept.size else None,
-            len(tasks),
             lambda index, weights, squared=False: noise.weighted_sum(table, index, weights, dim, squared=squared),
         )
 
@@ -157,50 +155,42 @@ class Optimizer:
         """Count x0, whose fitness is known, as the first point."""
         self.best_x, self.best_fitness, self.evaluations = self.theta, fitness, 1
 
-    def next_round(self) -> tuple[Snapshot, Tasks]:
-        """The episodes that the search waits for: a probe, or a generation."""
+    def next_round(self) -> Round:
+        """The episodes that the search waits for; the same ones until `tell_batch`."""
         if self._round is None:
-            probe = self._algorithm.probe(self.state)
-            if probe is None:
-                around = (
-                    self._algorithm.snapshot(self.state),
-                    self._algorithm.ask(self.state, 0, self._algorithm.min_groups),
-                )
-                self._round = (*around, False)
-            else:
-                self._round = (*probe, True)
-        return self._round[:2]
+            upcoming = self._algorithm.next_round(self.state)
+            assert upcoming.ask is not None
+            tasks = upcoming.ask(0, upcoming.min_groups)
+            self._round = replace(upcoming, ask=lambda first, count: tasks, min_timesteps=0)
+        return self._round
 
-    def take(self, batch: Batch | None, evaluations: int, weighted_sum: Any) -> None:
+    def tell_batch(self, batch: Batch | None, weighted_sum: WeightedSum) -> None:
         """Go on with the outcome of the round.
 
         Args:
             batch: its behaviours are the points themselves; None where all failed.
-            evaluations: those that failed included.
             weighted_sum: of slices of noise.
         """
         assert self._round is not None
         if batch is not None:
             self._note_best(batch)
-        elif not self._round[2]:
+        elif self._round.purpose is not Purpose.PROBE:
             raise RunFailedError("the function fails everywhere")
-        step = self._algorithm.settle if self._round[2] else self._algorithm.tell
-        self.state, _ = step(self.state, batch, weighted_sum)
+        evaluations = len(self._tasks())
+        self.state, _ = self._algorithm.tell(self.state, self._round, batch, weighted_sum)
         self._round = None
         self.evaluations += evaluations
+
+    def _tasks(self) -> Tasks:
+        upcoming = self.next_round()
+        assert upcoming.ask is not None
+        return upcoming.ask(0, upcoming.min_groups)
 
     def _note_best(self, batch: Batch) -> None:
         assert batch.behaviors is not None
         best = np.unravel_index(int(batch.returns.argmax()), batch.returns.shape)
         if batch.returns[best] > self.best_fitness:
             self.best_x, self.best_fitness = batch.behaviors[best].copy(), float(batch.returns[best])
-
-    def collector(self) -> Collector:
-        """For the episodes of the round."""
-        _, tasks = self.next_round()
-        assert self._round is not None
-        group = 1 if self._round[2] else self._algorithm.group
-        return Collector(lambda first, count: tasks, group, len(tasks) // group, 0, 0.0, None)
 
 
 @dataclass(frozen=True)
@@ -292,28 +282,24 @@ def _search(
     spec = FunctionSpec(FunctionSettings(call=call, dim=len(start), x0=start, minimize=smallest), function)
     search.start_at(spec.check().start)
     goal = np.inf if target is None else -target if smallest else target
-    with executor(WorkerSpec(spec, seed), search.table_size, workers) as pool:
+    with executor(WorkerSpec(spec, seed), search.table_size, workers) as evaluator:
+        runner = RoundRunner(evaluator)
         while search.evaluations < budget and search.best_fitness < goal:
-            run_round(search, pool)
+            run_round(search, runner, evaluator.weighted_noise_sum)
     assert search.best_x is not None
     reason = "the target is reached" if search.best_fitness >= goal else "the budget is used up"
     return Optimum(search.best_x, search.best_fitness, search.theta, search.evaluations, reason)
 
 
-def run_round(search: Optimizer, executor: Executor) -> None:
-    """Evaluate what the search waits for, and go on with the outcome."""
-    snapshot, tasks = search.next_round()
-    collector = search.collector()
-    executor.publish(snapshot, oldest=snapshot.generation)
-    for block in collector.start():
-        executor.submit(block)
-    while not collector.complete:
-        for results in executor.collect(COLLECT_SECONDS):
-            collector.add(results)
+def run_round(search: Optimizer, runner: RoundRunner, weighted_sum: WeightedSum) -> None:
+    """Evaluate the points that the search waits for, and go on with the outcome."""
+    runner.open(search.next_round())
+    finished = runner.collect()
+    assert finished is not None
     try:
-        search.take(collector.batch(), len(tasks), executor.weighted_noise_sum)
+        search.tell_batch(finished.batch, weighted_sum)
     except RunFailedError as error:
-        raise RunFailedError(f"{error}; the first reason: {collector.faults[0][1].reason}") from error
+        raise RunFailedError(f"{error}; the first reason: {finished.first_reason}") from error
 
 
 @contextmanager
@@ -326,6 +312,7 @@ def executor(spec: WorkerSpec, table_size: int, workers: int) -> Iterator[Execut
     from raes.runtime.ray_executor import RayExecutor
     from raes.runtime.session import attached
 
+    check_memory(4 * table_size, copies=2)
     with (
         attached("auto", workers, 4 * table_size),
         threadpool_limits(1),
@@ -346,12 +333,14 @@ def _settings(algorithm: str, keys: dict[str, Any], size: int) -> Any:
     try:
         return TypeAdapter(settings).validate_python({"normalize_observations": False} | keys).sized(size, ())
     except ValidationError as error:
-        known = ", ".join(sorted(field.name for field in fields(settings) if field.name != "name"))
+        from raes.config.schema import explain  # which imports Hydra and all environments
+
+        known = sorted(field.name for field in fields(settings) if field.name != "name")
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            raise UserError(f"{key}: algorithm {algorithm} has no such key; it has {known}") from error
-        raise UserError(f"{key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}") from error
+            key = ".".join(map(str, first["loc"]))
+            raise UserError(f"{key}: algorithm {algorithm} has no such key; it has {', '.join(known)}") from error
+        raise UserError(explain(first, dict.fromkeys(known))) from error
     except UserError:
         raise
     except ValueError as error:  # sizes that follow from the number of parameters do not fit those that were given

@@ -56,7 +56,7 @@ def fit(
 ) -> Run:
     """Train a policy, in the foreground; the same bits as the command with the same keys.
 
-    Ray is the one that this process is connected to, else as `ray__address` says, and then ended afterwards.
+    Ray is the one that this process is connected to, else the one of `ray__address`, and is then shut down afterwards.
     Ctrl-C, or the notebook's stop button, ends the run with a checkpoint and returns it; a second one raises
     KeyboardInterrupt. Nothing here exits the process.
 
@@ -78,10 +78,11 @@ def fit(
     elif env is not None:
         env_id = enter(env)
         words = ["env=gymnasium", f"env.id={env_id}", f"env.name={_plain(env)}", *words]
-    config = prepare(compose(words))
+    prepared = prepare(compose(words))
+    config = prepared.config
     console = Console(config)
     try:
-        outcome = run_with_callbacks(config, console, callbacks)
+        outcome = run_with_callbacks(prepared, console, callbacks)
     finally:
         console.close()
     if outcome.code == 2:
@@ -177,7 +178,7 @@ class Run:
         """The environment that was trained in, e.g. with `render_mode="human"`.
 
         Args:
-            kwargs: beside those of `env.kwargs`.
+            kwargs: added to those of `env.kwargs`.
 
         Raises:
             UserError: it cannot be made, or the run searched a function.
@@ -208,7 +209,7 @@ class Run:
         number = self._checkpoint.state["generation"]
         runtime: Literal["serial", "ray"] = "serial" if workers == 1 else "ray"
         arguments = EvaluateArguments(str(self.run_dir), number, episodes, seed, workers, runtime)
-        return evaluate(arguments, say=lambda text: None)
+        return evaluate(arguments, notify=lambda text: None)
 
     def play(self, episodes: int = 1, seed: int = 0, speed: float = 1.0, out: str | Path | None = None) -> list[float]:
         """Watch the policy, as `python -m raes.play` does.
@@ -216,7 +217,7 @@ class Run:
         Args:
             episodes: how many; they are those of `evaluate` with the same seed.
             seed: of the episodes.
-            speed: 1 for the environment's own pace.
+            speed: 1 for the environment's own frame rate.
             out: an mp4 file; None: in a notebook below the cell, else a window where there is a display, else
                 an mp4 in the run's `videos/`.
 

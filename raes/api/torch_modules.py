@@ -1,4 +1,4 @@
-"""PyTorch modules from Python: a module and a function that says how good it is in, the module trained out.
+"""PyTorch modules from Python: from a module and a reward function to the trained module.
 
     raes.train_module(module, reward, population_size=50, sigma=0.1, learning_rate=0.001, iterations=300)
 
@@ -26,6 +26,7 @@ import numpy as np
 from raes.api.optimize import Optimizer, executor, run_round
 from raes.policies.torch_policy import Parameters, reset
 from raes.problems.function import FunctionSettings, FunctionSpec
+from raes.runtime.rounds import RoundRunner
 from raes.runtime.worker import WorkerSpec
 from raes.search.optimizers import OptimizerSettings
 from raes.types import Float32, Float64, UserError
@@ -76,7 +77,7 @@ def train_module(
         save_path: a file for `module.state_dict()`.
         workers: processes; 1: this one, without Ray.
         seed: of the noise.
-        report: is told the iteration and the reward of each test, NaN where `reward` failed.
+        report: called with the iteration and the reward of each test, NaN where `reward` failed.
 
     Returns:
         The same module, trained; after Ctrl-C the exception goes on, and the module is as the last iteration left it.
@@ -108,9 +109,10 @@ def train_module(
         _check(tested, parameters)
         spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested)
         reached = 0
-        with executor(WorkerSpec(spec, seed), search.table_size, workers) as pool:
+        with executor(WorkerSpec(spec, seed), search.table_size, workers) as evaluator:
+            runner = RoundRunner(evaluator)
             for iteration in range(1, iterations + 1):
-                run_round(search, pool)
+                run_round(search, runner, evaluator.weighted_noise_sum)
                 parameters.set(search.theta)
                 if iteration % test_every and iteration < iterations:
                     continue
@@ -168,7 +170,7 @@ def _tested(reward: _Reward, theta: Float64) -> float:
 
 
 def _check(tested: _Reward, parameters: Parameters) -> None:
-    """Call the reward once, so that what is wrong is said before anything starts."""
+    """Call the reward once, so that a fault is reported before anything starts."""
     try:
         value = tested(parameters.theta())
     except Exception as error:

@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m raes.bench NAME`; each says what is fast enough and whether it is."""
+"""Benchmarks: `python -m raes.bench NAME`; each states a bar and whether this machine meets it."""

@@ -1,14 +1,14 @@
 """`python -m raes.bench atari [out=FILE.json] [seconds=30] [games=[pong,...]]`: a worker on an Atari game, one thread.
 
 The same episodes run twice, interleaved: by the worker as in training, reference batch included, and as a bare loop of
-`ale.act` with the same actions, 50 timesteps of one and then of the other. "Against bare" is the median of the bare
+`ale.act` with the same actions, in turns of 50 timesteps. "Against bare" is the median of the bare
 loop's seconds over the worker's, in which each round has its share of what an episode costs once. Loops are timed in
 CPU seconds, so that other work on the machine counts little.
 
-The second table says where a worker's timestep goes: medians of the wall time of each part, taken inside the episodes.
+The second table shows the parts of a worker's timestep: medians of their wall time, measured inside the episodes.
 The third compares the network's forward with its matrix products alone, of the same shapes, on inputs that are ready.
-The fourth has our environment beside ale-py's vector environment, which preprocesses in C++ (one game, one thread), and
-the fifth what a worker's process holds in memory for itself.
+The fourth compares our environment with ale-py's vector environment, which preprocesses in C++ (one game, one thread);
+the fifth shows the private memory of a worker's process.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ NETWORKS = {
     "a3c": ConvSettings(),
     "nature": ConvSettings(convolutions=((32, 8, 4), (64, 4, 2), (64, 3, 1)), hidden=(512,)),
 }
-"""As in conf/policy."""
+"""The networks of conf/policy."""
 BARS = {"a3c": 0.50, "nature": 0.33}
 """The least share of the bare emulator's speed, on Pong."""
 FORWARD_BAR = 0.60
 MEMORY_BAR = 8 * 2**30 / 16 / 1e6
-"""Megabytes: 16 workers in 8 GiB."""
+"""Megabytes of a worker: 16 of them fit into 8 GiB."""
 MIN_ROUNDS = 3
 FORWARDS = 200
-"""Timesteps a round, where the network runs alone."""
+"""Timesteps in a round, where only the network runs."""
 SPEED = (
     Column("game", "game"),
     Column("policy", "policy"),
@@ -57,7 +57,7 @@ SPEED = (
 PARTS = (
     Column("game", "game"),
     Column("part", "part"),
-    *(Column(name, f"{name}, us a timestep", ".1f") for name in NETWORKS),
+    *(Column(name, f"{name}, us per timestep", ".1f") for name in NETWORKS),
 )
 FORWARD = (
     Column("policy", "policy"),
@@ -216,6 +216,6 @@ def run(arguments: AtariBenchArguments) -> BenchReport:
             Section("parts", "Where a timestep goes", PARTS, [row for _, parts in measured for row in parts]),
             Section("forward", "The network against its matrix products alone; CPU seconds", FORWARD, forwards),
             Section("vector", "One environment without a network; CPU seconds", VECTOR, vectors),
-            Section("memory", "What a worker holds for itself", MEMORY, memory),
+            Section("memory", "Private memory of a worker", MEMORY, memory),
         ],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One Atari game with one network: the worker's episodes, and the same by the bare emulator."""
+"""One Atari game with one network: a worker's episodes, and the same actions on the bare emulator."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from raes.tasks import Snapshot
 from raes.types import Float64, RunFailedError, UInt8
 
 ROUND = 50
-"""Timesteps a round: short, so that few rounds are interrupted."""
+"""Timesteps in a round: few, so that few rounds are interrupted."""
 EPISODES = (1, 2)
 """Reset seeds."""
 
 
 class GameRecorder(gymnasium.Wrapper[UInt8, int, UInt8, int]):
-    """Takes down the actions of each episode, which its seed begins."""
+    """Records the seed and the actions of each episode."""
 
     def __init__(self, env: AtariEnvironment) -> None:
         super().__init__(env)
@@ -42,7 +42,7 @@ class GameRecorder(gymnasium.Wrapper[UInt8, int, UInt8, int]):
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: int) -> tuple[UInt8, Any, bool, bool, dict[str, Any]]:
-        """Note the action."""
+        """Record the action."""
         self.episodes[-1][1].append(action)
         return self.env.step(action)
 
@@ -155,7 +155,7 @@ class AtariContest:
 
 
 class Timer:
-    """Stands in the place of a callable and notes the wall time of each call, until it is removed."""
+    """Replaces a callable and records the wall time of each call, until it is removed."""
 
     def __init__(self, owner: Any, key: str | int) -> None:
         self._owner, self._key, self._seconds = owner, key, [0.0][:0]

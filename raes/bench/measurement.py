@@ -1,10 +1,9 @@
-"""What all benchmarks share: their arguments, tables for the terminal, JSON with machine and versions, the command."""
+"""Common parts of all benchmarks: arguments, tables for the terminal, JSON with machine and versions, the command."""
 
 from __future__ import annotations
 
 import importlib
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from raes.config.cli import arguments_of, check_out, parse
 from raes.console.tables import Column, Row, Section, table
 from raes.storage.provenance import machine, versions
-from raes.types import SETTINGS, UserError
+from raes.types import SETTINGS, Positive, UserError
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,12 @@ class TimedArguments(BenchArguments):
         seconds: how long a row is measured; a longer time gives steadier figures.
     """
 
-    seconds: float = 5.0
-
-    def __post_init__(self) -> None:
-        if not (self.seconds > 0 and math.isfinite(self.seconds)):
-            raise ValueError(f"seconds must be positive, got {self.seconds}")
+    seconds: Positive = 5.0
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """All that a benchmark found."""
+    """The tables of a benchmark."""
 
     name: str
     sections: Sequence[Section]
@@ -61,7 +56,7 @@ def against_bar(value: float, bar: float | None) -> Row:
 
 
 def print_report(report: BenchReport) -> None:
-    """The tables on the terminal."""
+    """Print a report's tables."""
     here = machine()
     print(f"{here['cpu']}, {here['cores']} cores, load {here['load'][0]:.1f}")
     for section in report.sections:
@@ -69,7 +64,7 @@ def print_report(report: BenchReport) -> None:
 
 
 def write_report(report: BenchReport, arguments: BenchArguments) -> None:
-    """The same figures as JSON, with the machine, the versions and the date, to `arguments.out`."""
+    """Write a report's tables as JSON, with the machine, the versions and the date, to `arguments.out`."""
     assert arguments.out is not None
     content = {
         "bench": report.name,
@@ -90,7 +85,7 @@ class Benchmark:
 
 
 def usage(program: str, benches: Mapping[str, Benchmark]) -> str:
-    """How to call the command, with the names."""
+    """The command's usage, with the names of its benchmarks."""
     names = "\n".join(f"  {name:9s} {bench.summary}" for name, bench in benches.items())
     return f"usage: python -m {program} NAME [out=FILE.json] [key=value ...]\n{names}\nkeys of one: NAME --help"
 

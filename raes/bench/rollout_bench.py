@@ -32,7 +32,7 @@ from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.tasks import Tasks
-from raes.types import Float32, Float64, RunFailedError
+from raes.types import Float32, Float64, Positive, RunFailedError
 
 TASKS = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid")
 HIDDEN = ((), (64, 64), (256, 256))
@@ -45,7 +45,7 @@ ROUND_SECONDS = 0.02
 """About how long the worker runs in a round."""
 MAX_EPISODES = 1024
 MAX_STEPS = 1000
-"""Shorter cuts would count what an episode costs once, beside its timesteps, more often than training does."""
+"""Timesteps of an episode at most. Shorter ones would give the cost of a reset more weight than in training."""
 MIN_ROUNDS = 3
 COLUMNS = (
     Column("task", "task"),
@@ -58,7 +58,7 @@ COLUMNS = (
     Column("efficiency_low", "25 %", ".3f"),
     Column("efficiency_high", "75 %", ".3f"),
     *BAR_COLUMNS,
-    Column("microseconds_beside", "us beside env", ".1f"),
+    Column("microseconds_beside", "us outside env", ".1f"),
     Column("episode_length", "mean length", ",.0f"),
     Column("rounds", "rounds", "d"),
 )
@@ -72,11 +72,10 @@ class RolloutBenchArguments(TimedArguments):
         tasks: names out of TASKS.
     """
 
-    seconds: float = 8.0
+    seconds: Positive = 8.0
     tasks: tuple[str, ...] = TASKS
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if unknown := [name for name in self.tasks if name not in TASKS]:
             raise ValueError(f"tasks: there is no {', '.join(unknown)}; choose from {', '.join(TASKS)}")
 
@@ -98,7 +97,7 @@ class Recorded:
 
 
 class ActionRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Takes down the episodes of a MuJoCo environment."""
+    """Records the episodes of a MuJoCo environment."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -113,7 +112,7 @@ class ActionRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return answer
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Note the action."""
+        """Record the action and the positions after it."""
         answer = self.env.step(action)
         self.episodes[-1].actions.append(action)
         self.episodes[-1].last_positions = _mujoco(self.env).data.qpos.copy()
@@ -128,7 +127,7 @@ class Stopwatch(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.seconds = 0.0
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Timed."""
+        """Time one step."""
         start = time.perf_counter()
         answer = self.env.step(action)
         self.seconds += time.perf_counter() - start
@@ -174,7 +173,7 @@ class RolloutContest:
 
     @property
     def timesteps(self) -> int:
-        """Of all episodes."""
+        """Timesteps of all episodes."""
         return sum(len(episode.actions) for episode in self.episodes)
 
     def worker_loop(self) -> None:

@@ -1,4 +1,4 @@
-"""Fair timing on a machine that does other work too: short rounds, each with every contestant."""
+"""Compares loops fairly on a machine that does other work too: in short rounds, each with every loop."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from raes.types import Float64
 Loops = Mapping[str, Callable[[], object]]
 
 
-Clock = Callable[[], float]
+TimeSource = Callable[[], float]
 
-cpu_clock: Clock = time.process_time
+cpu_clock: TimeSource = time.process_time
 """Seconds of this process on a CPU: for loops that never wait, what the wall clock shows on an idle machine."""
-wall_clock: Clock = time.perf_counter
+wall_clock: TimeSource = time.perf_counter
 
 
-def seconds_of(loop: Callable[[], object], clock: Clock) -> float:
-    """How long one call takes."""
+def seconds_of(loop: Callable[[], object], clock: TimeSource) -> float:
+    """Seconds that one call takes."""
     start = clock()
     loop()
     return clock() - start
 
 
-def interleave(loops: Loops, seconds: float, min_rounds: int, clock: Clock) -> dict[str, Float64]:
-    """Seconds of every loop in every round, float64 (rounds,), for at least so long and so many rounds.
+def interleave(loops: Loops, seconds: float, min_rounds: int, clock: TimeSource) -> dict[str, Float64]:
+    """Seconds of every loop in every round, float64 (rounds,), for at least `seconds` and `min_rounds`.
 
     The loop that begins changes from round to round, so that none always follows the same one.
     """

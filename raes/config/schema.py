@@ -15,6 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from raes.algorithms import ALGORITHMS, AlgorithmSettings
+from raes.config.settings import (
+    CheckpointSettings,
+    EvaluationSettings,
+    FaultSettings,
+    GoalSettings,
+    NoiseSettings,
+    RaySettings,
+    RuntimeSettings,
+    TensorBoardSettings,
+    VideoSettings,
+)
 from raes.policies import ConvSettings, PolicySettings, TorchSettings
 from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings
@@ -25,160 +36,7 @@ from raes.storage.files import write_atomically
 from raes.storage.location import Location, StoreError, location
 from raes.storage.metrics import flatten_config
 from raes.storage.run_folder import UploadSettings
-from raes.types import SETTINGS, UserError
-
-
-@dataclass(frozen=True)
-class RaySettings:
-    """`ray.address`: `auto`, `local`, or an address."""
-
-    __pydantic_config__ = SETTINGS
-
-    address: str = "auto"
-
-
-@dataclass(frozen=True)
-class RuntimeSettings:
-    """Configuration group `runtime`: `ray` or `serial`.
-
-    Attributes:
-        pipeline: 1 starts each generation one update early, so that no worker waits; else 0.
-        relays: whether each node gathers its workers' results; `auto`: on a cluster, not on an embedded Ray.
-        deadline: seconds an episode may take before its worker counts as hung; `auto`: from those that ended.
-    """
-
-    __pydantic_config__ = SETTINGS
-
-    name: Literal["ray", "serial"] = "ray"
-    pipeline: int = 0
-    relays: bool | Literal["auto"] = "auto"
-    deadline: float | Literal["auto"] = "auto"
-
-    def __post_init__(self) -> None:
-        if self.pipeline not in (0, 1):
-            raise ValueError(f"pipeline must be 0 or 1, got {self.pipeline}")
-        if self.deadline != "auto" and self.deadline <= 0:
-            raise ValueError(f"deadline must be positive, or auto, got {self.deadline}")
-
-
-@dataclass(frozen=True)
-class NoiseSettings:
-    """`noise.size`: floats in the shared table; None lets the number of parameters decide."""
-
-    __pydantic_config__ = SETTINGS
-
-    size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise ValueError(f"size must be positive, got {self.size}; null lets the number of parameters decide")
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """Noiseless episodes on fixed held-out seeds.
-
-    Attributes:
-        every: generations between evaluations; 0 leaves only the one at the end.
-        episodes: of one evaluation.
-    """
-
-    __pydantic_config__ = SETTINGS
-
-    every: int = 10
-    episodes: int = 10
-
-    def __post_init__(self) -> None:
-        if self.every < 0:
-            raise ValueError(f"every must not be negative, got {self.every}")
-        if self.episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
-
-
-@dataclass(frozen=True)
-class GoalSettings:
-    """Stop when the evaluation mean is at least `return_mean` in `consecutive` evaluations in a row."""
-
-    __pydantic_config__ = SETTINGS
-
-    return_mean: float | None = None
-    consecutive: int = 1
-
-    def __post_init__(self) -> None:
-        if self.consecutive < 1:
-            raise ValueError(f"consecutive must be at least 1, got {self.consecutive}")
-
-
-@dataclass(frozen=True)
-class CheckpointSettings:
-    """When checkpoints are written.
-
-    Attributes:
-        every: generations between checkpoints; `auto` writes whenever that costs less than 2 % of the time.
-        keep: how many of the newest stay, beside the best.
-    """
-
-    __pydantic_config__ = SETTINGS
-
-    every: int | Literal["auto"] = "auto"
-    keep: int = 3
-
-    def __post_init__(self) -> None:
-        if self.every != "auto" and self.every < 1:
-            raise ValueError(f"every must be at least 1, or auto, got {self.every}")
-        if self.keep < 1:
-            raise ValueError(f"keep must be at least 1, got {self.keep}")
-
-
-@dataclass(frozen=True)
-class FaultSettings:
-    """`faults.max_share`: the run stops when a larger share of the last 1,000 episodes (or of a generation) failed."""
-
-    __pydantic_config__ = SETTINGS
-
-    max_share: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_share < 1:
-            raise ValueError(f"max_share must lie in [0, 1), got {self.max_share}")
-
-
-@dataclass(frozen=True)
-class VideoSettings:
-    """Videos of a run in training, made beside it.
-
-    Attributes:
-        every: generations between videos; one at the end too; 0 for none.
-        episodes: of one video, the first ones of the evaluation.
-        seconds: of one video, at most.
-    """
-
-    __pydantic_config__ = SETTINGS
-
-    every: int | None = 0
-    episodes: int = 1
-    seconds: float = 20.0
-
-    def __post_init__(self) -> None:
-        if self.every is not None and self.every < 0:
-            raise ValueError(f"every must not be negative, got {self.every}; 0 makes no videos")
-        if self.episodes < 1:
-            raise ValueError(f"episodes must be at least 1, got {self.episodes}")
-        if not 0 < self.seconds <= 3600:
-            raise ValueError(f"seconds must lie in (0, 3600], got {self.seconds:g}")
-
-
-@dataclass(frozen=True)
-class TensorBoardSettings:
-    """`tensorboard.histograms`: generations between histograms of theta and of returns; 0 for none."""
-
-    __pydantic_config__ = SETTINGS
-
-    histograms: int = 10
-
-    def __post_init__(self) -> None:
-        if self.histograms < 0:
-            raise ValueError(f"histograms must not be negative, got {self.histograms}; 0 writes none")
+from raes.types import SETTINGS, Count, Positive, Seed, UserError
 
 
 def _kind_of_env(value: Any) -> str:
@@ -217,10 +75,10 @@ class Config:
     ]
     algorithm: Annotated[AlgorithmSettings, Field(discriminator="name")]
     optimizer: OptimizerSettings
-    seed: int = 0
-    generations: int | None = None
-    max_timesteps: int | None = None
-    max_minutes: float | None = None
+    seed: Seed = 0
+    generations: Count | None = None
+    max_timesteps: Count | None = None
+    max_minutes: Positive | None = None
     workers: int | str = "auto"
     run_dir: str | None = None
     resume: str = "never"
@@ -228,24 +86,18 @@ class Config:
     behavior: str | None = None
     console: Literal["auto", "plain", "quiet"] = "auto"
     callbacks: tuple[str, ...] = ()
-    ray: RaySettings = RaySettings()
-    runtime: RuntimeSettings = RuntimeSettings()
-    noise: NoiseSettings = NoiseSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    goal: GoalSettings = GoalSettings()
-    checkpoint: CheckpointSettings = CheckpointSettings()
+    ray: RaySettings = field(default_factory=RaySettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    goal: GoalSettings = field(default_factory=GoalSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     upload: UploadSettings = field(default_factory=UploadSettings)
-    faults: FaultSettings = FaultSettings()
-    video: VideoSettings = VideoSettings()
-    tensorboard: TensorBoardSettings = TensorBoardSettings()
+    faults: FaultSettings = field(default_factory=FaultSettings)
+    video: VideoSettings = field(default_factory=VideoSettings)
+    tensorboard: TensorBoardSettings = field(default_factory=TensorBoardSettings)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
-        for key in ("generations", "max_timesteps", "max_minutes"):
-            limit = getattr(self, key)
-            if limit is not None and limit <= 0:
-                raise ValueError(f"{key} must be positive, got {limit}; null means no limit")
         Size.of(self.workers)
         if isinstance(self.policy, ConvSettings) and not isinstance(self.env, AtariSettings):
             raise ValueError("policy: a3c and nature need stacked frames of pixels; use env=atari, or another policy")
@@ -269,6 +121,19 @@ FREE_TO_CHANGE = (
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
 
+
+HINTS = dict.fromkeys(("generations", "max_timesteps", "max_minutes"), "null means no limit")
+HINTS |= dict.fromkeys(("noise.size", "algorithm.population"), "null lets the number of parameters decide")
+HINTS |= {"video.every": "0 makes no videos", "tensorboard.histograms": "0 writes none"}
+"""What else may be given where a number is wrong."""
+
+RANGES = {
+    "greater_than": "greater than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
+"""What pydantic's errors about a range ask for, each with the limit."""
 
 BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("env", "environment"), ("env", "atari")}
 BRANCHES |= {("policy", "network"), ("policy", "convolutional"), ("policy", "torch")}
@@ -295,7 +160,10 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
     try:
         return TypeAdapter(Config).validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
-        raise UserError("\n".join(explain(one, flatten_config(plain)) for one in error.errors())) from error
+        lines = [explain(one, flatten_config(plain)) for one in error.errors()]
+        hints = [HINTS.get(line.partition("=")[0]) for line in lines]
+        text = [line if hint is None else f"{line}; {hint}" for line, hint in zip(lines, hints, strict=True)]
+        raise UserError("\n".join(text)) from error
     except TypeError as error:
         raise UserError(f"the configuration holds a value that is not plain data: {error}") from error
 
@@ -308,11 +176,11 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
         known: the keys that exist, dotted.
     """
     # pydantic names the branches of a union after the field; the user knows only the key.
-    branch = re.compile(r"^(int|float|str|bool|literal|tuple|function)\b|\[")
+    branch = re.compile(r"^(constrained-)?(int|float|str|bool|literal|tuple|function)\b|\[")
     loc = [str(part) for part in error["loc"] if not branch.search(str(part))]
     if len(loc) > 1 and (loc[0], loc[1]) in BRANCHES:
         del loc[1]
-    key = ".".join(loc)
+    key = re.sub(r"\.(\d+)", r"[\1]", ".".join(loc))
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{key}: there is no such key{similar(key, known)}; remove it"
     if error["type"].startswith("missing"):
@@ -323,7 +191,13 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
             return message
         names_field = f"{key}.{re.split(r'[ =]', message)[0]}" in known
         return f"{key}.{message}" if names_field else f"{key}: {message}"
-    return f"{key}={error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    if (asked := RANGES.get(error["type"])) is not None:
+        (limit,) = error["ctx"].values()
+        short = {("greater than", 0): "be positive", ("at least", 0): "not be negative"}
+        limited = f"be {asked} {limit:g}" if isinstance(limit, float) else f"be {asked} {limit}"
+        return f"{key}={error['input']}: must {short.get((asked, limit), limited)}"
+    message = error["msg"].replace("Input should", "must", 1)
+    return f"{key}={error['input']}: {message[0].lower()}{message[1:]}"
 
 
 def similar(key: str, known: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ class Console:
         self._config = config
         self._quiet = config.console == "quiet"
         self._screen = screen(stream, plain=config.console != "auto")
-        self._lives: deque[Progress] = deque()
+        self._recent: deque[Progress] = deque()
         self._first: Progress | None = None
 
     def __call__(self, event: Event) -> None:
@@ -33,70 +33,70 @@ class Console:
             return
         elif kind == "record":
             self._screen.record(described(content))
-        if self._lives or kind == "live":
-            self._status(content if kind == "live" else self._lives[-1])
+        if self._recent or kind == "progress":
+            self._status(content if kind == "progress" else self._recent[-1])
 
     def close(self) -> None:
         """Leave the terminal clean."""
         self._screen.close()
 
-    def _status(self, live: Progress) -> None:
+    def _status(self, progress: Progress) -> None:
         """How far, how long still, the best evaluation, speed, pool and faults."""
-        self._first = self._first or live
-        if not self._lives or live.seconds > self._lives[-1].seconds:
-            self._lives.append(live)
-        while len(self._lives) > 2 and live.seconds - self._lives[1].seconds >= SPEED_SECONDS:
-            self._lives.popleft()
-        share = done(self._config, live)
-        self._screen.status(share, self._parts(live, share))
+        self._first = self._first or progress
+        if not self._recent or progress.seconds > self._recent[-1].seconds:
+            self._recent.append(progress)
+        while len(self._recent) > 2 and progress.seconds - self._recent[1].seconds >= SPEED_SECONDS:
+            self._recent.popleft()
+        share = done(self._config, progress)
+        self._screen.status(share, self._parts(progress, share))
 
-    def _parts(self, live: Progress, share: float | None) -> Parts:
+    def _parts(self, progress: Progress, share: float | None) -> Parts:
         parts: Parts = []
         if share is not None:
             parts.append((0, f"{100 * share:3.0f} %"))
-        left = self._left(live, share)
-        parts.append((1, duration(live.seconds)) if left is None else (1, f"{duration(left)} left"))
-        of = f"{live.answered}/{live.asked}"
-        parts.append((4, f"evaluation {of}" if live.evaluating else f"gen {live.generation} {of}"))
-        if live.best is not None:
-            parts.append((2, f"best {live.best:.1f}"))
+        left = self._left(progress, share)
+        parts.append((1, duration(progress.seconds)) if left is None else (1, f"{duration(left)} left"))
+        of = f"{progress.answered}/{progress.asked}"
+        parts.append((4, f"evaluation {of}" if progress.evaluating else f"gen {progress.generation} {of}"))
+        if progress.best is not None:
+            parts.append((2, f"best {progress.best:.1f}"))
         if (speed := self._speed()) is not None:
             parts.append((5, f"{speed:,.0f} steps/s"))
-        pool = f"{live.workers} worker{'s' if live.workers != 1 else ''}"
-        parts.append((3, f"{live.starting} of {pool} starting") if live.starting else (6, pool))
-        if live.actors_lost:
-            parts.append((3, f"lost {live.actors_lost}"))
-        if live.quarantined:
-            parts.append((3, f"left out {live.quarantined}"))
+        pool = f"{progress.workers} worker{'s' if progress.workers != 1 else ''}"
+        parts.append((3, f"{progress.starting} of {pool} starting") if progress.starting else (6, pool))
+        if progress.actors_lost:
+            parts.append((3, f"lost {progress.actors_lost}"))
+        if progress.quarantined:
+            parts.append((3, f"left out {progress.quarantined}"))
         parts.append((9, "Ctrl-C stops and keeps everything"))
         return parts
 
-    def _left(self, live: Progress, share: float | None) -> float | None:
+    def _left(self, progress: Progress, share: float | None) -> float | None:
         """Seconds to the nearest limit, at the pace since this command began; None while there is none to tell."""
         assert self._first is not None
         before = done(self._config, self._first)
         if share is None or before is None or share <= before:
             return None
-        return (1 - share) * (live.seconds - self._first.seconds) / (share - before)
+        return (1 - share) * (progress.seconds - self._first.seconds) / (share - before)
 
     def _speed(self) -> float | None:
         """Timesteps a second of late."""
-        first, last = self._lives[0], self._lives[-1]
+        first, last = self._recent[0], self._recent[-1]
         if last.seconds - first.seconds < 1:
             return None
         return max(0.0, (last.timesteps - first.timesteps) / (last.seconds - first.seconds))
 
 
-def done(config: Config, live: Progress) -> float | None:
+def done(config: Config, progress: Progress) -> float | None:
     """The share of the nearest limit that is done; None without limits."""
     shares = []
     if config.generations:
-        within = live.answered / max(1, live.asked) if not live.evaluating else 0.0
-        shares.append((live.generation + within) / config.generations)
+        within = progress.answered / max(1, progress.asked) if not progress.evaluating else 0.0
+        shares.append((progress.generation + within) / config.generations)
     if config.max_timesteps:
-        shares.append(live.timesteps / config.max_timesteps)
+        shares.append(progress.timesteps / config.max_timesteps)
     if config.max_minutes:
-        shares.append(live.seconds / (60 * config.max_minutes))
+        shares.append(progress.seconds / (60 * config.max_minutes))
     return min(1.0, max(shares)) if shares else None
 
 

@@ -1,6 +1,8 @@
 """Where the console writes: a terminal whose last line is overwritten, a pipe, or a notebook's cell.
 
-No library: what is needed is one line that is cleared and written again, at the width that the terminal has now.
+No library: what is needed is one line that is cleared and written again, at the width that the terminal has now, and
+whose least important pieces go where there is no room. `rich` hides the cursor, leaves rows behind on a terminal that
+has become narrower, fails where an encoding lacks a character, and needs ipywidgets in a notebook.
 """
 
 from __future__ import annotations

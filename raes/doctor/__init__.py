@@ -1,1 +1,1 @@
-"""`python -m raes.doctor`: whether a run would work here, what would be in its way, and how long it would take."""
+"""`python -m raes.doctor`: whether a run would work here, and what would be in its way."""

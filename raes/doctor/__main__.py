@@ -1,8 +1,8 @@
 """`python -m raes.doctor [env=...] [ray.address=...] [any key of raes.train] [out=FILE.json]`: would a run work here?
 
 Looks at every node of the cluster, or at this machine: versions, the environment, the noise table's room, limits and
-clocks; and says how long a generation would take. Nothing is written to run_dir. Exit code 0: healthy, though there may
-be notes; 1: a run would fail, and why; 2: the configuration is wrong.
+clocks. Nothing is written to run_dir. Exit code 0: healthy, perhaps with notes; 1: a run would fail, and why; 2: the
+configuration is wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from raes.config.schema import Config
 from raes.console.tables import table
 from raes.doctor import show
 from raes.doctor.findings import Finding, Plan, exit_code, findings
-from raes.doctor.outlook import Outlook, nodes_for, outlooks
 from raes.doctor.trial import Disk, Trial, try_out
 from raes.runtime.host_survey import NodeFacts
 from raes.runtime.scheduling import Size
@@ -31,9 +30,9 @@ from raes.training.prepare import resolve_config
 from raes.types import UserError
 
 PATIENCE = 180.0
-"""Seconds that a node may take; a process that imports everything takes several on a busy machine."""
+"""Seconds in which a node must answer; a process that imports everything takes several on a busy machine."""
 CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")
-"""Where `ray up` leaves the cluster's file, on the head."""
+"""Where `ray up` puts the cluster's file on the head."""
 
 
 def main() -> int:
@@ -51,18 +50,18 @@ def main() -> int:
 
 
 def examine(config: Config, out: str | None) -> int:
-    """Look, say what was found, and give the exit code.
+    """Inspect the nodes, print the findings, and return the exit code.
 
     Raises:
-        UserError: the configuration is wrong wherever it runs.
+        UserError: the configuration is wrong on every node.
     """
     refused: UserError | None = None
     try:
-        config = resolve_config(config)
+        config = resolve_config(config).config
     except UserError as error:
         refused = error
     serial = config.runtime.name == "serial"
-    nodes, where, embedded, more = _look(config, refused)
+    nodes, where, embedded, more = _inspect(config, refused)
     good = [node.answer for node in nodes if isinstance(node.answer, Trial)]
     if refused is not None and (not good or isinstance(nodes[0].answer, Trial)):
         raise refused
@@ -73,33 +72,30 @@ def examine(config: Config, out: str | None) -> int:
         on_ray=not serial,
         disk=_disk(str(config.run_dir)),
         advice=None,
-        token=serial or embedded or _token(),
+        token=serial or embedded or _requires_token(),
         absent=() if embedded else _absent(nodes),
     )
     workers = plan.size.most or sum(node.cpus for node in nodes) or 1
     if good and not serial and (advice := advise(config, workers)) is not None:
         plan = Plan(**(vars(plan) | {"advice": advice}))
     found = more + findings(plan, nodes)
-    cpus = [node.cpus for node in nodes]
-    relays = (not embedded or workers > sum(cpus)) if config.runtime.relays == "auto" else config.runtime.relays
-    ahead = outlooks(good, workers, nodes_for(workers, cpus), relays and not serial, bool(config.runtime.pipeline))
-    print(f"{where}\n{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes a generation")
-    for section in show.sections(nodes, found, ahead):
+    print(f"{where}\n{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes per generation")
+    for section in show.sections(nodes, found):
         print(f"\n{section.title}\n{table(section)}")
-    print(f"\n{show.told(found)}", flush=True)
+    print(f"\n{show.report(found)}", flush=True)
     if out is not None:
-        Path(out).write_text(json.dumps(_plain(config, where, nodes, found, ahead), indent=1, default=str) + "\n")
+        Path(out).write_text(json.dumps(_plain(config, where, nodes, found), indent=1, default=str) + "\n")
     return exit_code(found)
 
 
-def _look(config: Config, refused: UserError | None) -> tuple[list[NodeFacts], str, bool, list[Finding]]:
-    """What the nodes say; which Ray this is; whether it is this command's own; and why there is none, if so."""
-    from raes.runtime.host_survey import alone
+def _inspect(config: Config, refused: UserError | None) -> tuple[list[NodeFacts], str, bool, list[Finding]]:
+    """The facts of the nodes; which Ray this is; whether it is embedded; and a finding if it cannot start."""
+    from raes.runtime.host_survey import survey_this_host
 
     if config.runtime.name == "serial":
         if refused is not None:
             raise refused
-        return [alone(try_out, config)], "runtime=serial: this process, 1 worker, no Ray", True, []
+        return [survey_this_host(try_out, config)], "runtime=serial: this process, 1 worker, no Ray", True, []
     import ray
 
     from raes.runtime.host_survey import host_survey
@@ -114,20 +110,20 @@ def _look(config: Config, refused: UserError | None) -> tuple[list[NodeFacts], s
     except Exception as error:
         if not embedded:
             raise
-        here = alone(try_out, config)
-        cure = "mend that, or use runtime=serial"
+        here = survey_this_host(try_out, config)
+        cure = "fix that, or use runtime=serial"
         return [here], "this machine", True, [Finding("fault", here.host, f"Ray cannot start: {error}", cure)]
     finally:
         ray.shutdown()
     if embedded:  # which was started with one CPU and a small store
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         nodes = [NodeFacts(**(vars(node) | {"cpus": cpus})) for node in nodes]
-        text = f"this machine, {cpus} CPUs, with a Ray of the run's own"
+        text = f"this machine, {cpus} CPUs, with an embedded Ray"
     return nodes, text, embedded, []
 
 
 def _disk(run_dir: str) -> Disk | None:
-    """The folder in which the run directory lies or would lie; None where it is in a store."""
+    """The disk of the run directory, or where it would be made; None where it is in a store."""
     import shutil
 
     if "://" in run_dir:
@@ -140,36 +136,33 @@ def _disk(run_dir: str) -> Disk | None:
     )
 
 
-def _token() -> bool:
-    from raes.runtime.host_survey import asks_for_token
+def _requires_token() -> bool:
+    from raes.runtime.host_survey import requires_token
 
-    return asks_for_token()
+    return requires_token()
 
 
 def _absent(nodes: Sequence[NodeFacts]) -> tuple[str, ...]:
-    """Machines of a `local` cluster's file that are not in the cluster."""
+    """Addresses in a `local` cluster's file that have not joined the cluster."""
     from omegaconf import OmegaConf
 
     try:
         file: Any = OmegaConf.to_container(OmegaConf.load(CLUSTER_FILE.expanduser()))
-        named = [str(address) for address in file["provider"].get("worker_ips") or ()]
+        listed = [str(address) for address in file["provider"].get("worker_ips") or ()]
     except (OSError, KeyError, TypeError, AttributeError, ValueError):
         return ()
     there = {node.address for node in nodes}
-    return tuple(address for address in named if address not in there)
+    return tuple(address for address in listed if address not in there)
 
 
-def _plain(
-    config: Config, where: str, nodes: Sequence[NodeFacts], found: Sequence[Finding], ahead: Sequence[Outlook]
-) -> dict[str, Any]:
-    """Everything that was found, for a file."""
+def _plain(config: Config, where: str, nodes: Sequence[NodeFacts], found: Sequence[Finding]) -> dict[str, Any]:
+    """All results, for the JSON file."""
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "where": where,
         "healthy": not exit_code(found),
         "findings": [asdict(one) for one in found],
         "nodes": [asdict(node) | {"host": node.host} for node in nodes],
-        "outlook": [asdict(one) for one in ahead],
         "config": config.as_dict(),
     }
 

@@ -1,45 +1,45 @@
-"""What the facts of the nodes mean for a run. Pure: facts in, findings out."""
+"""Judges whether a run would work on the nodes that were inspected. Pure: facts in, findings out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from raes.doctor.trial import Disk, Trial
 from raes.runtime.host_probe import HostInfo
 from raes.runtime.host_survey import NodeFacts
-from raes.runtime.memory import STORE_MARGIN, WORKER_BYTES, store_bytes
+from raes.runtime.memory import GIB, WORKER_BYTES, Room, enlarge, misfits
 from raes.runtime.packages import ARITHMETIC, CURE, differing
 from raes.runtime.scheduling import Size
 
 CLOCK_SECONDS = 2.0
-"""Clocks that are further apart mix up the times in logs; a store such as S3 refuses requests 15 minutes off."""
+"""Clocks that differ by more mix up the times in logs; a store such as S3 refuses requests 15 minutes off."""
 CORES = 1.5
-"""A worker that keeps more cores busy takes them from the others."""
+"""A worker that keeps more cores busy takes them from other workers."""
 SLOW = 0.6
-"""Of the fastest host's speed: others wait for it at the end of each generation."""
+"""Share of the fastest host's speed, below which others wait for a host at the end of each generation."""
 FILES_BASE, FILES_WORKER = 128, 4
-"""Open files of Ray's own processes: 60 and 3 a worker, as counted with Ray 2.60, and a margin."""
+"""Open files of Ray's own processes: 60 and 3 per worker, as counted with Ray 2.60, and a margin."""
 CHECKPOINTS = 5
-"""That lie in a run directory at once: three, the best and the one that is being written."""
+"""Checkpoints in a run directory at a time: three, the best and the one that is being written."""
 LOG_BYTES = 50 << 20
-"""Event files and metrics of a long run."""
-GIB = float(1 << 30)
+"""Bytes of a long run's event files and metrics."""
+Level = Literal["fault", "warning", "note"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know.
+    """One thing that the user should know.
 
     Attributes:
-        level: `fault`: a run would fail, or not be the run it says; `warning`: it would be slower or less safe; `note`.
-        host: whom it is about; `all` or `this configuration` where it is nobody in particular.
+        level: `fault`: a run would fail, or compute something else; `warning`: it would be slower or less safe; `note`.
+        host: the host's name; `all` or `this configuration` where it is about no single host.
         text: what was found, and what was expected.
-        cure: what to do about it; empty where there is nothing to do.
+        cure: the fix; empty where there is nothing to do.
     """
 
-    level: Literal["fault", "warning", "note"]
+    level: Level
     host: str
     text: str
     cure: str = ""
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would want.
+    """What a run would need.
 
     Attributes:
         size: how many workers.
@@ -56,7 +56,7 @@ class Plan:
         on_ray: false for `runtime.name=serial`.
         disk: of its run directory; None where that is in a store.
         advice: on the size of the pool, or None.
-        token: whether Ray asks its callers for a token.
+        token: whether Ray requires a token from its callers.
         absent: addresses of the cluster's file that have not joined.
     """
 
@@ -79,8 +79,8 @@ def findings(plan: Plan, nodes: Sequence[NodeFacts]) -> list[Finding]:
     """
     found = [*_cluster(plan, nodes), *_packages(nodes), *_digests(nodes)]
     for node in nodes:
-        if node.statement is not None:
-            found += _host(plan, nodes, node, node.statement)
+        if node.info is not None:
+            found += _host(plan, nodes, node, node.info)
         if node.failure:
             found.append(_silent(node))
         elif isinstance(node.answer, str):
@@ -98,14 +98,14 @@ def exit_code(found: Iterable[Finding]) -> int:
 
 
 def _silent(node: NodeFacts) -> Finding:
-    if node.statement is None:
+    if node.info is None:
         cure = "look at the node in `ray status`; restart Ray there with `ray stop` and `ray start`"
         return Finding("fault", node.host, f"does not answer: {node.failure}", cure)
     return Finding("fault", node.host, f"a worker cannot start there: {node.failure}", CURE)
 
 
 def _environment_cure(text: str, nodes: Sequence[NodeFacts]) -> str:
-    """What a cluster adds to the message, which has a cure of its own."""
+    """The fix on a cluster, where the message itself names one for a single machine."""
     if "Python path" in text:
         return "a module of your own travels to every node with `ray job submit --working-dir .`"
     able = [node.host for node in nodes if isinstance(node.answer, Trial)]
@@ -124,7 +124,7 @@ def _cluster(plan: Plan, nodes: Sequence[NodeFacts]) -> list[Finding]:
             cure = "an autoscaler starts more nodes; else add some, or set workers=auto"
             found.append(Finding("note" if cpus >= plan.size.least else "warning", "all", text, cure))
         if len({node.address for node in nodes}) > 1 and not plan.token:
-            text = "Ray asks nobody for a token: whoever reaches its ports can run code on all nodes"
+            text = "Ray requires no token: whoever reaches its ports can run code on all nodes"
             found.append(Finding("warning", "all", text, "set RAY_AUTH_MODE=token, see cluster/README.md"))
     for address in plan.absent:
         text = (
@@ -140,18 +140,18 @@ def _cluster(plan: Plan, nodes: Sequence[NodeFacts]) -> list[Finding]:
 
 
 def _packages(nodes: Sequence[NodeFacts]) -> list[Finding]:
-    """Hosts whose packages are not the driver's."""
-    expected = nodes[0].statement
+    """Hosts whose packages differ from those of the driver's host."""
+    expected = nodes[0].info
     if expected is None:
         return []
     used = {name for node in nodes if isinstance(node.answer, Trial) for name in node.answer.used}
     found = []
     for node in nodes[1:]:
-        if node.statement is None:
+        if node.info is None:
             continue
-        for name, (have, want) in differing(expected.packages, node.statement.packages).items():
+        for name, (have, want) in differing(expected.packages, node.info.packages).items():
             matters = name in ("python", "ray", "raes") or (name in used and name not in ARITHMETIC)
-            level: Literal["fault", "warning", "note"] = "fault" if matters else "note"
+            level: Level = "fault" if matters else "note"
             if name in ARITHMETIC:
                 level = "warning"
             text = f"has {name} {have}; {nodes[0].host}, where the driver would be, has {want}"
@@ -160,7 +160,7 @@ def _packages(nodes: Sequence[NodeFacts]) -> list[Finding]:
 
 
 def _digests(nodes: Sequence[NodeFacts]) -> list[Finding]:
-    """Hosts that compute other bits than the driver's."""
+    """Hosts that compute other bits than the driver's host."""
     kinds = [(node, node.answer.digest.split()[0]) for node in nodes if isinstance(node.answer, Trial)]
     return [
         Finding(
@@ -175,8 +175,8 @@ def _digests(nodes: Sequence[NodeFacts]) -> list[Finding]:
     ]
 
 
-def _host(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, statement: HostInfo) -> list[Finding]:
-    """What does not depend on the configuration's episodes."""
+def _host(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, info: HostInfo) -> list[Finding]:
+    """Findings on a host that do not depend on the configuration's episodes."""
     found = []
     if abs(node.clock) > CLOCK_SECONDS + node.clock_error:
         way = "ahead of" if node.clock > 0 else "behind"
@@ -185,17 +185,17 @@ def _host(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, statement: Ho
     everywhere = plan.size.most or sum(one.cpus for one in nodes)
     there = min(everywhere, node.cpus) if not plan.embedded else everywhere
     need = FILES_BASE + FILES_WORKER * (everywhere if node.here else there)
-    if plan.on_ray and statement.open_files < need:
-        text = f"its processes may open {statement.open_files} files; {there} workers there need about {need}"
-        found.append(Finding("fault", node.host, text, "say `ulimit -n 65536` before `ray start`"))
+    if plan.on_ray and info.open_files < need:
+        text = f"its processes may open {info.open_files} files; {there} workers there need about {need}"
+        found.append(Finding("fault", node.host, text, "run `ulimit -n 65536` before `ray start`"))
     return found
 
 
 def _trial(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, trial: Trial) -> list[Finding]:
-    """What the configuration's workers would meet."""
+    """Findings on a host from the trial of the configuration's episodes."""
     found = []
     if trial.fault:
-        cure = "run it with runtime=serial to see why; mend the environment"
+        cure = "run it with runtime=serial to see why; fix the environment"
         found.append(Finding("fault", node.host, f"an episode fails there: {trial.fault}", cure))
     if trial.cores > CORES:
         text = f"a worker's matrix products keep {trial.cores:.1f} cores busy, since its BLAS cannot be held to one"
@@ -206,62 +206,47 @@ def _trial(plan: Plan, nodes: Sequence[NodeFacts], node: NodeFacts, trial: Trial
     )
     if trial.lengths and fastest < SLOW * trial.step_seconds:
         share = 100 * fastest / trial.step_seconds
-        text = f"one core makes {1 / trial.step_seconds:,.0f} steps a second, {share:.0f} % of the fastest host's"
+        text = f"one core makes {1 / trial.step_seconds:,.0f} steps per second, {share:.0f} % of the fastest host's"
         found.append(Finding("note", node.host, text, "generations wait for the slowest; other work may run there"))
     if trial.undrawn:
         text, _, cure = trial.undrawn.rpartition("; ")
         found.append(Finding("note", node.host, f"no video can be made there: {text}", cure))
-    if plan.on_ray:
-        found += _room(plan, node, trial)
-    return found
+    return found + _room(plan, node, trial)
 
 
 def _room(plan: Plan, node: NodeFacts, trial: Trial) -> list[Finding]:
-    """Whether the noise table and the workers fit."""
-    table, statement = 4 * trial.table_size, node.statement
-    assert statement is not None
+    """Findings on a host where the noise table or the workers do not fit."""
+    info = node.info
+    assert info is not None
+    room = Room(memory=trial.memory_free, copies=2 if plan.on_ray else 1)
+    if plan.on_ray and plan.embedded:
+        room = replace(room, shm_free=info.shm_free)
+    elif plan.on_ray and (node.cpus or node.here):
+        room = replace(room, store=node.store_bytes, shm_total=info.shm_total)
     found = []
-    smaller = "choose a smaller policy (policy.hidden) or set noise.size to fewer floats"
-    needs = f"the noise table needs {table / GIB:.2f} GiB"
-    total, free = statement.shm_total, statement.shm_free
-    if plan.embedded:
-        if free is not None and store_bytes(table) > free:
-            text = f"{needs} with {STORE_MARGIN / GIB:.2f} GiB beside it, and /dev/shm has {free / GIB:.2f} GiB free"
-            found.append(Finding("fault", node.host, text, f"{_enlarge(store_bytes(table))}, or {smaller}"))
-    elif table > 0.9 * node.store_bytes:
-        text = f"{needs}, and its object store holds {node.store_bytes / GIB:.2f} GiB"
-        cure = f"start Ray there with --object-store-memory={store_bytes(table)}"
-        if total is not None and total < store_bytes(table):
-            text += f" (/dev/shm there has {total / GIB:.2f} GiB)"
-            cure = f"{_enlarge(store_bytes(table))} and {cure}"
-        found.append(Finding("fault", node.host, text, f"{cure}, or {smaller}"))
-    elif total is not None and total < node.store_bytes:
+    for one in misfits(4 * trial.table_size, room):
+        level: Level = "warning" if one.part == "memory" and not node.here else "fault"
+        found.append(Finding(level, node.host, one.text, one.cure))
+    if not plan.on_ray:
+        return found
+    shm = info.shm_total
+    if not plan.embedded and shm is not None and shm < node.store_bytes:
         text = (
-            f"/dev/shm has {total / GIB:.2f} GiB, less than its object store of {node.store_bytes / GIB:.2f} GiB, "
-            "which therefore lies on a disk"
+            f"/dev/shm has {shm / GIB:.2f} GiB, less than its object store of {node.store_bytes / GIB:.2f} GiB, "
+            "which therefore lies on a disk, and so does the noise"
         )
-        small = table > 0.9 * total  # every episode would read its noise from there
-        text = f"{needs}, and {text}" if small else text
-        found.append(Finding("fault" if small else "warning", node.host, text, _enlarge(node.store_bytes)))
-    if 2 * table > 0.8 * trial.memory_free:
-        text = f"{needs}, twice for a moment, and {trial.memory_free / GIB:.1f} GiB of memory are free"
-        found.append(Finding("fault" if node.here else "warning", node.host, text, smaller))
+        found.append(Finding("warning", node.host, text, enlarge(node.store_bytes)))
     workers = (plan.size.most or node.cpus) if plan.embedded else min(plan.size.most or node.cpus, node.cpus)
     if workers * WORKER_BYTES > trial.memory_free:
         text = f"{workers} workers need about {workers * WORKER_BYTES / GIB:,.0f} GiB, and "
         text += f"{trial.memory_free / GIB:.1f} GiB of memory are free"
-        level: Literal["fault", "warning"] = "fault" if plan.embedded else "warning"
+        level = "fault" if plan.embedded else "warning"
         found.append(Finding(level, node.host, text, "use fewer workers there, or more nodes: see cluster/README.md"))
     return found
 
 
-def _enlarge(size: int) -> str:
-    mib = -(-size // (1 << 20))
-    return f"enlarge it with `mount -o remount,size={mib}m /dev/shm` (in a container: --shm-size={mib}m)"
-
-
 def _disk(plan: Plan, nodes: Sequence[NodeFacts]) -> list[Finding]:
-    """The run directory."""
+    """Findings on the run directory."""
     host, trial, disk = nodes[0].host, nodes[0].answer, plan.disk
     if disk is None or not isinstance(trial, Trial):
         return []

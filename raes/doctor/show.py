@@ -1,4 +1,4 @@
-"""What a person sees of the findings. Pure."""
+"""Formats the findings and the facts of the nodes for the terminal. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from raes.console.tables import Column, Row, Section
 from raes.doctor.findings import Finding
-from raes.doctor.outlook import Outlook
 from raes.doctor.trial import Trial
 from raes.runtime.host_survey import NodeFacts
 from raes.runtime.packages import MODULES
@@ -31,44 +30,25 @@ HOSTS = (
     Column("draws", "videos"),
     Column("digest", "arithmetic"),
 )
-AHEAD = (
-    Column("lengths", "episodes"),
-    Column("mean_length", "steps", ",.0f"),
-    Column("workers", "workers", ",d"),
-    Column("nodes", "nodes", ",d"),
-    Column("episodes", "a generation", ",d"),
-    Column("seconds", "seconds", ".3f"),
-    Column("ideal", "ideal", ".3f"),
-    Column("update", "update", ".3f"),
-    Column("driver_busy", "driver", ".2f"),
-    Column("relay_busy", "relays", ".2f"),
-    Column("limit", "limited by"),
-)
 
 
-def sections(nodes: Sequence[NodeFacts], found: Sequence[Finding], ahead: Sequence[Outlook]) -> list[Section]:
-    """The tables."""
-    ailing = {one.host for one in found}
-    first = sorted(nodes, key=lambda node: (not node.here, node.host not in ailing))
+def sections(nodes: Sequence[NodeFacts], found: Sequence[Finding]) -> list[Section]:
+    """The tables of hosts and packages."""
+    with_findings = {one.host for one in found}
+    first = sorted(nodes, key=lambda node: (not node.here, node.host not in with_findings))
     shown, left = first[:SHOWN], len(nodes) - SHOWN
     more = f" ({left} more are not shown; out=FILE.json holds all)" if left > 0 else ""
     names = [name for name in ("python", *MODULES) if any(name in _packages(node) for node in nodes)]
     columns = [Column("host", "host"), *(Column(name, name) for name in names)]
     versions = [{"host": node.host} | _packages(node) for node in shown]
-    tables = [
+    return [
         Section("hosts", f"Hosts{more}", HOSTS, [_host(node) for node in shown]),
         Section("packages", "Their packages", columns, versions),
     ]
-    if ahead:
-        title = (
-            "A generation at full speed, predicted (a model fitted to results/bench_scale.json, and the trial above)"
-        )
-        tables.append(Section("outlook", title, AHEAD, [vars(one) | vars(one.expected) for one in ahead]))
-    return tables
 
 
-def told(found: Sequence[Finding]) -> str:
-    """The findings, and the verdict in the last line."""
+def report(found: Sequence[Finding]) -> str:
+    """The findings as text; the last line states whether a run would work."""
     lines = []
     for one in found:
         text = f"{one.level.upper() if one.level == 'fault' else one.level:8} {one.host}: {one.text}"
@@ -86,24 +66,20 @@ def told(found: Sequence[Finding]) -> str:
     parts = [
         f"{count[level]} {level}{'s' * (count[level] > 1)}" for level in ("fault", "warning", "note") if count[level]
     ]
-    verdict = "not healthy, a run would fail" if count["fault"] else "healthy"
-    return "\n".join([*lines, f"{verdict}{': ' if parts else ''}{', '.join(parts)}"])
+    result = "not healthy, a run would fail" if count["fault"] else "healthy"
+    return "\n".join([*lines, f"{result}{': ' if parts else ''}{', '.join(parts)}"])
 
 
 def _packages(node: NodeFacts) -> dict[str, str]:
-    return (
-        {}
-        if node.statement is None
-        else {key: value.partition(" (")[0] for key, value in node.statement.packages.items()}
-    )
+    return {} if node.info is None else {key: value.partition(" (")[0] for key, value in node.info.packages.items()}
 
 
 def _host(node: NodeFacts) -> Row:
     row: Row = {"host": node.host, "address": node.address, "cpus": node.cpus, "clock": node.clock}
     row["store"] = node.store_bytes / GB or None
-    if node.statement is not None:
-        says = node.statement
-        row |= {"shm": says.shm_total and says.shm_total / GB, "files": says.open_files}
+    if node.info is not None:
+        info = node.info
+        row |= {"shm": info.shm_total and info.shm_total / GB, "files": info.open_files}
     if isinstance(node.answer, Trial):
         trial = node.answer
         row |= {

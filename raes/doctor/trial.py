@@ -1,4 +1,4 @@
-"""What a worker of a configuration would do on this host: is called on every node."""
+"""Tries out a worker of a configuration on this host; called on every node."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from raes.algorithms.gradient import GradientSearch
 from raes.config.schema import Config
-from raes.problems.atari import AtariSettings
 from raes.problems.episode import EpisodeSpec
-from raes.problems.problem import Problem, ProblemSpec
+from raes.problems.problem import ProblemSpec
 from raes.problems.renderer import VARIABLE, choose
 from raes.runtime.memory import free_memory
 from raes.runtime.packages import MODULES
@@ -26,11 +23,11 @@ from raes.storage import tree
 from raes.tasks import Snapshot, Tasks
 from raes.training.build import build_algorithm, problem_spec
 from raes.training.prepare import fit_to_problem
-from raes.training.resume import first_theta
-from raes.types import Float32, UserError
+from raes.training.resume import first_policy
+from raes.types import UserError
 
 SECONDS = 1.0
-"""CPU seconds of episodes, about."""
+"""CPU seconds of episodes in a trial, about."""
 MAX_EPISODES = 64
 LONGEST = 2000
 """Timesteps at which an episode of the trial is cut."""
@@ -41,7 +38,7 @@ TABLE_FACTOR = 4
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured.
+    """The measurements of a trial.
 
     Attributes:
         num_params: d.
@@ -49,10 +46,7 @@ class Trial:
         state_bytes: of the search's state, as a checkpoint holds it.
         digest: see `Worker.digest`.
         lengths: timesteps of the trial's episodes, of the first policy.
-        step_seconds: CPU seconds a timestep.
-        longest: timesteps of an episode that nothing but time ends; None where nothing is known.
-        slice_seconds: CPU seconds that the driver takes to add one slice of noise to the update; 0 where it adds none.
-        groups, group, min_timesteps, max_groups: see `Algorithm`; groups is its `min_groups`.
+        step_seconds: CPU seconds per timestep.
         cores: how many cores a matrix product keeps busy in a worker.
         memory_free: bytes that may still be used.
         used: packages that the worker has loaded.
@@ -66,12 +60,6 @@ class Trial:
     digest: str
     lengths: tuple[int, ...]
     step_seconds: float
-    longest: int | None
-    slice_seconds: float
-    groups: int
-    group: int
-    min_timesteps: int
-    max_groups: int | None
     cores: float
     memory_free: int
     used: tuple[str, ...]
@@ -80,7 +68,7 @@ class Trial:
 
 
 def try_out(config: Config) -> Trial | str:
-    """The trial; or why no worker of this configuration could start here, with the cure."""
+    """Run the trial; or why no worker of this configuration could start here, with the fix."""
     threadpool_limits(1)  # as the rollout actor does
     try:
         return _try_out(replace(config, start_from=None))
@@ -89,21 +77,21 @@ def try_out(config: Config) -> Trial | str:
 
 
 def _try_out(config: Config) -> Trial:
-    config, problem = fit_to_problem(config)
     spec = problem_spec(config)
+    with closing(spec.check()) as problem:
+        config = fit_to_problem(config, problem)
+        theta, observations = first_policy(config, problem)
     size = config.noise.size
     assert size is not None
     small = max(noise.MIN_SIZE // 16, TABLE_FACTOR * problem.num_params)
     algorithm = build_algorithm(replace(config, noise=replace(config.noise, size=small)))
-    with closing(problem):
-        theta, observations = first_theta(config, problem)
-        longest = _longest(config, problem)
     state = algorithm.init(theta, observations)
     table = noise.make_table(small)
     worker = Worker(WorkerSpec(spec, config.seed), table)
     digest = worker.digest()
-    snapshot, tasks = algorithm.probe(state) or (algorithm.snapshot(state), algorithm.ask(state, 0, MAX_EPISODES))
-    lengths, seconds, fault = _episodes(worker, snapshot, tasks)
+    upcoming = algorithm.next_round(state)
+    assert upcoming.ask is not None
+    lengths, seconds, fault = _episodes(worker, upcoming.snapshot, upcoming.ask(0, MAX_EPISODES))
     worker.close()
     arrays, _ = tree.flatten(state)
     return Trial(
@@ -113,12 +101,6 @@ def _try_out(config: Config) -> Trial:
         digest=digest,
         lengths=tuple(lengths),
         step_seconds=seconds / max(1, sum(lengths)),
-        longest=longest,
-        slice_seconds=_slice_seconds(table, theta) if isinstance(algorithm, GradientSearch) else 0.0,
-        groups=algorithm.min_groups,
-        group=algorithm.group,
-        min_timesteps=algorithm.min_timesteps,
-        max_groups=algorithm.max_groups,
         cores=_cores(),
         memory_free=free_memory(),
         used=tuple(name for name, module in MODULES.items() if module in sys.modules),
@@ -128,7 +110,7 @@ def _try_out(config: Config) -> Trial:
 
 
 def _undrawn(spec: ProblemSpec) -> str:
-    """Why nothing here draws the environment."""
+    """Why nothing on this host renders the environment; empty where something does."""
     if not isinstance(spec, EpisodeSpec):
         return ""
     before = os.environ.get(VARIABLE)
@@ -141,14 +123,6 @@ def _undrawn(spec: ProblemSpec) -> str:
         if before is not None:
             os.environ[VARIABLE] = before
     return ""
-
-
-def _longest(config: Config, problem: Problem) -> int | None:
-    env: Any = getattr(problem, "env", None)
-    if isinstance(config.env, AtariSettings):
-        return config.env.max_frames // config.env.frame_skip
-    limit = getattr(getattr(env, "spec", None), "max_episode_steps", None)
-    return None if limit is None else int(limit)
 
 
 def _episodes(worker: Worker, snapshot: Snapshot, tasks: Tasks) -> tuple[list[int], float, str]:
@@ -168,17 +142,8 @@ def _episodes(worker: Worker, snapshot: Snapshot, tasks: Tasks) -> tuple[list[in
     return lengths, time.process_time() - began, ""
 
 
-def _slice_seconds(table: Float32, theta: Float32) -> float:
-    """What one slice costs in the weighted sum."""
-    count = 64
-    index = np.random.default_rng(0).integers(0, table.size - theta.size, count)
-    began = time.process_time()
-    noise.weighted_sum(table, index, np.ones(count, np.float32), theta.size)
-    return (time.process_time() - began) / count
-
-
 def _cores() -> float:
-    """CPU seconds a second of a matrix product, in this process."""
+    """CPU seconds per second of a matrix product, in this process: the cores that it keeps busy."""
     square = np.ones((512, 512), np.float32)
     square @ square
     wall, cpu = time.perf_counter(), time.process_time()
@@ -189,10 +154,10 @@ def _cores() -> float:
 
 @dataclass(frozen=True)
 class Disk:
-    """Where the run directory would lie.
+    """The disk on which the run directory would be.
 
     Attributes:
-        path: its nearest folder that exists.
+        path: the nearest folder that exists.
         free: bytes there; None where it is no folder of this machine.
         writable: whether this user may write there.
     """

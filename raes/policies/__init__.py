@@ -1,4 +1,4 @@
-"""Policies: a flat float32 vector of parameters in, actions out. numpy, and PyTorch where a user asks for it."""
+"""Policies: a flat float32 vector of parameters in, actions out. In numpy, and in PyTorch with `policy=torch`."""
 
 from raes.policies.conv_policy import ConvPolicy, ConvSettings
 from raes.policies.factory import AnyPolicySettings, Policy, build_policy

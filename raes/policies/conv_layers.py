@@ -1,7 +1,7 @@
-"""Layers of a convolutional network in plain numpy, for one observation after the other, over kept buffers.
+"""Layers of a convolutional network in plain numpy, for one observation after the other, over preallocated buffers.
 
 Maps are float32 (rows, columns, channels). A convolution copies its windows into the rows of a matrix, and is one
-matrix product. Every layer reads its predecessor's output buffer, so that running the network passes nothing around.
+matrix product. Every layer reads its predecessor's output buffer, so that no arrays are passed between them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _tanh(x: Float32) -> Activate:
 
 
 ACTIVATIONS: dict[str, Callable[[Float32], Activate]] = {"relu": _relu, "elu": _elu, "tanh": _tanh}
-"""Name -> what makes, for a kept buffer, the function that transforms it in place."""
+"""Name -> a function that takes a buffer and returns a function that transforms it in place."""
 
 
 def windows(maps: Any, kernel: int, stride: int) -> Any:
@@ -55,7 +55,7 @@ class Layer(Protocol):
     """A layer whose units all have `inputs` weights.
 
     Attributes:
-        units: outputs a position: filters of a convolution.
+        units: outputs per position: filters of a convolution.
         inputs: weights of a unit.
         output: float32, a buffer that `forward` overwrites.
         matrix: float32 (inputs, units), the raw weights, in the order of the inputs.
@@ -74,7 +74,7 @@ class Layer(Protocol):
 
 
 class _Windowed:
-    """What both kinds of convolutions do once their windows lie in the rows of a matrix."""
+    """A convolution whose windows lie in the rows of a matrix; base of both kinds."""
 
     def __init__(self, grid: tuple[int, int], inputs: int, units: int, activation: str) -> None:
         self.units, self.inputs = units, inputs
@@ -92,7 +92,7 @@ class _Windowed:
 
 
 class FrameConvolution(_Windowed):
-    """The first layer: it reads each frame once, and keeps the windows of those that it has seen.
+    """The first layer: it reads each frame once, and keeps the windows of the frames in the stack.
 
     A frame's pixels are first moved into blocks of stride * stride, one after the other; a window is then
     kernel / stride runs of memory (space-to-depth). The stack's windows lie side by side in a ring, in which the newest
@@ -130,12 +130,12 @@ class FrameConvolution(_Windowed):
         self._slot = -1
 
     def load(self, weights: Float32) -> None:
-        """See `Layer`."""
+        """Take raw weights, float32 (units, inputs), which are copied."""
         ordered = weights.reshape(self._cut).transpose(5, 1, 3, 2, 4, 0).reshape(self.inputs, self.units)
         self.matrix = ordered * np.float32(1 / 255)
 
     def fold(self, scale: Float32 | None, shift: Float32) -> None:
-        """See `Layer`."""
+        """Compute activation(scale * raw + shift) from now on; float32 (units,), None for a scale of 1."""
         weights = (self.matrix if scale is None else self.matrix * scale).reshape(self._stack, -1, self.units)
         self._weights = [np.roll(weights, slot + 1, axis=0).reshape(self.matrix.shape) for slot in range(self._stack)]
         self._shift[:] = shift
@@ -180,11 +180,11 @@ class MapConvolution(_Windowed):
         self._weights = self.matrix
 
     def load(self, weights: Float32) -> None:
-        """See `Layer`."""
+        """Take raw weights, float32 (units, inputs), which are copied."""
         np.copyto(self.matrix, weights.T)
 
     def fold(self, scale: Float32 | None, shift: Float32) -> None:
-        """See `Layer`."""
+        """Compute activation(scale * raw + shift) from now on; float32 (units,), None for a scale of 1."""
         self._weights = self.matrix if scale is None else self.matrix * scale
         self._shift[:] = shift
 
@@ -207,11 +207,11 @@ class Dense:
         self.matrix = self.output[None]
 
     def load(self, weights: Float32) -> None:
-        """See `Layer`."""
+        """Take raw weights, float32 (units, inputs), which are not copied."""
         self._rows, self.matrix = weights, weights.T
 
     def fold(self, scale: Float32 | None, shift: Float32) -> None:
-        """See `Layer`."""
+        """Compute activation(scale * raw + shift) from now on; float32 (units,), None for a scale of 1."""
         self._scale, self._shift = scale, shift
 
     def forward(self) -> None:

@@ -24,7 +24,7 @@ from raes.policies.conv_layers import ACTIVATIONS, Dense, FrameConvolution, Laye
 from raes.policies.heads import Head
 from raes.policies.reference_batch import DistinctWindows, distinct_windows
 from raes.tasks import Layers
-from raes.types import SETTINGS, Float32, Float64, UInt8, UserError
+from raes.types import SETTINGS, Count, Float32, Float64, Natural, NotNegative, UInt8, UserError
 
 VARIANCE_FLOOR = 1e-3
 """Added to variances, for units that give the same for the whole batch."""
@@ -46,29 +46,25 @@ class ConvSettings:
     __pydantic_config__ = SETTINGS
 
     name: Literal["conv"] = "conv"
-    convolutions: tuple[tuple[int, int, int], ...] = ((16, 8, 4), (32, 4, 2))
-    hidden: tuple[int, ...] = (256,)
+    convolutions: tuple[tuple[Count, Count, Count], ...] = ((16, 8, 4), (32, 4, 2))
+    hidden: tuple[Count, ...] = (256,)
     nonlinearity: str = "relu"
-    reference: int = 128
-    init_norm: float = 0.01
+    reference: Natural = 128
+    init_norm: NotNegative = 0.01
     bins: int | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not self.convolutions or any(min(layer) < 1 for layer in self.convolutions):
-            raise ValueError(f"convolutions={self._listed}: at least one layer, and whole numbers from 1")
+        if not self.convolutions:
+            raise ValueError("convolutions=[]: must be at least one layer")
         _, kernel, stride = self.convolutions[0]
         if stride not in (1, 2, 4, 8) or kernel % stride:
             raise ValueError(
                 f"convolutions={self._listed}: the first layer's stride must be 1, 2, 4 or 8 and divide its window"
             )
-        if any(units < 1 for units in self.hidden):
-            raise ValueError(f"hidden={list(self.hidden)}: every layer needs at least 1 unit")
         if self.nonlinearity not in ACTIVATIONS:
             raise ValueError(f"nonlinearity must be one of {', '.join(ACTIVATIONS)}, got {self.nonlinearity!r}")
-        if self.reference < 0 or self.reference == 1:
+        if self.reference == 1:
             raise ValueError(f"reference must be 0 or at least 2, got {self.reference}")
-        if self.init_norm < 0:
-            raise ValueError(f"init_norm must not be negative, got {self.init_norm}")
 
     @property
     def _listed(self) -> list[list[int]]:
@@ -90,7 +86,7 @@ class ConvPolicy:
         Args:
             shape: of an observation: frames in the stack, rows, columns.
             head: of the actions.
-            settings: see there.
+            settings: of the network.
 
         Raises:
             UserError: the layers do not fit the frames.

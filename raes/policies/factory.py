@@ -1,4 +1,4 @@
-"""From settings to the policy that they name."""
+"""Builds the policy that settings describe."""
 
 from __future__ import annotations
 

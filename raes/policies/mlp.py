@@ -9,14 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from raes.policies.clip import clip
 from raes.policies.heads import Head
 from raes.tasks import Layers
-from raes.types import SETTINGS, Float32, Float64, UserError
+from raes.types import SETTINGS, Count, Float32, Float64, NotNegative, UserError
 
 
 def _relu(x: Float32, out: Float32) -> Float32:
@@ -41,26 +41,20 @@ class PolicySettings:
 
     __pydantic_config__ = SETTINGS
 
-    name: str = "mlp"
-    hidden: tuple[int, ...] = (64, 64)
+    name: Literal["linear", "mlp"] = "mlp"
+    hidden: tuple[Count, ...] = (64, 64)
     nonlinearity: str = "tanh"
     bias: bool = True
-    init_norm: float = 0.01
+    init_norm: NotNegative = 0.01
     bins: int | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in ("linear", "mlp"):
-            raise ValueError(f"name must be one of linear, mlp, got {self.name!r}")
         if self.name == "linear" and self.hidden:
             raise ValueError(f"hidden={list(self.hidden)}: a linear policy has no hidden layers; use policy=mlp")
         if self.name == "mlp" and not self.hidden:
             raise ValueError("hidden=[]: an mlp needs at least one hidden layer; use policy=linear for none")
-        if any(units < 1 for units in self.hidden):
-            raise ValueError(f"hidden={list(self.hidden)}: every layer needs at least 1 unit")
         if self.nonlinearity not in NONLINEARITIES:
             raise ValueError(f"nonlinearity must be one of {', '.join(NONLINEARITIES)}, got {self.nonlinearity!r}")
-        if self.init_norm < 0:
-            raise ValueError(f"init_norm must not be negative, got {self.init_norm}")
         count = self.bins if isinstance(self.bins, int) else 2 if self.bins is None else len(self.bins)
         if count < 2:
             raise ValueError(f"bins must be at least 2 a component, got {self.bins}")

@@ -1,4 +1,4 @@
-"""The reference batch of virtual batch normalisation, made ready so that each theta costs few operations.
+"""The reference batch of virtual batch normalisation, prepared so that each theta costs few operations.
 
 Most windows of a game's frames are equal: background. Equal windows have equal outputs, whatever the weights, and which
 ones are equal, in every layer, is known from the batch alone. So each layer computes its distinct windows once, and the
@@ -21,7 +21,7 @@ ROWS = 1024
 
 @dataclass(frozen=True)
 class DistinctWindows:
-    """What a layer sees of the whole batch.
+    """The distinct windows that a layer sees in the whole batch.
 
     Attributes:
         rows: uint8 (u, inputs), the first layer's windows; or int64 (u, positions), the rows of the layer before that
@@ -48,7 +48,7 @@ class DistinctWindows:
 
 
 def distinct_windows(batch: UInt8, sizes: list[tuple[int, int]], dense: int) -> list[DistinctWindows]:
-    """What each normalised layer sees.
+    """The distinct windows that each normalised layer sees.
 
     Args:
         batch: uint8 (n, rows, columns, inputs), the first layer's windows of n observations.

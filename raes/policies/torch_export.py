@@ -1,4 +1,4 @@
-"""A trained numpy policy as a PyTorch module; imported only where PyTorch is wanted."""
+"""A trained numpy policy as a PyTorch module; imported only where PyTorch is needed."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ class ExportedPolicy(nn.Module):
     counts: Tensor
     start: Tensor
 
-    def __init__(self, import_object: Mapping[str, Any]) -> None:
-        """From what `raes.export.arrays` gives."""
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
+        """Build the network from what `raes.export.arrays` returns."""
         super().__init__()
         layers: list[nn.Module] = []
-        for number in range(int(import_object["layers"])):
-            weights = torch.from_numpy(np.array(import_object[f"weights_{number}"], np.float32))
+        for number in range(int(arrays["layers"])):
+            weights = torch.from_numpy(np.array(arrays[f"weights_{number}"], np.float32))
             linear = nn.Linear(weights.shape[1], weights.shape[0])
             linear.weight.data = weights
-            linear.bias.data = torch.from_numpy(np.array(import_object[f"biases_{number}"], np.float32))
-            activation = nn.Tanh() if import_object["nonlinearity"] == "tanh" else nn.ReLU()
+            linear.bias.data = torch.from_numpy(np.array(arrays[f"biases_{number}"], np.float32))
+            activation = nn.Tanh() if arrays["nonlinearity"] == "tanh" else nn.ReLU()
             layers += [activation, linear] if layers else [linear]
         self.network = nn.Sequential(*layers)
-        self.inputs = int(import_object["weights_0"].shape[1])
-        self.normalised = "observation_mean" in import_object
+        self.inputs = int(arrays["weights_0"].shape[1])
+        self.normalised = "observation_mean" in arrays
         for name in ("observation_mean", "observation_scale", "low", "high", "values", "counts", "start"):
-            if name in import_object:
-                self.register_buffer(name, torch.from_numpy(np.array(import_object[name])))
-        self.bound = float(import_object.get("observation_clip", 0.0))
-        self.kind = str(import_object["action"])
-        self.shape = [int(size) for size in import_object["shape"]]
+            if name in arrays:
+                self.register_buffer(name, torch.from_numpy(np.array(arrays[name])))
+        self.bound = float(arrays.get("observation_clip", 0.0))
+        self.kind = str(arrays["action"])
+        self.shape = [int(size) for size in arrays["shape"]]
 
     def forward(self, observation: Tensor) -> Tensor:
         """The actions."""
@@ -66,9 +66,9 @@ class ExportedPolicy(nn.Module):
         return choices.reshape(-1, *self.shape)
 
 
-def script(import_object: Mapping[str, Any]) -> Any:
+def script(arrays: Mapping[str, Any]) -> Any:
     """The policy as TorchScript, which loads where RAES is not installed."""
-    module = ExportedPolicy(import_object).eval().requires_grad_(False)
+    module = ExportedPolicy(arrays).eval().requires_grad_(False)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         trace: Any = torch.jit.trace

@@ -57,28 +57,29 @@ class TorchPolicy:
     def __init__(self, shape: tuple[int, ...], head: Head, settings: TorchSettings) -> None:
         self._torch = _torch()
         self.head, self._settings = head, settings
-        self.module = _built(settings)
+        self.module = _build_module(settings)
         self._parameters = Parameters(self.module)
         self.num_params = self._parameters.size
-        self._x = np.zeros(int(np.prod(shape)), np.float32)
-        self._tensor = self._torch.from_numpy(self._x).reshape(1, *shape)
+        # PyTorch's memory begins at a multiple of 64 bytes and numpy's does not: MKL's sums differ with that.
+        self._tensor = self._torch.zeros(1, *shape, dtype=self._torch.float32)
+        self._x: Float32 = self._tensor.numpy().reshape(-1)
         self._mean: Float64 | None = None
         self._scale = self._low = self._high = np.zeros(self._x.size)
         self._check_outputs()
 
     @property
     def layer_sizes(self) -> Layers:
-        """Not known to us: none."""
+        """Empty: a module's layers are not known here."""
         return ()
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
-        """What the module's own initialisation gives, float32 (d,)."""
+        """The parameters of a freshly initialised module, float32 (d,)."""
         with self._torch.random.fork_rng(devices=[]):
             self._torch.manual_seed(int(rng.integers(2**63)))
-            return Parameters(_built(self._settings)).theta()
+            return Parameters(_build_module(self._settings)).theta()
 
     def set_parameters(self, theta: Float32) -> None:
-        """Act with these parameters from now on, and forget the episode before."""
+        """Act with these parameters from now on, in a new episode."""
         self._parameters.set(theta)
         reset(self.module)
 
@@ -104,7 +105,7 @@ class TorchPolicy:
         """Refuse a module that does not fit observations and actions.
 
         Raises:
-            UserError: with what it does.
+            UserError: it fails, or gives other outputs than the actions need.
         """
         shape, settings = tuple(self._tensor.shape), self._settings
         try:
@@ -115,23 +116,23 @@ class TorchPolicy:
         except Exception as error:
             raise UserError(
                 f"policy.module={settings.module} fails on observations of shape {shape}: {type(error).__name__}: "
-                f"{error}; mend the module or policy.kwargs={dict(settings.kwargs)}"
+                f"{error}; fix the module or policy.kwargs={dict(settings.kwargs)}"
             ) from error
         if size != self.head.outputs or dtype != self._torch.float32:
             raise UserError(
                 f"policy.module={settings.module} gives {size} numbers of {dtype} and the actions need "
-                f"{self.head.outputs} of torch.float32; mend the module or policy.kwargs={dict(settings.kwargs)}"
+                f"{self.head.outputs} of torch.float32; fix the module or policy.kwargs={dict(settings.kwargs)}"
             )
 
 
 def reset(module: Any) -> None:
-    """Have a module that keeps a state forget the episode before."""
+    """Reset a module that keeps a state within an episode."""
     if hasattr(module, "reset"):
         module.reset()
 
 
 class Parameters:
-    """A module's parameters as one vector, in which they lie from now on; the module is put into eval mode.
+    """A module's parameters as one vector, whose memory they share from now on; puts the module into eval mode.
 
     Attributes:
         size: d.
@@ -179,7 +180,7 @@ def _torch() -> Any:
     return torch
 
 
-def _built(settings: TorchSettings) -> torch.nn.Module:
+def _build_module(settings: TorchSettings) -> torch.nn.Module:
     """The user's module.
 
     Raises:

@@ -1,31 +1,32 @@
-"""Atari 2600 games from pixels, preprocessed as in Mnih et al. 2015 and 2016, on ale-py's plain interface.
+"""Atari 2600 games from pixels, preprocessed as in Mnih et al. 2015 and 2016, through ale-py's basic interface.
 
-An episode is a function of its seed and its actions alone. The emulator is started once; each episode begins by
-restoring that state, since its own reset lets earlier episodes leak into later ones (BeamRider, Tennis) and starting it
-anew takes a tenth of a second.
+An episode depends on its seed and its actions only. The emulator is started once, and each episode restores that state,
+since the emulator's own reset lets earlier episodes leak into later ones (BeamRider, Tennis) and a new start takes a
+tenth of a second.
 
-Measured against ale-py's vector environment, which preprocesses in C++: see `raes.bench.atari_bench`.
+`raes.bench.atari_bench` compares it with ale-py's vector environment, which preprocesses in C++.
 """
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
 import numpy as np
+from annotated_types import Ge, Le, Lt
 from gymnasium import spaces
 
 from raes.problems.resize import AreaResize
-from raes.types import SETTINGS, UInt8, UserError
+from raes.types import SETTINGS, Count, Natural, UInt8, UserError
 
 MEMORY = 128
 """Bytes of an Atari 2600's memory."""
 SCREENS = 16
-"""Screens kept beside a stack, so that most timesteps need not move the stack."""
+"""Screens of the buffer besides the stack, so that the stack is moved only once in so many timesteps."""
 TWO_PLAYERS = ("combat", "joust", "maze_craze", "warlords")
-"""ROMs that ale-py ships and can only play with two players."""
+"""ROMs of ale-py that need two players."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class AtariSettings:
     """Configuration group `env`, option `atari`.
 
     Attributes:
-        name: what runs and messages call it.
+        name: its name in runs and messages.
         game: a ROM of ale-py, e.g. `pong` or `montezuma_revenge`.
         frame_skip: frames that each action is held for; one timestep.
         max_pool: whether an observation is the pixelwise maximum of the last two frames, against flicker.
@@ -51,41 +52,32 @@ class AtariSettings:
 
     name: str = "atari"
     game: str = ""
-    frame_skip: int = 4
+    frame_skip: Count = 4
     max_pool: bool = True
-    size: int = 84
-    stack: int = 4
-    noops: int = 30
-    sticky: float = 0.0
+    size: Annotated[int, Ge(8), Le(160)] = 84
+    stack: Count = 4
+    noops: Natural = 30
+    sticky: Annotated[float, Ge(0), Lt(1)] = 0.0
     full_actions: bool = False
     life_loss: bool = False
-    max_frames: int = 108_000
+    max_frames: Count = 108_000
 
     def __post_init__(self) -> None:
         if not self.game:
             raise ValueError("game is empty; name a ROM, e.g. env=atari env.game=pong")
-        for key in ("frame_skip", "stack", "max_frames"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
-        if not 8 <= self.size <= 160:
-            raise ValueError(f"size must lie in [8, 160], got {self.size}")
-        if self.noops < 0:
-            raise ValueError(f"noops must not be negative, got {self.noops}")
-        if not 0 <= self.sticky < 1:
-            raise ValueError(f"sticky must lie in [0, 1), got {self.sticky}")
 
     @property
     def id(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return self.game
 
     @property
     def rebuild(self) -> bool:
-        """Episodes leave no trace."""
+        """False: no episode affects a later one."""
         return False
 
     def reset_options(self, training: bool) -> dict[str, Any]:
-        """What the environment must know of an episode beside its seed."""
+        """Options of the environment's reset, besides the seed."""
         return {"life_loss": self.life_loss and training}
 
 
@@ -102,7 +94,7 @@ class AtariEnvironment(gymnasium.Env[UInt8, int]):
         Raises:
             UserError: there is no such game, or not for one player.
         """
-        self.ale, self._settings = _started(settings), settings
+        self.ale, self._settings = _start_emulator(settings), settings
         self._actions = self.ale.getLegalActionSet() if settings.full_actions else self.ale.getMinimalActionSet()
         self._boot = self.ale.cloneState()
         self._first_screen: UInt8 = self.ale.getScreenGrayscale()
@@ -119,7 +111,7 @@ class AtariEnvironment(gymnasium.Env[UInt8, int]):
 
     @property
     def memory(self) -> UInt8:
-        """The emulator's memory at the beginning and after each timestep of the episode so far, uint8 (t + 1, 128)."""
+        """The emulator's memory at the start of the episode and after each timestep so far, uint8 (t + 1, 128)."""
         return self._memory[: self._timestep + 1]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[UInt8, dict[str, Any]]:
@@ -173,7 +165,7 @@ class AtariEnvironment(gymnasium.Env[UInt8, int]):
         return self._observation(), float(reward), ended and not truncated, truncated, {}
 
     def render(self) -> UInt8:
-        """What a person sees, uint8 (rows, columns, 3)."""
+        """The screen in colour, uint8 (rows, columns, 3)."""
         screen: UInt8 = self.ale.getScreenRGB()
         return screen
 
@@ -181,7 +173,7 @@ class AtariEnvironment(gymnasium.Env[UInt8, int]):
         return self._screens[self._newest - self._settings.stack + 1 : self._newest + 1]
 
     def _make_room(self) -> None:
-        """The place of the newest screen; where there is none left, the stack moves to the front."""
+        """Advance to the next screen of the buffer; at its end the stack moves to the front."""
         self._newest += 1
         if self._newest == len(self._screens):
             older = self._settings.stack - 1
@@ -189,7 +181,7 @@ class AtariEnvironment(gymnasium.Env[UInt8, int]):
             self._newest = older
 
 
-def _started(settings: AtariSettings) -> Any:
+def _start_emulator(settings: AtariSettings) -> Any:
     """ale-py's interface with the game started.
 
     Raises:

@@ -1,6 +1,6 @@
 """Behaviour descriptors: what a finished episode did, in a few numbers; novelty is a distance between them.
 
-Names, and `module:function` for the user's own: a function of a `FinishedEpisode` episode that returns an array.
+Names, and `module:function` for the user's own: a function of a `FinishedEpisode` that returns an array.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class FinishedEpisode:
     """An episode after its last timestep.
 
     Attributes:
-        env: the environment as it stands, wrappers included.
+        env: the environment after it, wrappers included.
         observation: float64 (obs,), the last one, flat.
         length: timesteps.
         total: the undiscounted return.
@@ -36,7 +36,7 @@ class FinishedEpisode:
 Descriptor = Callable[[FinishedEpisode], Any]
 
 MEMORIES = 8
-"""Timesteps at which `memory` looks."""
+"""Timesteps whose memory `memory` returns."""
 
 
 def last_observation(episode: FinishedEpisode) -> Float64:
@@ -45,12 +45,12 @@ def last_observation(episode: FinishedEpisode) -> Float64:
 
 
 def final_x(episode: FinishedEpisode) -> Float64:
-    """How far along x the body is (MuJoCo)."""
+    """The body's final x (MuJoCo)."""
     return _position(episode)[:1]
 
 
 def final_xy(episode: FinishedEpisode) -> Float64:
-    """Where the body is in the plane (MuJoCo bodies that move in three dimensions)."""
+    """The body's final position in the plane (MuJoCo bodies that move in three dimensions)."""
     return _position(episode)[:2]
 
 
@@ -62,14 +62,14 @@ def velocity(episode: FinishedEpisode) -> Float64:
 
 
 def velocity_x(episode: FinishedEpisode) -> Float64:
-    """velocity * final x: far and fast."""
+    """velocity * final x, which is large for bodies that get far and fast."""
     return velocity(episode) * final_x(episode)
 
 
 def memory(episode: FinishedEpisode) -> Float64:
     """An Atari game's memory at 8 timesteps spread evenly over the episode, the first and the last among them.
 
-    Conti et al. 2018 concatenate it over all timesteps; these are of one length whatever the episode's.
+    Conti et al. 2018 concatenate all timesteps; this has the same length for every episode.
     """
     rows = episode.env.unwrapped.memory  # type: ignore[attr-defined]
     chosen: Float64 = rows[np.linspace(0, len(rows) - 1, MEMORIES).round().astype(int)].ravel().astype(np.float64)
@@ -92,7 +92,7 @@ def descriptor(name: str, env: gymnasium.Env[Any, Any]) -> Descriptor:
     """The descriptor of this name for this environment.
 
     Raises:
-        UserError: there is none, or it cannot be had from this environment.
+        UserError: there is none, or it does not work with this environment.
     """
     if name in POSITIONAL and not hasattr(env.unwrapped, "data"):
         raise UserError(f"behavior={name} needs a MuJoCo environment; use behavior=last_observation or module:function")
@@ -108,8 +108,8 @@ def descriptor(name: str, env: gymnasium.Env[Any, Any]) -> Descriptor:
     return found
 
 
-def described(describe: Descriptor, episode: FinishedEpisode) -> Float64:
-    """The behaviour, float64 (b,).
+def descriptor_values(describe: Descriptor, episode: FinishedEpisode) -> Float64:
+    """The behaviour of an episode, float64 (b,).
 
     Raises:
         ValueError: it is empty or not finite.

@@ -1,6 +1,6 @@
-"""Episodes with somebody who looks on: pictures of an environment while a policy acts in it.
+"""Pictures of an environment while a policy acts in it.
 
-No rollout worker imports this; the episode itself is the one that `EpisodeProblem` runs, so its return is the same.
+No rollout worker imports this. `EpisodeProblem` runs the episode as without a camera, so its return is the same.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from raes.problems.registration import register
 from raes.types import UInt8
 
 USUAL_RATE = 30.0
-"""Pictures a second of an environment that does not say how many timesteps are a second."""
+"""Pictures per second of an environment without `render_fps` in its metadata."""
 HIGHEST_RATE = 60.0
-"""Pictures a second that players and screens can show; of faster films some pictures are left out."""
+"""Pictures per second that players and screens can show; of faster videos some pictures are left out."""
 MORE_GROUND = 25.0
-"""Times as wide."""
+"""Factor on the width of MuJoCo's ground planes."""
 ATARI_RATE = 60.0
-"""Frames a second of an Atari 2600."""
+"""Frames per second of an Atari 2600."""
 
 CAMERAS = {"camera_id", "camera_name", "default_camera_config"}
 """Keyword arguments by which a user chooses MuJoCo's camera."""
@@ -34,15 +34,15 @@ CAMERAS = {"camera_id", "camera_name", "default_camera_config"}
 
 @dataclass(frozen=True)
 class Shot:
-    """A moment of an episode.
+    """What a camera shows after a timestep.
 
     Attributes:
-        screens: uint8 (rows, columns, 3), what a person sees, one picture or more, in order.
+        screens: uint8 (rows, columns, 3), rendered pictures, one or more, in order.
         observation: uint8 (rows, columns), the newest picture that the agent sees, where it sees pictures.
-        timestep: how many lie behind.
+        timestep: how many have been taken.
         total: the return so far.
         ended: whether the episode is over.
-        rate: pictures a second at the wanted speed.
+        rate: pictures per second at the wanted speed.
     """
 
     screens: Sequence[UInt8]
@@ -54,19 +54,19 @@ class Shot:
 
 
 Show = Callable[[Shot], bool]
-"""Is given each shot, and says whether to go on."""
+"""Called with each shot; returns whether to go on."""
 
 
 class Camera(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Shows an environment's pictures after its reset and after each timestep."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], show: Show, speed: float) -> None:
-        """Nothing is shown yet.
+        """Nothing is shown before the first reset.
 
         Args:
-            env: made by the settings that `filmed` gives.
-            show: told of each shot; where it returns False, the episode is cut off.
-            speed: 1 for the environment's own pace.
+            env: made from settings that `with_pictures` returned.
+            show: called with each shot; where it returns False, the episode is cut off.
+            speed: 1 for the environment's own speed.
         """
         super().__init__(env)
         self._show = show
@@ -81,9 +81,9 @@ class Camera(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, info = self.env.reset(seed=seed, options=options)
         self._pictures, self._timestep, self._total = 0, 0, 0.0
         if self._game is not None:
-            self._game.taken()  # the frames without action, before the agent sees anything
+            self._game.take()  # the frames without action, before the agent sees anything
         else:
-            self._look(observation, False)
+            self._show_new(observation, False)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -91,19 +91,19 @@ class Camera(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._timestep += 1
         self._total += float(reward)
-        wanted = self._look(observation, terminated or truncated)
+        wanted = self._show_new(observation, terminated or truncated)
         return observation, reward, terminated, truncated or not wanted, info
 
-    def _look(self, observation: Any, ended: bool) -> bool:
-        """Show what there is since the last time, if anything is due."""
+    def _show_new(self, observation: Any, ended: bool) -> bool:
+        """Show the pictures that are due since the last call, if any; whether to go on."""
         count = len(self._game) if self._game is not None else 1
         due = [number for number in range(count) if (self._pictures + number) % self._every == 0]
         self._pictures += count
         if ended and not due:
             due = [count - 1]
         if self._game is not None:
-            taken = self._game.taken()
-            screens, seen = [taken[number] for number in due], np.array(observation[-1])
+            frames = self._game.take()
+            screens, seen = [frames[number] for number in due], np.array(observation[-1])
         else:
             screens, seen = [self._picture()] if due else [], None
         return not screens or self._show(Shot(screens, seen, self._timestep, self._total, ended, self._rate))
@@ -113,7 +113,7 @@ class Camera(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class _Screens:
-    """Every frame of an emulator: sprites that flicker are on every second one only."""
+    """Records every frame of an emulator, since sprites that flicker are on every second one only."""
 
     def __init__(self, env: AtariEnvironment) -> None:
         self._ale, self._screens = env.ale, list[UInt8]()
@@ -122,8 +122,8 @@ class _Screens:
     def __len__(self) -> int:
         return len(self._screens)
 
-    def taken(self) -> list[UInt8]:
-        """The frames since the last call."""
+    def take(self) -> list[UInt8]:
+        """Remove and return the recorded frames."""
         screens, self._screens = self._screens, []
         return screens
 
@@ -141,9 +141,9 @@ class FilmedSpec:
     """The recipe of an `EpisodeProblem` whose environment has a camera; for one episode.
 
     Attributes:
-        spec: of the problem.
-        show: see `Camera`.
-        speed: see `Camera`.
+        spec: of the problem without a camera.
+        show: called with each shot, as by `Camera`.
+        speed: 1 for the environment's own speed.
     """
 
     spec: EpisodeSpec
@@ -153,7 +153,7 @@ class FilmedSpec:
     def build(self) -> EpisodeProblem:
         """Make the problem."""
         register(self.spec.registered)
-        problem = EpisodeProblem(replace(self.spec, env=filmed(self.spec.env)))
+        problem = EpisodeProblem(replace(self.spec, env=with_pictures(self.spec.env)))
         if not set(self.spec.env.kwargs if isinstance(self.spec.env, EnvSettings) else ()) & CAMERAS:
             _follow(problem.env)
         problem.env = Camera(problem.env, self.show, self.speed)
@@ -164,7 +164,7 @@ class FilmedSpec:
         return self.build()
 
 
-def filmed(settings: EnvSettings | AtariSettings) -> EnvSettings | AtariSettings:
+def with_pictures(settings: EnvSettings | AtariSettings) -> EnvSettings | AtariSettings:
     """The settings of the same environment with pictures."""
     if isinstance(settings, AtariSettings):
         return settings
@@ -172,10 +172,10 @@ def filmed(settings: EnvSettings | AtariSettings) -> EnvSettings | AtariSettings
 
 
 def _follow(env: gymnasium.Env[Any, Any]) -> None:
-    """Let MuJoCo's camera go with the body, where the model has one that does, over ground enough for an episode.
+    """Use MuJoCo's camera that follows the body, where the model has one, and enlarge the ground for a whole episode.
 
-    Gymnasium's own (1.4) stands still and shows nobody after a few seconds; its planes end after 40 metres. The size of
-    a plane is for the eye only: bodies stand on it everywhere.
+    Gymnasium's default camera (1.4) stands still, so that the body leaves the picture after a few seconds, and its
+    planes end after 40 metres. The size of a plane is visual only: bodies stand on it everywhere.
     """
     renderer = getattr(env.unwrapped, "mujoco_renderer", None)
     if renderer is None or not hasattr(renderer, "camera_id"):

@@ -1,4 +1,4 @@
-"""Environments by their settings: Gymnasium's by id, with every way to fail told in one message, and Atari games."""
+"""Makes environments from their settings: Gymnasium's by id, and Atari games. Every failure becomes one message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EnvSettings:
     """Configuration group `env`.
 
     Attributes:
-        name: what runs and messages call it.
+        name: its name in runs and messages.
         id: a Gymnasium id, `Name-v0` or `module:Name-v0`.
         kwargs: keyword arguments of `gymnasium.make`.
         rebuild: make the environment anew for each episode, where earlier episodes leak into later ones.
@@ -37,12 +37,12 @@ class EnvSettings:
             raise ValueError("id is empty; name an environment, e.g. env=HalfCheetah or env=gymnasium env.id=Hopper-v5")
 
     def reset_options(self, training: bool) -> dict[str, Any] | None:
-        """What the environment must know of an episode beside its seed: nothing."""
+        """Options of the environment's reset, besides the seed: none."""
         return None
 
 
 def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any, Any]:
-    """The environment.
+    """Make the environment.
 
     Raises:
         UserError: it is not registered, its packages are missing or its arguments are wrong.
@@ -65,12 +65,12 @@ def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any
     except Exception as error:
         raise UserError(
             f"env.id={settings.id} with env.kwargs={dict(settings.kwargs)} cannot be made: "
-            f"{type(error).__name__}: {error}; mend env.kwargs or the environment"
+            f"{type(error).__name__}: {error}; fix env.kwargs or the environment"
         ) from error
 
 
 def _hush_mujoco(env_id: str) -> None:
-    """Keep MuJoCo from writing MUJOCO_LOG.TXT into the user's folder for what its own models use; log the rest."""
+    """Keep MuJoCo from writing MUJOCO_LOG.TXT into the user's folder: log its warnings, without deprecations."""
     module, colon, name = env_id.rpartition(":")
     if colon:
         importlib.import_module(module)

@@ -12,7 +12,7 @@ import numpy as np
 
 from raes.policies import AnyPolicySettings, ConvPolicy, build_policy
 from raes.problems.atari import AtariSettings
-from raes.problems.behaviors import FinishedEpisode, described, descriptor
+from raes.problems.behaviors import FinishedEpisode, descriptor, descriptor_values
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.problems.registration import Registered, register
@@ -26,7 +26,7 @@ NOISE_ROWS = 128
 
 
 Rollout = Generator[np.ndarray[Any, Any], Float32, EpisodeOutcome]
-"""An episode that gives observations, is sent a policy's outputs for each, and returns its outcome."""
+"""A generator of an episode: yields observations, receives the policy's outputs for each, returns the outcome."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class EpisodeSpec:
     Attributes:
         env: of the environment.
         policy: of the network.
-        behavior: names a descriptor, None for none.
+        behavior: name of the behaviour descriptor, None for none.
         reference: uint8 (n, *observation), the batch of virtual batch normalisation, where the policy has it.
-        registered: the environment's entry in Gymnasium's registry, where another process cannot know it.
+        registered: the environment's entry in Gymnasium's registry, where other processes do not have it.
     """
 
     env: EnvSettings | AtariSettings
@@ -53,12 +53,12 @@ class EpisodeSpec:
         return EpisodeProblem(self)
 
     def check(self) -> EpisodeProblem:
-        """See `check_start`."""
+        """Make environment and policy and take one step; see `check_start` for the errors raised."""
         return check_start(self)
 
 
 class EpisodeProblem:
-    """Episodes of one environment with one policy; see `Problem`.
+    """A `Problem` whose evaluations are episodes of one environment with one policy.
 
     Attributes:
         spec: its recipe.
@@ -117,7 +117,7 @@ class EpisodeProblem:
             return self.policy.head(self.policy.outputs(observation))
 
     def failed(self, error: Exception) -> EpisodeError:
-        """What an episode's error means: the environment is in no known state, and the episode has no result."""
+        """Turn an exception of an episode into an `EpisodeError`; the environment is made anew before the next one."""
         self._stale = True
         return error if isinstance(error, EpisodeError) else EpisodeError(f"{type(error).__name__}: {error}")
 
@@ -126,14 +126,14 @@ class EpisodeProblem:
         self.env.close()
 
     def _rebuild(self) -> None:
-        """A fresh environment: the old one may be in any state, and may fail to close."""
+        """Replace the environment: the old one may be in any state, and may fail to close."""
         with suppress(Exception):
             self.close()
         self.env = make_environment(self._settings)
         self._stale = False
 
     def rollout(self, episode: Episode) -> Rollout:
-        """One episode, whoever drives it; its errors go through `failed`."""
+        """One episode as a generator; its caller must pass exceptions to `failed`."""
         if self._stale:
             self._rebuild()
         self._stale = self._settings.rebuild
@@ -176,12 +176,14 @@ class EpisodeProblem:
             raise EpisodeError(f"the return is {total}")
         behavior = None
         if self._describe is not None:
-            behavior = described(self._describe, FinishedEpisode(self.env, np.asarray(last, np.float64), length, total))
+            behavior = descriptor_values(
+                self._describe, FinishedEpisode(self.env, np.asarray(last, np.float64), length, total)
+            )
         return EpisodeOutcome(total, sign_total, length, not ended, observed, behavior)
 
 
 class _ActionNoise:
-    """Gaussian noise (outputs,) a timestep, drawn a block of timesteps at a time."""
+    """Gaussian noise (outputs,) for each timestep, drawn for a block of timesteps at a time."""
 
     def __init__(self, rng: np.random.Generator, size: int, std: float) -> None:
         self._rng, self._std = rng, np.float32(std)
@@ -198,7 +200,7 @@ class _ActionNoise:
 
 
 def check_start(spec: EpisodeSpec) -> EpisodeProblem:
-    """Build the problem and take one step, so that what is wrong is said before anything starts.
+    """Build the problem and take one step, so that errors show before anything starts.
 
     Raises:
         UserError: the environment cannot be made, reset or stepped, or its first observation does not fit its space.
@@ -208,14 +210,14 @@ def check_start(spec: EpisodeSpec) -> EpisodeProblem:
         observation, _ = problem.env.reset(seed=0)
     except Exception as error:
         raise UserError(
-            f"env.id={spec.env.id} cannot be reset: {type(error).__name__}: {error}; mend env.kwargs or the environment"
+            f"env.id={spec.env.id} cannot be reset: {type(error).__name__}: {error}; fix env.kwargs or the environment"
         ) from error
     if not problem.env.observation_space.contains(observation):
         shape = getattr(observation, "shape", None)
         if problem._flatten is None and shape != (problem.observation_size,):
             raise UserError(
                 f"env.id={spec.env.id}: its observation has shape {shape}, its observation space "
-                f"{problem.env.observation_space}; mend the environment"
+                f"{problem.env.observation_space}; fix the environment"
             )
     try:
         problem.env.action_space.seed(0)
@@ -224,6 +226,6 @@ def check_start(spec: EpisodeSpec) -> EpisodeProblem:
     except Exception as error:
         raise UserError(
             f"env.id={spec.env.id} cannot be stepped: {type(error).__name__}: {error}; "
-            "mend env.kwargs or the environment"
+            "fix env.kwargs or the environment"
         ) from error
     return problem

@@ -1,4 +1,4 @@
-"""Any Python callable as a problem: parameters in, one number out."""
+"""Any Python callable as a problem: it takes parameters and returns one number."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class FunctionSettings:
 
     @property
     def id(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return self.call
 
 
@@ -57,8 +57,8 @@ class FunctionSpec:
     """The recipe of a `FunctionProblem`.
 
     Attributes:
-        settings: see there.
-        function: in the place of `settings.call`, for callers in Python.
+        settings: of the function.
+        function: replaces `settings.call`, for callers in Python.
     """
 
     settings: FunctionSettings
@@ -78,16 +78,16 @@ class FunctionSpec:
         try:
             first = problem.evaluate(problem.initial_theta(np.random.default_rng(0)), Episode(0, True, False, None))
         except EpisodeError as error:
-            raise UserError(f"env.call={self.settings.call} fails at env.x0: {error}; mend the function") from error
+            raise UserError(f"env.call={self.settings.call} fails at env.x0: {error}; fix the function") from error
         problem.start = first.total
         return problem
 
 
 class FunctionProblem:
-    """A function to maximise; see `Problem`. An evaluation is an episode of one timestep, its behaviour is x.
+    """A `Problem` that maximises a function. An evaluation is an episode of one timestep, its behaviour is x.
 
     Attributes:
-        start: the fitness of x0, once it is known.
+        start: the fitness of x0; NaN until `FunctionSpec.check` has computed it.
     """
 
     observation_size = 0
@@ -96,7 +96,7 @@ class FunctionProblem:
 
     def __init__(self, spec: FunctionSpec) -> None:
         self._settings = spec.settings
-        self._function = _imported(spec.settings.call) if spec.function is None else spec.function
+        self._function = _import_callable(spec.settings.call) if spec.function is None else spec.function
         self._sign = -1.0 if spec.settings.minimize else 1.0
         self.num_params = spec.settings.dim
         self.start = math.nan
@@ -106,7 +106,7 @@ class FunctionProblem:
         return np.broadcast_to(np.asarray(self._settings.x0, np.float32), (self.num_params,)).copy()
 
     def use(self, snapshot: Snapshot) -> None:
-        """A function has no conditions."""
+        """Nothing to do: a function depends on no snapshot."""
 
     def evaluate(self, theta: Float32, episode: Episode) -> EpisodeOutcome:
         """The function's value at theta."""
@@ -125,10 +125,10 @@ class FunctionProblem:
         return EpisodeOutcome(total, (total > 0) - (total < 0), 1, False, behavior=behavior)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
 
-def _imported(path: str) -> Callable[..., Any]:
+def _import_callable(path: str) -> Callable[..., Any]:
     """The callable `module:name`.
 
     Raises:

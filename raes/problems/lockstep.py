@@ -1,4 +1,4 @@
-"""Episodes of low-rank perturbations side by side, so that one matrix product a layer serves them all."""
+"""Episodes of low-rank perturbations side by side, so that the same few calls per layer serve them all."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from raes.tasks import Genomes, LowRank, Snapshot
 from raes.types import Float32
 
 LANES = 16
-"""Episodes side by side: the rows of every matrix product, also where fewer episodes are left."""
+"""Episodes side by side: the lanes of every call, also where fewer episodes are left."""
 
 
 class Lockstep:
-    """Environments and one batched policy; see `EpisodeProblem` for an episode alone."""
+    """Several environments that one batched policy acts in; `EpisodeProblem` runs a single episode."""
 
     def __init__(self, problem: EpisodeProblem, form: LowRank, table: Float32) -> None:
-        """Set up.
+        """Prepare the first lane and the policy.
 
         Args:
-            problem: the first lane's; the others are made like it, when first needed.
+            problem: of the first lane; the others are built from its spec, when first needed.
             form: what perturbations are made of.
             table: float32 (size,), the noise.
         """
@@ -38,7 +38,7 @@ class Lockstep:
     def run(
         self, snapshot: Snapshot, genomes: Genomes, episodes: Sequence[Episode]
     ) -> list[tuple[EpisodeOutcome | EpisodeError, float]]:
-        """Every episode's outcome, or why it has none, and its share of the seconds, by its timesteps."""
+        """Run episodes: each one's outcome, or why it has none, and its share of the seconds, by its timesteps."""
         begun = time.perf_counter()
         self._policy.set_normaliser(snapshot.obs_mean, snapshot.obs_scale, snapshot.obs_clip)
         self._policy.set_parameters(snapshot.theta)

@@ -1,4 +1,4 @@
-"""What every problem offers; an episode of an environment is one kind of problem."""
+"""The interface of problems; the episodes of an environment are one kind, a plain function is another."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class EpisodeOutcome:
-    """What one evaluation gives.
+    """The result of one evaluation.
 
     Attributes:
         total: the undiscounted return.
@@ -55,7 +55,7 @@ class EpisodeError(RuntimeError):
 
 
 class Problem(Protocol):
-    """A thing to maximise; built once in each actor.
+    """What a search maximises; built once in each worker.
 
     Attributes:
         num_params: d.
@@ -73,32 +73,32 @@ class Problem(Protocol):
         """Where the search starts, float32 (d,)."""
 
     def use(self, snapshot: Snapshot) -> None:
-        """Evaluate under this generation's statistics and conditions from now on."""
+        """Use a generation's observation statistics and conditions for the next evaluations."""
 
     def evaluate(self, theta: Float32, episode: Episode) -> EpisodeOutcome:
-        """One evaluation of float32 (d,).
+        """Evaluate parameters theta, float32 (d,).
 
         Raises:
             EpisodeError: the environment raised, or something was not finite.
         """
 
     def close(self) -> None:
-        """Let go of the environment."""
+        """Close the environment."""
 
 
 class ProblemSpec(Protocol):
-    """The recipe of a problem: picklable, the same on every machine; it travels to each worker once."""
+    """The recipe of a problem: picklable, the same on every machine; it is sent to each worker once."""
 
     def build(self) -> Problem:
         """Make the problem.
 
         Raises:
-            UserError: it cannot be made, with the key and the cure.
+            UserError: it cannot be made; the message names the key and the fix.
         """
 
     def check(self) -> Problem:
-        """Make the problem and try it, so that what is wrong is said before anything starts.
+        """Make the problem and try it, so that errors show before anything starts.
 
         Raises:
-            UserError: with the key and the cure.
+            UserError: it does not work; the message names the key and the fix.
         """

@@ -1,4 +1,4 @@
-"""The reference batch of virtual batch normalisation: observations of random play."""
+"""Observations of random play, the reference batch of virtual batch normalisation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ APART = 8
 
 
 def random_play(env: gymnasium.Env[Any, Any], count: int, rng: np.random.Generator) -> UInt8:
-    """Every eighth observation of episodes of random actions, uint8 (count, *shape), and nothing else of them.
+    """Every eighth observation of episodes with random actions, uint8 (count, *shape).
 
     Args:
-        env: of discrete actions.
+        env: an environment with discrete actions.
         count: observations.
-        rng: decides the episodes and their actions.
+        rng: draws the episodes' seeds and the actions.
     """
     batch = np.empty((count, *env.observation_space.shape), np.uint8)  # type: ignore[misc]
     ended, actions = True, int(env.action_space.n)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Environments that only the user's own process knows: their entries of Gymnasium's registry, which travel."""
+"""Environments registered only in the user's own process: their registry entries are sent to other processes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from raes.problems.function import FunctionSettings
 from raes.types import UserError
 
 Registered = EnvSpec
-"""An entry; Ray pickles the class or function in it by value where it was made in a notebook or a script."""
+"""A registry entry; Ray pickles its class or function by value where it was made in a notebook or a script."""
 
 
 def enter(make: Callable[..., Any]) -> str:
-    """Enter a class of environments, or a function that makes one, into the registry; its id there.
+    """Register a class of environments, or a function that makes one; its id in the registry.
 
     The same name replaces an earlier entry, since a cell of a notebook may run again.
 
@@ -31,18 +31,18 @@ def enter(make: Callable[..., Any]) -> str:
     env_id = f"{name or 'Environment'}-v0"
     known = gymnasium.registry.get(env_id)
     if known is not None and isinstance(known.entry_point, str):
-        env_id = f"raes/{env_id}"  # leave Gymnasium's own alone
+        env_id = f"raes/{env_id}"  # keep Gymnasium's own entry
     register(EnvSpec(env_id, entry_point=make))
     return env_id
 
 
-def registered(settings: EnvSettings | AtariSettings | FunctionSettings) -> Registered | None:
+def registry_entry(settings: EnvSettings | AtariSettings | FunctionSettings) -> Registered | None:
     """The entry that other processes need to make this environment; None where they find it by themselves."""
     spec = gymnasium.registry.get(settings.id)
     return None if spec is None or str(spec.entry_point).startswith(("gymnasium.", "ale_py.")) else spec
 
 
 def register(spec: Registered | None) -> None:
-    """Make an entry known in this process."""
+    """Add an entry to this process's registry."""
     if spec is not None:
         gymnasium.registry[spec.id] = spec

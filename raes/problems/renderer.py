@@ -1,7 +1,7 @@
-"""What draws MuJoCo without a window: EGL, OSMesa or GLFW, whichever works here.
+"""Chooses the library that renders MuJoCo without a window: EGL, OSMesa or GLFW, whichever works here.
 
-A broken driver may end the process that tries it, so each one is tried in a process of its own, with the environment
-that is to be drawn.
+A broken driver may end the process that uses it, so each one is tried in a process of its own, on the environment that
+must be rendered.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from typing import Any
 import cloudpickle
 
 from raes.problems.atari import AtariSettings
-from raes.problems.camera import filmed
+from raes.problems.camera import with_pictures
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeSpec
 from raes.problems.registration import register
 from raes.types import UserError
 
 VARIABLE = "MUJOCO_GL"
-"""What MuJoCo and Gymnasium take their choice from."""
+"""The environment variable by which MuJoCo and Gymnasium choose the library."""
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa", "glfw": "GLFW"}
-"""In the order in which they are tried."""
+"""Value of the variable -> name; in the order in which they are tried."""
 CURE = "on Debian or Ubuntu: apt-get install libegl1 libegl-mesa0 (or libosmesa6)"
 TRIAL_SECONDS = 120.0
-"""What a trial may take; importing MuJoCo takes seconds on a busy machine."""
-SHOWN = "raes: drawn"
-"""What a trial prints before it says what it has loaded."""
+"""Limit of a trial; importing MuJoCo takes several seconds on a busy machine."""
+ANSWER_PREFIX = "raes: drawn"
+"""Begins the line on which a trial prints its answer."""
 
 
 def choose(spec: EpisodeSpec) -> str | None:
-    """Make this process draw the environment with what works, and say so; None where nothing had to be chosen.
+    """Make this process render the environment with a library that works; a message, or None where there is no choice.
 
-    `MUJOCO_GL` is set for what is made later in this process; where it is set already, it stays.
+    It sets `MUJOCO_GL` for environments made later in this process; a value that the user has set stays.
 
     Raises:
-        UserError: the environment has no pictures, or nothing can draw it, with the cure.
+        UserError: the environment has no pictures, or nothing can render it; the message names the fix.
     """
     settings = spec.env
     if isinstance(settings, AtariSettings):
@@ -55,27 +55,25 @@ def choose(spec: EpisodeSpec) -> str | None:
             if not answer["mujoco"]:
                 return None
             os.environ[VARIABLE] = name
-            why = f" ({VARIABLE} says so)" if given else f" ({'; '.join(failures)})" if failures else ""
+            why = f" (set by {VARIABLE})" if given else f" ({'; '.join(failures)})" if failures else ""
             return f"MuJoCo draws with {LIBRARIES.get(name, name)}{why}"
         failures.append(f"{name}: {answer['failed']}")
         if not answer.get("mujoco", True):
-            raise UserError(
-                f"env.id={settings.id} cannot be drawn: {answer['failed']}; mend the environment's render()"
-            )
+            raise UserError(f"env.id={settings.id} cannot be drawn: {answer['failed']}; fix the environment's render()")
     raise UserError(f"env.id={settings.id}: nothing here can draw MuJoCo ({'; '.join(failures)}); {CURE}")
 
 
-def _trial(told: bytes, name: str) -> Mapping[str, Any]:
-    """What a process of its own says that draws one picture: `drawn`, `refused` or `failed`, and whether `mujoco`."""
-    command, around = [sys.executable, "-m", "raes.problems.renderer"], os.environ | {VARIABLE: name}
+def _trial(content: bytes, name: str) -> Mapping[str, Any]:
+    """Try a library in a process of its own: `drawn`, `refused` or `failed`, and whether it has loaded `mujoco`."""
+    command, variables = [sys.executable, "-m", "raes.problems.renderer"], os.environ | {VARIABLE: name}
     try:
-        done = subprocess.run(command, input=told, capture_output=True, timeout=TRIAL_SECONDS, env=around)
+        done = subprocess.run(command, input=content, capture_output=True, timeout=TRIAL_SECONDS, env=variables)
     except subprocess.TimeoutExpired:
         return {"failed": f"no picture within {TRIAL_SECONDS:g} s"}
     out, err = (text.decode(errors="replace").strip().splitlines() for text in (done.stdout, done.stderr))
-    said = [line.removeprefix(SHOWN) for line in out if line.startswith(SHOWN)]
-    if said:
-        answer: Mapping[str, Any] = json.loads(said[-1])
+    lines = [line.removeprefix(ANSWER_PREFIX) for line in out if line.startswith(ANSWER_PREFIX)]
+    if lines:
+        answer: Mapping[str, Any] = json.loads(lines[-1])
         return answer
     if done.returncode < 0:
         return {"failed": f"the process that tried it died of signal {-done.returncode}"}
@@ -83,13 +81,13 @@ def _trial(told: bytes, name: str) -> Mapping[str, Any]:
 
 
 def _try() -> None:
-    """The trial: one picture."""
+    """Render one picture of the environment on standard input, and print the answer."""
     settings, registered = pickle.load(sys.stdin.buffer)
     register(registered)
     answer: dict[str, Any] = {}
     try:
         _check(settings)
-        env = make_environment(filmed(settings))
+        env = make_environment(with_pictures(settings))
         env.reset(seed=0)
         picture = env.render()
         shape = getattr(picture, "shape", None)
@@ -101,8 +99,8 @@ def _try() -> None:
     except Exception as error:
         answer["failed"] = " ".join(f"{type(error).__name__}: {error}".split())
     answer["mujoco"] = "mujoco" in sys.modules
-    print(f"\n{SHOWN}{json.dumps(answer)}", flush=True)
-    os._exit(0)  # some drivers crash on their way out, which would say nothing about pictures
+    print(f"\n{ANSWER_PREFIX}{json.dumps(answer)}", flush=True)
+    os._exit(0)  # some drivers crash at exit, after they have rendered the picture
 
 
 def _check(settings: EnvSettings) -> None:

@@ -1,4 +1,4 @@
-"""Resize by area, as OpenCV's INTER_AREA, with whole numbers: exact, whatever the order of the sums."""
+"""Resizes frames by area, as OpenCV's INTER_AREA, but exactly, in whole numbers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class AreaResize:
 
     Rows and columns fall into blocks that are all alike (210 rows to 84: 42 blocks of 5 to 2), so that two thin matrix
     products do it, in half of OpenCV's time. Their weights are whole numbers and the sums stay below 2**24, which
-    float32 holds exactly; OpenCV's weights are rounded, so that a mean that lies halfway may go the other way there.
+    float32 holds exactly; OpenCV's weights are rounded, so that it may round a mean that lies halfway the other way.
     """
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int]) -> None:
-        """Set up for one size.
+        """Prepare for one size of frames.
 
         Args:
             source: rows and columns of the frames that come in.

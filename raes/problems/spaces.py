@@ -1,4 +1,4 @@
-"""Gymnasium spaces to the plain numpy that policies understand."""
+"""Translates Gymnasium spaces into the plain numpy that policies use."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Reports: `python -m raes.report run_dirs...`; curves over seeds, tables, and published figures beside them."""
+"""Reports: `python -m raes.report run_dirs...`; curves over seeds, tables, and published figures for comparison."""

@@ -1,8 +1,8 @@
-"""`python -m raes.report RUNS... [out=report] [thresholds={Hopper:2000}] [unfinished=true]`: what was learnt.
+"""`python -m raes.report RUNS... [out=report] [thresholds={Hopper:2000}] [unfinished=true]`: curves and tables of runs.
 
 RUNS are run directories, folders of them at any depth (a sweep's), URLs of both, globs in quotes, results/NAME.json,
-or, for Atari, results/actions_GAME.json, which says what random play scores. The folder `out` gets report.html, one
-page that needs nothing else, its pictures as PNG, and report.json with all figures.
+or, for Atari, results/actions_GAME.json with the score of random play. The folder `out` gets report.html, one
+self-contained page, its pictures as PNG, and report.json with all figures.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
 
 from raes.config.cli import command, display_path, parse
 from raes.console.tables import Section, table
@@ -21,7 +24,7 @@ from raes.report.run_finder import AXES, RandomPlay, StoredRun, Unreadable, find
 from raes.types import SETTINGS, UserError
 
 ON_TERMINAL = ("final", "across_tasks", "atari", "time_to_threshold", "speed", "left_out")
-"""Tables that are printed too."""
+"""Tables that are also printed on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class ReportArguments:
     Attributes:
         out: the folder for the page, the pictures and the figures.
         title: the page's heading.
-        thresholds: task -> return, for the time that runs take to it; else published scores, goals, or shares of the
-            best run.
-        unfinished: whether runs that have not ended by themselves count too; the curves end where the shortest does.
+        thresholds: task -> return, for the table of times to a threshold; for other tasks published scores, goals, or
+            shares of the best run.
+        unfinished: whether runs that have not ended by themselves count too; curves end where the shortest run does.
         resamples: bootstrap samples.
     """
 
@@ -43,15 +46,11 @@ class ReportArguments:
     title: str = "RAES report"
     thresholds: dict[str, float] = field(default_factory=dict)
     unfinished: bool = False
-    resamples: int = 2000
-
-    def __post_init__(self) -> None:
-        if self.resamples < 100:
-            raise ValueError(f"resamples must be at least 100, got {self.resamples}")
+    resamples: Annotated[int, Ge(100)] = 2000
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Runs, and `key=value` words; the folders of a sweep hold `=` too."""
+    """Split the arguments into runs and `key=value` options; the folders of a sweep have names with `=` too."""
     keys = tuple(f"{one.name}=" for one in fields(ReportArguments))
     ours = [word for word in words if word.startswith(keys) or word in ("-h", "--help")]
     return [word for word in words if word not in ours], ours
@@ -61,9 +60,9 @@ def report(words: Sequence[str], arguments: ReportArguments) -> list[Section]:
     """Read the runs and write the report; its tables.
 
     Raises:
-        UserError: nothing can be reported on.
+        UserError: no run can be used.
     """
-    charts.new_figure(1, 1)  # says at once where matplotlib is missing
+    charts.new_figure(1, 1)  # fails at once where matplotlib is missing
     found = [one for path in find(words) for one in read(path)]
     used = [run for run in found if isinstance(run, StoredRun) and _counts(run, arguments)]
     others = [run for run in found if not isinstance(run, RandomPlay) and run not in used]

@@ -1,4 +1,4 @@
-"""The pictures of a report. Methods differ in line style and marker as well as in colour, which grey needs."""
+"""The pictures of a report. Methods differ in line style and marker as well as in colour, for grey prints."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from raes.report.run_finder import AXES
 from raes.types import UserError
 
 POINTS = 101
-"""Of a curve's common grid."""
+"""Points of a curve's common grid."""
 COLUMNS = 3
 """Panels in a row at most."""
 STYLES = (
     ("#0072b2", "-", "o"), ("#d55e00", "--", "s"), ("#009e73", "-.", "^"), ("#000000", ":", "D"), ("#cc79a7", "-", "v"),
     ("#56b4e9", "--", "P"), ("#e69f00", "-.", "X"), ("#666666", ":", "<"),
 )  # fmt: skip
-"""Colour (Okabe and Ito 2008, for the colour-blind), line style and marker of the first methods; then again."""
+"""Colour (Okabe and Ito 2008, for the colour-blind), line style and marker of the methods, used in rotation."""
 DPI = 110
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty matplotlib figure of so many inches.
+    """An empty matplotlib figure; width and height in inches.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -43,14 +43,14 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def png(figure: Any) -> bytes:
-    """The picture; the same figures give the same bytes."""
+    """The figure as PNG; equal figures give equal bytes."""
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 
 def curves(groups: Sequence[RunGroup], axis: str, resamples: int) -> bytes | None:
-    """Learning curves against one of `AXES`, a panel a task: interquartile mean, interval, and every seed thinly."""
+    """Learning curves against one of `AXES`, one panel per task: interquartile mean, interval, a thin line per seed."""
     groups = [group for group in groups if all(axis in run.axes for run in group.runs)]
     tasks = list(dict.fromkeys(group.task for group in groups))
     if not tasks:
@@ -118,7 +118,7 @@ def final(groups: Sequence[RunGroup], resamples: int) -> bytes:
 
 
 def _panels(count: int, height: float = 3.6) -> tuple[Any, list[Any]]:
-    """A figure of so many panels."""
+    """A figure with `count` panels."""
     rows, columns = -(-count // COLUMNS), min(count, COLUMNS)
     figure = new_figure(max(4.6 * columns, 6.0), height * rows)
     panels = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone form a group; groups of one task are told apart by what differs."""
+"""Groups runs that differ only in their seed; the groups of a task are labelled by the keys in which they differ."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from raes.config.schema import FREE_TO_CHANGE
 from raes.report.run_finder import StoredRun, Unreadable
 
 NOT_A_METHOD = (*FREE_TO_CHANGE, "seed", "noise.size", "env.", "evaluation.")
-"""Keys that tell no method from another: where and how long, the task itself, and how it is watched."""
+"""Prefixes of keys that do not belong to a method: where and how long it runs, the task itself, and evaluation."""
 ENV_METHOD = ("env.frame_skip", "env.sticky", "env.stack", "env.size", "env.full_actions", "env.life_loss", "env.noops")
-"""Keys of the environment that are part of the method."""
+"""Prefixes of the environment's keys that belong to the method."""
 MOST_WORDS = 3
-"""Keys that a label names; more are counted."""
+"""Keys that a label names; of further keys it gives the number."""
 ABSENT = "(absent)"
 
 
@@ -25,7 +25,7 @@ class RunGroup:
     Attributes:
         task: the environment with its version.
         method: the algorithm, and the keys in which it differs from others of the same algorithm on this task.
-        runs: one a seed, ordered by it.
+        runs: one per seed, in order of the seed.
     """
 
     task: str
@@ -34,7 +34,7 @@ class RunGroup:
 
 
 def group(runs: Sequence[StoredRun]) -> tuple[list[RunGroup], list[Unreadable]]:
-    """All groups, by task and method in the order of their first runs, and the runs that say the same as others."""
+    """All groups, by task and method in the order of their first runs, and the runs that repeat another."""
     groups: list[RunGroup] = []
     for task in dict.fromkeys(run.task for run in runs):
         here = [run for run in runs if run.task == task]
@@ -46,7 +46,7 @@ def group(runs: Sequence[StoredRun]) -> tuple[list[RunGroup], list[Unreadable]]:
 
 
 def _without_repeats(group: RunGroup) -> tuple[RunGroup, list[Unreadable]]:
-    """One run a seed, the longest: the same seed and settings give the same bits, and would count twice."""
+    """Keep the longest run of each seed: the same seed and settings give the same bits, and would count twice."""
     kept: dict[int, StoredRun] = {}
     for run in group.runs:
         if run.seed not in kept or run.totals["timesteps"] > kept[run.seed].totals["timesteps"]:
@@ -69,14 +69,14 @@ def _split(task: str, algorithm: str, runs: Sequence[StoredRun]) -> list[RunGrou
         words = tuple(f"{_short(key)}={one[key]}" if key in one else "" for key in differing)
         parts.setdefault(words, []).append(run)
     labels = [_label(algorithm, [word for word in words if word]) for words in parts]
-    if len(set(labels)) < len(labels):  # what tells them apart lies in the keys that were left out
+    if len(set(labels)) < len(labels):  # they differ only in keys that the labels leave out
         labels = [f"{label} #{number}" for number, label in enumerate(labels, 1)]
     ordered = [sorted(part, key=lambda run: run.seed) for part in parts.values()]
     return [RunGroup(task, label, part) for label, part in zip(labels, ordered, strict=True)]
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a method is made of."""
+    """The keys and values that define a method."""
     return {
         key: value for key, value in config.items() if key.startswith(ENV_METHOD) or not key.startswith(NOT_A_METHOD)
     }

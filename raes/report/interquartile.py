@@ -21,7 +21,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """An interquartile mean with its interval; a single run has none, and both ends are NaN."""
+    """An interquartile mean with its interval, whose ends are NaN for a single run."""
 
     iqm: float
     low: float
@@ -39,9 +39,9 @@ def intervals(scores: Sequence[Float64], resamples: int, seed: int = 0) -> tuple
     """Interquartile mean over all runs of all tasks, and the ends of its interval, each float64 (...).
 
     Args:
-        scores: of each task float64 (n, ...), a run a row; each task is a stratum and resampled by itself.
+        scores: of each task float64 (n, ...), one row per run; each task is a stratum, resampled separately.
         resamples: bootstrap samples.
-        seed: of the resampling: the same report twice says the same.
+        seed: of the resampling, so that a report can be repeated.
     """
     middle = iqm(np.concatenate(scores))
     if all(task.shape[0] < 2 for task in scores):
@@ -55,7 +55,7 @@ def intervals(scores: Sequence[Float64], resamples: int, seed: int = 0) -> tuple
 
 
 def interval(scores: Sequence[Float64], resamples: int, seed: int = 0) -> Interval:
-    """The same of single numbers: of each task float64 (n,)."""
+    """`intervals` of single numbers: of each task float64 (n,)."""
     middle, low, high = intervals(scores, resamples, seed)
     return Interval(float(middle), float(low), float(high))
 
@@ -64,8 +64,8 @@ def on_grid(curves: Sequence[tuple[Float64, Float64]], points: int) -> tuple[Flo
     """Curves (x, y) of several runs on a common grid: float64 (points,) and (runs, points).
 
     Straight lines between evaluations. The grid begins where the last run has its first evaluation and ends where the
-    first run has its last one, so that nothing is extrapolated and every point is of all runs. Of several evaluations
-    at one x the last counts.
+    first run has its last one, so that nothing is extrapolated and every point uses all runs. Of several
+    evaluations at one x the last one counts.
     """
     first = max(float(x[0]) for x, _ in curves)
     last = min(float(x[-1]) for x, _ in curves)

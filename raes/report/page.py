@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: pictures inside, no script, no request."""
+"""The report as one self-contained HTML page: pictures inside, no script, no request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ section.method { font-size: .9rem; color: #333; max-width: 54rem; }
 """
 
 SHORT = 36
-"""Letters of a cell that is not broken into lines."""
+"""Cells up to this many letters are not broken into lines."""
 
 HEADINGS = {
     "final": "Final evaluation", "across_tasks": "Across tasks", "time_to_threshold": "Time to threshold",
@@ -47,7 +47,7 @@ HEADINGS = {
 
 
 def render(title: str, sections: Sequence[Section], pictures: Mapping[str, bytes], notes: Sequence[str]) -> str:
-    """The page.
+    """The page as HTML.
 
     Args:
         title: its heading.
@@ -76,7 +76,7 @@ def render(title: str, sections: Sequence[Section], pictures: Mapping[str, bytes
 
 
 def how(resamples: int) -> list[str]:
-    """How the figures of a report are made, in words."""
+    """Paragraphs that explain how the figures of a report are computed."""
     return [
         f"IQM is the interquartile mean: the mean of the scores without the highest and the lowest {TRIMMED:.0%} "
         "(rounded down, so that of 3 seeds it is the mean), which a lucky or a broken run moves little. Low and high "
@@ -85,14 +85,13 @@ def how(resamples: int) -> list[str]:
         "2108.13264, whose library is rliable. With 3 seeds there are ten different samples: its interval is rough.",
         "Curves are of noiseless evaluation episodes during training (eval/return_mean). Between evaluations they are "
         "straight lines; the thick one and its band are taken at 101 points from where the last seed has its first "
-        "evaluation to where the first seed has its last one, so that every point is of all seeds and nothing is "
+        "evaluation to where the first seed has its last one, so that every point uses all seeds and nothing is "
         "extrapolated. Thin lines are single seeds, to their ends. An evaluation counts at the timesteps, episodes and "
-        "seconds of the generation that it runs beside. Wall-clock time is of the machine that ran, with what else it "
-        "had to do.",
+        "seconds of the generation during which it runs. Wall-clock time includes whatever else the machine had to do.",
         "A run's last evaluation is of its last policy. Held-out figures are of the policy that training chose as its "
         "best, on episodes that nothing was chosen on: python -m raes.evaluate run_dir=RUN out=RUN/evaluation.json.",
         "Time to a threshold is the first evaluation at or above it, the median over seeds; a seed that never gets "
-        "there counts as infinite, and a dash says that the median is.",
+        "there counts as infinite, and a dash means an infinite median.",
         "Runs are grouped by what differs in their configuration apart from seed, limits and where they ran.",
     ]
 

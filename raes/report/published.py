@@ -1,4 +1,4 @@
-"""Published figures, each with its source and the environment version it is of; `raes/reference/` holds them."""
+"""Published results, each with its source and environment version, read from `raes/reference/`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 
 REFERENCE = importlib.resources.files("raes") / "reference"
 TRPO_VERSION = "v1"
-"""Of the MuJoCo tasks in Salimans et al. 2017."""
+"""Version of the MuJoCo tasks in Salimans et al. 2017."""
 TRPO_SOURCE = "Salimans et al. 2017 (arXiv 1703.03864), table 3"
 ATARI_COLUMNS = {"ES_FF_1_hour": "ES, 1 h", "A3C_FF_1_day": "A3C, 1 day", "DQN": "DQN"}
 """Column of es_paper_atari.csv -> heading."""
@@ -19,7 +19,7 @@ ATARI_COLUMNS = {"ES_FF_1_hour": "ES, 1 h", "A3C_FF_1_day": "A3C, 1 day", "DQN":
 
 @dataclass(frozen=True)
 class Milestone:
-    """A score of a task, and the timesteps that took.
+    """A score on a task, and the timesteps that it took.
 
     Attributes:
         share: of TRPO's final score, in per cent.
@@ -35,10 +35,10 @@ class Milestone:
 
 @dataclass(frozen=True)
 class Published:
-    """One figure.
+    """One published result.
 
     Attributes:
-        method: whose it is.
+        method: the method and its size.
         environment: with its version.
         what: the quantity, with its unit.
         value: as the source prints it.
@@ -53,7 +53,7 @@ class Published:
 
 
 def base(task: str) -> str:
-    """A task's name without version and arguments: `Hopper-v5` -> `Hopper`; LunarLander's continuous one is a task."""
+    """A task's name without version and arguments: `Hopper-v5` -> `Hopper`, but `LunarLanderContinuous` is its own."""
     name, *arguments = task.split(" ")
     name = re.sub(r"-v\d+$", "", name)
     return f"{name}Continuous" if name == "LunarLander" and "continuous=True" in arguments else name
@@ -66,7 +66,7 @@ def rows(name: str) -> tuple[Mapping[str, str], ...]:
 
 
 def milestones(task: str) -> list[Milestone]:
-    """What Salimans et al. 2017 tell of a MuJoCo task; empty for others."""
+    """Scores and timesteps of Salimans et al. 2017 on a MuJoCo task; empty for others."""
     return [
         Milestone(
             int(row["pct_of_TRPO_final_score"]),
@@ -80,13 +80,13 @@ def milestones(task: str) -> list[Milestone]:
 
 
 def trpo_score(task: str) -> float | None:
-    """TRPO's final score there, by which scores are normalised; None for other tasks."""
+    """TRPO's final score on a task, by which scores are normalised; None where it is not published."""
     final = [one.score for one in milestones(task) if one.share == 100]
     return final[0] if final else None
 
 
 def figures(task: str) -> list[Published]:
-    """Everything else that is published of a task: scores, and times to scores."""
+    """All other published results on a task: scores, and times to scores."""
     name = base(task)
     found = [
         Published(f"ARS, {row['n_timesteps']} timesteps", row["env_id"], "return, one run",

@@ -17,7 +17,7 @@ from raes.report.run_finder import AXES, FAULTS, StoredRun, Unreadable
 from raes.types import Float64
 
 FALLBACK_SHARES = (0.5, 0.9)
-"""Where no threshold is known: of the way from the worst first evaluation to the best last one of this report."""
+"""Thresholds of tasks without a known one: shares of the way from the worst first evaluation to the best last one."""
 
 
 def last_scores(group: RunGroup) -> Float64:
@@ -26,7 +26,7 @@ def last_scores(group: RunGroup) -> Float64:
 
 
 def held_out_scores(group: RunGroup) -> Float64 | None:
-    """What `raes.evaluate` says of each run's policy, float64 (runs,); None unless there is one of every run."""
+    """Mean returns from `raes.evaluate` of each run's policy, float64 (runs,); None unless every run has one."""
     found = [run.held_out[0] for run in group.runs if run.held_out is not None]
     return np.array(found) if len(found) == len(group.runs) else None
 
@@ -82,7 +82,7 @@ def _trpo(task: str) -> float:
 
 
 def thresholds(groups: Sequence[RunGroup], given: Mapping[str, float]) -> Section:
-    """What it takes until an evaluation reaches a score: medians over seeds, infinite for those that never do."""
+    """Time until an evaluation reaches a score: the median over seeds, infinite for those that never reach it."""
     rows = []
     for group in groups:
         for goal in _goals(group, [one for one in groups if one.task == group.task], given):
@@ -103,13 +103,13 @@ def thresholds(groups: Sequence[RunGroup], given: Mapping[str, float]) -> Sectio
     if any("trpo" in row for row in rows):
         columns += [Column("paper_es", "paper's ES", ",.0f"), Column("trpo", "TRPO", ",.0f"),
                     Column("ratio", "ours / paper's ES", ".2f")]  # fmt: skip
-        title += f"; beside it timesteps of {published.TRPO_SOURCE}, on other environment versions"
+        title += f"; for comparison timesteps of {published.TRPO_SOURCE}, on other environment versions"
     return Section("time_to_threshold", title, columns, rows)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A score, why it matters, and what the paper needed for it on its own version of the task."""
+    """A threshold, where it comes from, and the paper's timesteps to it on its own version of the task."""
 
     score: float
     kind: str
@@ -117,7 +117,7 @@ class Goal:
 
 
 def _goals(group: RunGroup, alike: Sequence[RunGroup], given: Mapping[str, float]) -> Iterator[Goal]:
-    """The scores that matter on a task: given ones, else published ones, else goals, else of the best run here."""
+    """The thresholds of a task: given ones, else published ones, else goals, else shares of the best run here."""
     name = published.base(group.task)
     if (own := given.get(group.task, given.get(name))) is not None:
         yield Goal(own, "given")
@@ -135,7 +135,7 @@ def _goals(group: RunGroup, alike: Sequence[RunGroup], given: Mapping[str, float
 
 
 def published_figures(groups: Sequence[RunGroup]) -> Section | None:
-    """Other published figures of the same tasks."""
+    """Other published results on the same tasks."""
     rows = [
         {"task": task, **vars(one)}
         for task in dict.fromkeys(group.task for group in groups)
@@ -151,12 +151,12 @@ def published_figures(groups: Sequence[RunGroup]) -> Section | None:
 
 
 def atari(groups: Sequence[RunGroup], random_play: Mapping[str, float], resamples: int) -> Section | None:
-    """All 51 games of the paper beside ours, which a cluster run fills game by game.
+    """All 51 games of the paper next to our runs.
 
     Args:
-        groups: of all runs; those of other tasks are passed over.
-        random_play: game -> score, where it was measured; then ours is also given as a share of the way from there to
-            the paper's ES.
+        groups: of all runs; those of other tasks are skipped.
+        random_play: game -> measured score; there, ours is also given as a share of the way from random play to the
+            paper's ES.
         resamples: bootstrap samples.
     """
     ours = [group for group in groups if group.runs[0].game is not None]
@@ -173,15 +173,15 @@ def atari(groups: Sequence[RunGroup], random_play: Mapping[str, float], resample
                *(Column(key, heading, ",.1f") for key, heading in published.ATARI_COLUMNS.items()),
                Column("share", "share of ES's", ".3f")]  # fmt: skip
     title = (
-        "Atari beside Salimans et al. 2017 (arXiv 1703.03864), table 2: ES after 1 hour on 720 cores, 1 billion frames "
-        "of OpenAI Gym's games of 2017; ours are ale-py's. Share: (ours - random) / (paper's ES - random), with random "
-        "play as measured here; no published human or random scores are at hand, so none are normalised by them"
+        "Atari against Salimans et al. 2017 (arXiv 1703.03864), table 2: ES after 1 hour on 720 cores, 1 billion "
+        "frames of OpenAI Gym's games of 2017; ours are ale-py's. Share: (ours - random) / (paper's ES - random), with "
+        "random play as measured here; no published human or random scores are at hand, so none are normalised by them"
     )
     return Section("atari", title, columns, rows)
 
 
 def _atari_row(group: RunGroup, paper: Row, resamples: int) -> Row:
-    """One method on one game: held-out episodes where all seeds have them, else their last evaluations."""
+    """The row of one method on one game: held-out episodes where all seeds have them, else last evaluations."""
     scores = held_out_scores(group)
     found = interval([last_scores(group) if scores is None else scores], resamples)
     row = {
@@ -215,7 +215,7 @@ def speed(groups: Sequence[RunGroup]) -> Section:
 
 
 def listed(groups: Sequence[RunGroup]) -> Section:
-    """Every run that the figures are of."""
+    """Every run that the tables use."""
     rows = [
         _names(group) | {"seed": run.seed, "status": run.status, "evaluations": run.returns.size,
                          "last": float(run.returns[-1]), "timesteps": run.totals["timesteps"],
@@ -230,7 +230,7 @@ def listed(groups: Sequence[RunGroup]) -> Section:
 
 
 def left_out(runs: Sequence[StoredRun | Unreadable]) -> Section | None:
-    """What was found and is in no figure."""
+    """The runs that were found and are not used."""
     if not runs:
         return None
     rows = [{"path": run.path, "status": run.status, "reason": run.reason} for run in runs]

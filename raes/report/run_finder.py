@@ -1,4 +1,4 @@
-"""Finds runs, on a disk or in a store, and reads what they say, without touching them."""
+"""Finds runs, on a disk or in a store, and reads their results without changing them."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from raes.storage.metrics import Record, flatten_config, read_records
 from raes.types import Float64, UserError
 
 AXES = {"timesteps": "timesteps", "episodes": "episodes", "minutes": "wall-clock minutes"}
-"""What curves are drawn against -> what the axis says."""
+"""What curves are drawn against -> the axis label."""
 FAULTS = ("actors_lost", "tasks_reissued", "results_discarded", "episodes_quarantined")
 MARKS = ("config.yaml", "metrics.jsonl")
 """A folder that has one of these is a run."""
 HELD_OUT = "evaluation.json"
-"""What `python -m raes.evaluate run_dir=RUN out=RUN/evaluation.json` leaves in a run directory."""
+"""The file that `python -m raes.evaluate run_dir=RUN out=RUN/evaluation.json` writes."""
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One training run.
+    """The results of one training run.
 
     Attributes:
-        path: where it lies.
+        path: of the run directory.
         status: `finished`; `unfinished` (it runs, or was interrupted or killed); `failed`.
         reason: of the status, in words; empty where it finished.
-        config: its dotted keys.
+        config: dotted key -> value.
         axes: float64 (n,) for each of `AXES` that is known, at the evaluations.
         returns: float64 (n,), the evaluations' means.
-        held_out: mean of `raes.evaluate`, and its episodes; None where there was none.
-        totals: timesteps, minutes, timesteps a second, faults, ... of the whole run.
+        held_out: mean return of `raes.evaluate`, and its episodes; None where it was not run.
+        totals: timesteps, minutes, timesteps per second, faults, ... of the whole run.
     """
 
     path: str
@@ -55,7 +55,7 @@ class StoredRun:
 
     @property
     def seed(self) -> int:
-        """Of the search."""
+        """The run's seed."""
         return int(self.config["seed"])
 
     @property
@@ -76,7 +76,7 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A run that is in no figure, and why; `status` is one word for it."""
+    """A run that cannot be used, and why; `status` is one word for it."""
 
     path: str
     reason: str
@@ -85,7 +85,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class RandomPlay:
-    """What random actions score in an Atari game, as `results/constant_actions.py` measures it."""
+    """The score of random actions in an Atari game, as `results/constant_actions.py` measures it."""
 
     path: str
     game: str
@@ -96,26 +96,26 @@ Found = StoredRun | Unreadable | RandomPlay
 
 
 def find(words: Sequence[str]) -> list[Location]:
-    """StoredRun directories and files of measured runs, in the order given, each once.
+    """Find run directories and files of measured runs, in the order given, each once.
 
     Args:
         words: run directories, folders of them at any depth, URLs of both, globs, `results/NAME.json`,
             `results/actions_GAME.json`.
 
     Raises:
-        UserError: a word names nothing.
+        UserError: an argument names nothing.
     """
     found: dict[Location, None] = {}
     for word in words:
-        runs = [run for path in _meant(word) for run in _below(path)]
+        runs = [run for path in _locations(word) for run in _below(path)]
         if not runs:
             raise UserError(f"{word}: there is no run; name run directories, folders of them, or a glob in quotes")
         found |= dict.fromkeys(runs)
     return list(found)
 
 
-def _meant(word: str) -> list[Location]:
-    """The places that a word names; brackets in it are a glob's unless there is such a folder."""
+def _locations(word: str) -> list[Location]:
+    """The locations that an argument names; brackets in it belong to a glob unless there is such a folder."""
     if "://" in word or Path(word).exists() or not glob.has_magic(word):
         return [location(word, "runs")]
     return [Path(path) for path in sorted(glob.glob(word))]
@@ -188,7 +188,7 @@ def _column(records: Sequence[Record], key: str) -> Float64:
 
 
 def _status(path: Location, records: Sequence[Record]) -> tuple[str, str]:
-    """A run that ended by itself has a last record of an evaluation alone."""
+    """Status and reason of a run; the last record of a run that ended by itself has only an evaluation."""
     if records and "returns/mean" not in records[-1]:
         return "finished", ""
     lines = (path / "log.txt").read_text().splitlines() if (path / "log.txt").exists() else []
@@ -269,7 +269,7 @@ def _measured(path: Path) -> Iterator[Found]:
 
 
 def _config_of(command: str, task: str) -> dict[str, Any]:
-    """What a training command says of its configuration, in dotted keys."""
+    """The configuration in a training command, by dotted keys."""
     groups = ("env", "algorithm", "policy", "optimizer")
     words = [word.split("=", 1) for word in command.split() if "=" in word]
     tree = OmegaConf.from_dotlist(

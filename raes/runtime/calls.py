@@ -1,4 +1,4 @@
-"""Calls to actors: waiting for them, and why they fail. For the pool of actors and the pool of relays."""
+"""Calls to Ray actors: waiting for the answers, and why calls fail. Both pools use it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
 GET_SECONDS = 60.0
-"""How long finished results may take to be read; then their actors count as lost."""
+"""Seconds in which a finished result must be read; after that its actor counts as lost."""
 
 
 def wait(references: Iterable[Any], timeout: float, gather: float = 0.0) -> list[Any]:
-    """All that are finished `gather` seconds after the first, or as soon as all are; none after `timeout` seconds."""
+    """The calls that are finished `gather` seconds after the first one, or as soon as all are.
+
+    An empty list means that none finished within `timeout` seconds.
+    """
     waiting = list(references)
     if not waiting:
         time.sleep(min(timeout, 0.01))
@@ -26,7 +29,7 @@ def wait(references: Iterable[Any], timeout: float, gather: float = 0.0) -> list
 
 
 def answers(references: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
-    """(reference, answer or RayError) of finished calls; all at once where none failed, which is cheaper."""
+    """(reference, answer or RayError) of finished calls; read in one go where none failed, which is cheaper."""
     references = list(references)
     try:
         return list(zip(references, ray.get(references, timeout=GET_SECONDS), strict=True))
@@ -42,12 +45,12 @@ def _answer(reference: Any) -> Any:
 
 
 def is_our_fault(answer: Any) -> bool:
-    """Whether an actor's own code failed; not where it was Ray that failed it, as on a node that is dying."""
+    """Whether an actor's own code failed, and not Ray, as on a node that is dying."""
     return isinstance(answer, RayTaskError) and not isinstance(answer.cause, RayError | OSError)
 
 
 def cause_of_death(error: RayError) -> tuple[str, bool]:
-    """Why an actor is gone, in words, and whether its episodes may have done it."""
+    """Why an actor is gone, in words, and whether its episodes may be the cause."""
     text = str(error)
     if "its node has died" in text or "NodeAffinitySchedulingStrategy doesn't exist" in text:
         return "its node died", False
@@ -56,7 +59,7 @@ def cause_of_death(error: RayError) -> tuple[str, bool]:
     if isinstance(error, ActorDiedError):
         if "creation task" in text:  # its own code failed, as where its RAES is another one
             *_, last = text.strip().splitlines()
-            return f"it could not be made: {last}; `python -m raes.doctor` tells hosts with other packages", True
+            return f"it could not be made: {last}; `python -m raes.doctor` lists hosts with other packages", True
         return "its process died", True
     if isinstance(error, ActorUnavailableError):  # Ray does not know yet which of them it is
         return "Ray cannot reach it: its process or its node died, or the network between", True

@@ -1,4 +1,4 @@
-"""The pools' clock. A benchmark whose virtual workers are slower than real ones slows it down with them."""
+"""The clock of a worker pool. A benchmark whose virtual workers are slower than real ones slows it down too."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How fast time goes by for a pool, so that all that it decides by the clock stays in proportion.
+class Clock:
+    """The time of a pool; stretched, all that the pool decides by the clock stays in proportion.
 
     Attributes:
-        stretch: seconds of the world in one of the pool's.
+        stretch: real seconds per second of the pool.
     """
 
     stretch: float = 1.0
 
     def now(self) -> float:
-        """The pool's time, in its seconds."""
+        """The pool's time, in its own seconds."""
         return time.monotonic() / self.stretch
 
-    def real(self, seconds: float) -> float:
-        """The world's seconds in so many of the pool's."""
+    def real_seconds(self, seconds: float) -> float:
+        """Real seconds for a number of the pool's seconds."""
         return seconds * self.stretch
 
 
-REAL = Pace()
+REAL_TIME = Clock()

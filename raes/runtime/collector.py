@@ -1,54 +1,35 @@
-"""Gathers the results of one generation into a batch; pure, and indifferent to the order in which they come."""
+"""Gathers the results of one round into a batch. Pure; the order in which results arrive does not matter."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raes.results import RESULT_DTYPE, Batch, Behaviors, FailedTasks, Fault, Moments, Results
-from raes.rng import Purpose
-from raes.tasks import Genomes, Tasks
+from raes.tasks import Genomes, Round, Tasks
 from raes.types import Float64, RunFailedError
 
 
 class Collector:
-    """One generation: at least `min_groups` groups, extended to the shortest prefix that holds `min_timesteps`.
+    """Gathers one round: at least `min_groups` groups, extended to the shortest prefix that holds `min_timesteps`.
 
     A group is an antithetic pair, or a single episode. One with a fault is left out whole; it is not replaced, so that
     the set of tasks stays fixed.
 
     Attributes:
+        round: the round.
+        evaluation: RESULT_DTYPE (k,), its evaluation's records so far.
         faults: of training episodes of the prefix and of evaluations, complete once `complete` is true.
     """
 
-    def __init__(
-        self,
-        ask: Callable[[int, int], Tasks] | None,
-        group: int,
-        min_groups: int,
-        min_timesteps: int,
-        expected_length: float,
-        evaluation: Tasks | None,
-        max_groups: int | None = None,
-    ) -> None:
-        """Expect these tasks.
-
-        Args:
-            ask: (first group, count) -> their tasks; None where there are no training episodes.
-            group: episodes of a group.
-            min_groups: groups of the generation, at least.
-            min_timesteps: timesteps of the generation, at least.
-            expected_length: timesteps of an episode, a guess that only saves time; 0 for none.
-            evaluation: evaluation episodes that run along.
-            max_groups: groups of the generation at most, whatever their timesteps; None for no bound.
-        """
-        self._max_groups = sys.maxsize if max_groups is None else max_groups
-        self._ask, self._group, self._expected_length = ask, group, expected_length
-        self._min_groups, self._min_timesteps = min_groups, min_timesteps
+    def __init__(self, round: Round) -> None:
+        """Expect a round's tasks, none of them sent out yet."""
+        self.round = round
+        self._max_groups = sys.maxsize if round.max_groups is None else round.max_groups
+        self._group = round.group
         self._asked: list[Tasks] = []
         self._groups = 0
         self._records = np.zeros(0, dtype=RESULT_DTYPE)
@@ -56,24 +37,26 @@ class Collector:
         self._moments: list[Moments] = []
         self._behaviors: list[Behaviors] = []
         self._reasons: dict[tuple[int, int], str] = {}
-        self._evaluation_asked = [] if evaluation is None else [evaluation]
-        self._evaluation_open = 0 if evaluation is None else len(evaluation)
+        self._evaluation_asked = [] if round.evaluation is None else [round.evaluation]
+        self._evaluation_open = sum(map(len, self._evaluation_asked))
         self.evaluation = np.zeros(self._evaluation_open, dtype=RESULT_DTYPE)
 
     def start(self) -> list[Tasks]:
-        """The first tasks: the groups that are certain, and those that the expected length asks for; then evaluations,
-        which fill the gap that the last of the others leave."""
-        if self._ask is None:
+        """The first tasks: as many groups as the least number and the expected length require, then evaluations.
+
+        Evaluations come last, so that they keep workers busy while the last training episodes end.
+        """
+        if self.round.ask is None:
             return self._evaluation_asked
-        each = self._group * self._expected_length
-        needed = math.ceil(self._min_timesteps / each) if each > 0 else 0
-        return [self._extend(min(max(self._min_groups, needed), self._max_groups)), *self._evaluation_asked]
+        each = self._group * self.round.expected_length
+        needed = math.ceil(self.round.min_timesteps / each) if each > 0 else 0
+        return [self._extend(min(max(self.round.min_groups, needed), self._max_groups)), *self._evaluation_asked]
 
     def add(self, results: Results) -> None:
         """Take in results, in any order, each at most once."""
         self._reasons |= {(results.purpose, fault.index): fault.reason for fault in results.faults}
         index = results.records["index"]
-        if results.purpose == Purpose.EVALUATION:
+        if self._is_evaluation(results.purpose):
             self.evaluation[index] = results.records
             self._evaluation_open -= len(index)
             return
@@ -85,17 +68,17 @@ class Collector:
             self._behaviors.append(results.behaviors)
 
     def more(self) -> Tasks | None:
-        """Further groups, where all are answered and the timesteps do not suffice; None where nothing is to add."""
+        """Further groups, where all are answered and hold too few timesteps; None where nothing must be added."""
         if not self._answered.all() or self._prefix() is not None or not self._valid().any():
             return None
         timesteps = self._group_timesteps()
-        missing = self._min_timesteps - int(timesteps.sum())
+        missing = self.round.min_timesteps - int(timesteps.sum())
         further = max(1, math.ceil(missing / max(1.0, float(timesteps.mean()))))
         return self._extend(min(further, self._max_groups - self._groups))
 
     @property
-    def standing(self) -> tuple[int, int, int]:
-        """Episodes answered, episodes asked for (evaluations are in both), timesteps of the training among them."""
+    def progress(self) -> tuple[int, int, int]:
+        """Episodes answered, episodes requested (both with evaluations), and training timesteps so far."""
         asked = len(self._records) + len(self.evaluation)
         answered = int(self._answered.sum()) + len(self.evaluation) - self._evaluation_open
         return answered, asked, int(self._records["length"].sum())
@@ -108,7 +91,7 @@ class Collector:
         return self._prefix() is not None or not self._valid().any()
 
     def batch(self) -> Batch | None:
-        """The generation's whole groups, in index order; None if there is none."""
+        """The generation's groups without a fault, in index order; None if there is none."""
         prefix = self._prefix() or 0
         kept = np.flatnonzero(self._valid()[:prefix])
         if not kept.size:
@@ -129,7 +112,7 @@ class Collector:
 
     @property
     def surplus(self) -> int:
-        """Episodes that were run and lie behind the prefix."""
+        """Episodes that were run and are not part of the prefix."""
         return int(self._answered[self._group * (self._prefix() or self._groups) :].sum())
 
     @property
@@ -139,7 +122,7 @@ class Collector:
         return [
             (purpose, Fault(index, reason))
             for (purpose, index), reason in sorted(self._reasons.items())
-            if purpose == Purpose.EVALUATION or index < end
+            if self._is_evaluation(purpose) or index < end
         ]
 
     def failed_tasks(self) -> list[FailedTasks]:
@@ -153,9 +136,13 @@ class Collector:
                 blocks.append(FailedTasks(tasks.take(np.array(rows)), tuple(reasons[keys[row]] for row in rows)))
         return blocks
 
+    def _is_evaluation(self, purpose: int) -> bool:
+        evaluation = self.round.evaluation
+        return evaluation is not None and purpose == evaluation.purpose
+
     def _extend(self, count: int) -> Tasks:
-        assert self._ask is not None
-        tasks = self._ask(self._groups, count)
+        assert self.round.ask is not None
+        tasks = self.round.ask(self._groups, count)
         if len(tasks) != self._group * count:
             raise RunFailedError(f"the algorithm was asked for {self._group * count} episodes and gave {len(tasks)}")
         self._asked.append(tasks)
@@ -175,11 +162,11 @@ class Collector:
         return np.where(self._valid(), lengths, 0)
 
     def _prefix(self) -> int | None:
-        """Groups of the generation, once enough are there."""
-        reached = np.cumsum(self._group_timesteps()) >= self._min_timesteps
+        """How many groups make the generation; None while there are too few."""
+        reached = np.cumsum(self._group_timesteps()) >= self.round.min_timesteps
         if not reached.any():
             return self._groups if self._groups >= self._max_groups else None
-        return max(self._min_groups, int(reached.argmax()) + 1)
+        return max(self.round.min_groups, int(reached.argmax()) + 1)
 
     def _ordered_moments(self, kept: NDArray[np.int64]) -> Moments | None:
         if not self._moments:

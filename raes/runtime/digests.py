@@ -6,18 +6,18 @@ from raes.runtime.packages import CURE
 
 
 class Digests:
-    """What the workers said of their arithmetic at their start; see `Worker.digest`."""
+    """The different digests of the workers' arithmetic, as `Worker.digest` computes them at a worker's start."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """One digest of each kind, with the machine that first had it."""
+        """One digest of each kind, with the machine that first reported it."""
         return tuple(self._known.values())
 
     def add(self, digest: str) -> str | None:
-        """Take note of a worker's digest; a warning where it is of a new kind and not the first."""
+        """Record a worker's digest; a warning where it differs from the ones before."""
         bits, _, rest = digest.partition(" ")
         kind = f"{bits} {rest.partition('(')[2]}"  # arithmetic and libraries, not the machine's name
         if kind in self._known:

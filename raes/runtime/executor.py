@@ -1,4 +1,7 @@
-"""The executor: takes tasks, gives results, in any order. The driver knows nothing else of where episodes run."""
+"""The interface of pools and executors: tasks in, results out, in any order.
+
+The serial executor and the Ray executor implement it; a driver needs to know nothing else of where episodes run.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from raes.types import Float32, Int64
 
 @dataclass
 class Counters:
-    """What a pool has counted since it began.
+    """Counts of a pool since its start.
 
     Attributes:
         actors_lost: workers that died or were killed because they hung.
         tasks_reissued: episodes sent out again after a death.
-        tasks_copied: episodes that an idle worker tried beside a slow one.
-        results_discarded: results that came twice, or of a generation that was given up.
+        tasks_copied: episodes that an idle worker ran in parallel to a slow one.
+        results_discarded: results that came twice, or of an abandoned generation.
         payload_bytes: of result records.
         statistics_bytes: of observation statistics.
         busy_seconds: worker seconds inside episodes.
-        worker_seconds: seconds that workers were there for.
+        worker_seconds: seconds for which workers existed, busy or not.
         episodes: results received.
     """
 
@@ -52,49 +55,49 @@ class Counters:
             setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
 
     def since(self, other: Counters) -> Counters:
-        """What has come since another state of the same counters."""
+        """The difference to an earlier state of the same counters."""
         return Counters(*(getattr(self, item.name) - getattr(other, item.name) for item in fields(self)))
 
     @property
     def mean_seconds(self) -> float:
-        """What an episode takes, 0 before the first."""
+        """Mean seconds of an episode, 0 before the first."""
         return self.busy_seconds / self.episodes if self.episodes else 0.0
 
 
 class Pool(Protocol):
-    """Workers that evaluate: one way in (`submit`) and one way out (`collect`).
+    """Workers that evaluate: one way in (`submit`) and one way out (`collect`)."""
 
-    Attributes:
-        counters: figures for the log.
-        notices: messages for the user since they were last taken; the reader empties the list.
-    """
+    @property
+    def counters(self) -> Counters:
+        """Counts since the pool began."""
 
-    counters: Counters
-    notices: list[str]
+    @property
+    def notices(self) -> list[str]:
+        """Messages for the user since they were last taken; the reader empties the list."""
 
     @property
     def workers(self) -> int:
-        """How many workers there are at this moment."""
+        """Number of workers at this moment."""
 
     @property
     def starting(self) -> int:
-        """How many of them have not begun to work yet."""
+        """Number of workers that have not begun to work yet."""
 
     @property
     def queued(self) -> int:
         """Episodes that wait for a worker."""
 
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
-        """Take what the tasks submitted from now on share, in the place of an earlier snapshot of their generation.
+        """Set what all tasks submitted from now on share; it replaces an earlier snapshot of the same generation.
 
-        Tasks of generations before `oldest` are given up; all of the same generation must have been answered.
+        Tasks of generations before `oldest` are abandoned; all of the same generation must have been answered.
         """
 
     def submit(self, tasks: Tasks) -> None:
         """Queue episodes of a published generation, behind those that wait."""
 
     def collect(self, timeout: float) -> list[Results]:
-        """Finished episodes, waiting up to `timeout` seconds for the first; an empty list says none came.
+        """Finished episodes, waiting up to `timeout` seconds for the first; an empty list means that none came.
 
         Raises:
             RunFailedError: no worker can be kept alive.
@@ -104,45 +107,14 @@ class Pool(Protocol):
         """Stop the workers."""
 
 
-class Executor(Protocol):
-    """A pool with the shared noise: all that the driver needs.
+class Executor(Pool, Protocol):
+    """A pool with the shared noise: all that a training loop needs.
 
     Attributes:
-        counters, notices: those of the pool.
         table_fingerprint: the digest of the shared noise.
     """
 
     table_fingerprint: str
 
-    @property
-    def counters(self) -> Counters: ...
-
-    @property
-    def notices(self) -> list[str]: ...
-
-    @property
-    def workers(self) -> int:
-        """How many workers there are at this moment."""
-
-    @property
-    def starting(self) -> int:
-        """How many of them have not begun to work yet."""
-
-    @property
-    def queued(self) -> int:
-        """Episodes that wait for a worker."""
-
-    def publish(self, snapshot: Snapshot, oldest: int) -> None:
-        """Make a generation's snapshot known to all workers; tasks of generations before `oldest` are given up."""
-
-    def submit(self, tasks: Tasks) -> None:
-        """Queue episodes of a published generation, behind those that wait."""
-
-    def collect(self, timeout: float) -> list[Results]:
-        """As `Pool.collect`."""
-
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
-
-    def close(self) -> None:
-        """Stop the workers."""
+        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""

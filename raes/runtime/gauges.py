@@ -1,4 +1,4 @@
-"""A run's main figures as metrics of Ray, which Prometheus reads from every node and Grafana draws."""
+"""A run's main metrics as gauges of Ray, which Prometheus reads from every node and Grafana draws."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ray.util.metrics import Gauge
 
-FIGURES = {
+DESCRIPTIONS = {
     "returns/mean": "Mean return of the last generation's episodes",
     "returns/std": "Standard deviation of these returns",
     "returns/max": "Highest of these returns",
@@ -22,7 +22,7 @@ FIGURES = {
     "progress/episodes": "Training episodes so far",
     "progress/timesteps": "Training timesteps so far",
     "progress/seconds": "Seconds of the run so far",
-    "speed/timesteps_per_second": "Training timesteps a second, last generation",
+    "speed/timesteps_per_second": "Training timesteps per second, last generation",
     "speed/worker_busy_fraction": "Share of the workers' time inside episodes, last generation",
     "speed/driver_busy_fraction": "Share of the driver's time that it did not wait, last generation",
     "speed/generation_seconds": "Seconds of the last generation",
@@ -34,31 +34,31 @@ FIGURES = {
     "live/answered": "Episodes of the generation under way that have a result",
     "live/asked": "Episodes of the generation under way",
 }
-"""Key of metrics.jsonl -> what it is; `live/` keys move within a generation."""
+"""Key of metrics.jsonl -> the metric's description; `live/` keys change within a generation."""
 TAGS = ("run", "env", "algorithm", "seed")
-"""What tells runs apart: the run folder's name, and three keys of the configuration."""
+"""Labels that distinguish runs: the run folder's name, and three keys of the configuration."""
 
 
 def metric_name(key: str) -> str:
-    """What Ray is told; Prometheus sees it with `ray_` before it."""
+    """The name of a key's gauge in Ray; Prometheus shows it with the prefix `ray_`."""
     return "raes_" + key.replace("/", "_")
 
 
 class Gauges:
-    """Sets the metrics; Ray's own thread sends them every few seconds."""
+    """The gauges of one run; Ray's own thread exports them every few seconds."""
 
     def __init__(self, tags: Mapping[str, str]) -> None:
-        """Nothing is set yet.
+        """Register the gauges, without values.
 
         Args:
             tags: a value for each of `TAGS`.
         """
-        self._gauges = {key: Gauge(metric_name(key), text, TAGS) for key, text in FIGURES.items()}
+        self._gauges = {key: Gauge(metric_name(key), text, TAGS) for key, text in DESCRIPTIONS.items()}
         for gauge in self._gauges.values():
             gauge.set_default_tags(dict(tags))
 
-    def __call__(self, figures: Mapping[str, float]) -> None:
-        """Those of the figures that are shown there; the others keep their last value."""
+    def __call__(self, metrics: Mapping[str, float]) -> None:
+        """Set the gauges of these metrics; the others keep their last value."""
         for key, gauge in self._gauges.items():
-            if key in figures:
-                gauge.set(figures[key])
+            if key in metrics:
+                gauge.set(metrics[key])

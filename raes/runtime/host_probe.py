@@ -1,5 +1,8 @@
-"""What a host says of itself. Standard library and `packages` only: Ray gets both modules whole, so that hosts with
-another RAES, or with none, can answer too."""
+"""The probe that reads a host's packages, limits, shared memory and clock.
+
+Imports the standard library and `packages` only: both modules are sent to the host whole, so that hosts with another
+RAES, or with none, can answer too.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ from raes.runtime.packages import installed
 
 @dataclass(frozen=True)
 class HostInfo:
-    """A host on itself.
+    """What a host reports of itself.
 
     Attributes:
         host: its name.
-        packages: Python and packages -> versions; see `packages.installed`.
-        shm_total, shm_free: bytes of /dev/shm; None where there is none.
-        open_files: what a process that Ray starts may have open at once.
+        packages: Python and packages -> versions, as `packages.installed` finds them.
+        shm_total, shm_free: bytes of /dev/shm; None on a host without it.
+        open_files: how many files a process that Ray starts may have open at once.
     """
 
     host: str
@@ -34,15 +37,15 @@ class HostInfo:
     open_files: int
 
 
-class Witness:
-    """An actor, or an object of this process, that looks at its host."""
+class HostProbe:
+    """Inspects its host; as a Ray actor there, or as an object of this process."""
 
     def now(self) -> float:
         """The host's clock, in seconds."""
         return time.time()
 
-    def look(self) -> HostInfo:
-        """See `HostInfo`."""
+    def info(self) -> HostInfo:
+        """Packages, shared memory and limits of the host."""
         shm = shutil.disk_usage("/dev/shm") if os.path.isdir("/dev/shm") else None
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return HostInfo(
@@ -54,5 +57,5 @@ class Witness:
         )
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a function says there; it is imported by its name."""
+        """The result of a function on the host, which imports it by its name."""
         return function(*arguments)

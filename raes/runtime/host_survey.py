@@ -1,4 +1,4 @@
-"""Asks every node of the cluster: a host_probe on each, which needs no CPU of Ray's and is gone afterwards."""
+"""Inspects every node of the cluster, by a `HostProbe` on each that needs no CPU of Ray and ends afterwards."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raes.runtime import host_probe, packages
-from raes.runtime.host_probe import HostInfo, Witness
+from raes.runtime.host_probe import HostInfo, HostProbe
 
-CLOCK_LOOKS = 3
+CLOCK_READINGS = 3
 
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What was found of one node.
+    """The result of inspecting one node.
 
     Attributes:
-        node_id: Ray's name of it; empty without Ray.
+        node_id: Ray's id of it; empty without Ray.
         address: its IP address.
-        cpus: for workers, as Ray has them.
-        store_bytes: of its object store, as Ray has them.
+        cpus: for workers, as Ray counts them.
+        store_bytes: size of its object store, as Ray counts it.
         here: whether the command, and so a run's driver, is on this node.
-        statement: the host's own; None where it did not answer.
+        info: what the host reports of itself; None where it did not answer.
         clock: seconds that its clock is ahead of this host's.
-        clock_error: how far off that may be.
-        answer: what the function said there; None where it failed.
-        failure: why something is None.
+        clock_error: how far off `clock` may be.
+        answer: the function's result there; None where it failed.
+        failure: why `info` or `answer` is None.
     """
 
     node_id: str
@@ -41,7 +41,7 @@ class NodeFacts:
     cpus: int
     store_bytes: int
     here: bool
-    statement: HostInfo | None = None
+    info: HostInfo | None = None
     clock: float = 0.0
     clock_error: float = 0.0
     answer: Any = None
@@ -49,51 +49,51 @@ class NodeFacts:
 
     @property
     def host(self) -> str:
-        """What to call it."""
-        return self.address if self.statement is None else self.statement.host
+        """Its name, for messages."""
+        return self.address if self.info is None else self.info.host
 
 
-def alone(function: Callable[..., Any], *arguments: Any) -> NodeFacts:
-    """The same of this machine, in this process, without Ray."""
-    own, cpus = Witness(), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def survey_this_host(function: Callable[..., Any], *arguments: Any) -> NodeFacts:
+    """Inspect this machine as `host_survey` inspects nodes, in this process, without Ray."""
+    own, cpus = HostProbe(), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     answer = own.call(function, *arguments)
-    return NodeFacts("", "127.0.0.1", cpus or 1, 0, here=True, statement=own.look(), answer=answer)
+    return NodeFacts("", "127.0.0.1", cpus or 1, 0, here=True, info=own.info(), answer=answer)
 
 
-def asks_for_token() -> bool:
+def requires_token() -> bool:
     """Whether this Ray lets in only callers that have its token."""
-    asked = getattr(_raylet, "get_authentication_mode", None)  # newer than the oldest Ray that RAES runs on
-    return asked is not None and asked() == vars(_raylet)["AuthenticationMode"].TOKEN
+    mode = getattr(_raylet, "get_authentication_mode", None)  # newer than the oldest Ray that RAES runs on
+    return mode is not None and mode() == vars(_raylet)["AuthenticationMode"].TOKEN
 
 
 def host_survey(patience: float, function: Callable[..., Any], *arguments: Any) -> list[NodeFacts]:
-    """All live nodes, this process's own first.
+    """Inspect all live nodes, this process's own first.
 
     Args:
-        patience: seconds that a node may take for each answer.
+        patience: seconds in which a node must give each answer.
         function: is called once on each node, with the arguments.
     """
     cloudpickle.register_pickle_by_value(packages)
     cloudpickle.register_pickle_by_value(host_probe)
     try:
-        return _survey(patience, function, arguments)
+        return _probe_nodes(patience, function, arguments)
     finally:
         cloudpickle.unregister_pickle_by_value(packages)
         cloudpickle.unregister_pickle_by_value(host_probe)
 
 
-def _survey(patience: float, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[NodeFacts]:
+def _probe_nodes(patience: float, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[NodeFacts]:
     own = ray.get_runtime_context().get_node_id()
     nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"] != own)
-    actor_class: Any = ray.remote(num_cpus=0, max_restarts=0)(Witness)
-    witnesses = []
+    actor_class: Any = ray.remote(num_cpus=0, max_restarts=0)(HostProbe)
+    probes = []
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        witnesses.append(actor_class.options(scheduling_strategy=there).remote())
-    looks = [one.look.remote() for one in witnesses]
-    calls = [one.call.remote(function, *arguments) for one in witnesses]
+        probes.append(actor_class.options(scheduling_strategy=there).remote())
+    infos = [probe.info.remote() for probe in probes]
+    calls = [probe.call.remote(function, *arguments) for probe in probes]
     found = []
-    for node, one, look, call in zip(nodes, witnesses, looks, calls, strict=True):
+    for node, probe, info, call in zip(nodes, probes, infos, calls, strict=True):
         resources = node["Resources"]
         facts: dict[str, Any] = {
             "node_id": node["NodeID"],
@@ -103,24 +103,24 @@ def _survey(patience: float, function: Callable[..., Any], arguments: tuple[Any,
             "here": node["NodeID"] == own,
         }
         try:
-            facts["statement"] = ray.get(look, timeout=patience)
+            facts["info"] = ray.get(info, timeout=patience)
             facts["answer"] = ray.get(call, timeout=patience)
         except RayError as error:
             facts["failure"] = _reason(error, patience)
-        if facts.get("statement") is not None:
-            facts["clock"], facts["clock_error"] = _clock(one, patience)
+        if facts.get("info") is not None:
+            facts["clock"], facts["clock_error"] = _clock(probe, patience)
         found.append(NodeFacts(**facts))
-        ray.kill(one)
+        ray.kill(probe)
     return found
 
 
-def _clock(one: Any, patience: float) -> tuple[float, float]:
-    """How far the host_probe's clock is ahead, and the error of that: half the shortest way there and back."""
+def _clock(probe: Any, patience: float) -> tuple[float, float]:
+    """Seconds by which a host's clock is ahead, and their error: half of the shortest round trip."""
     best = (0.0, float("inf"))
-    for _ in range(CLOCK_LOOKS):
+    for _ in range(CLOCK_READINGS):
         before = time.time()
         try:
-            there = ray.get(one.now.remote(), timeout=patience)
+            there = ray.get(probe.now.remote(), timeout=patience)
         except RayError:
             return best
         after = time.time()
@@ -130,7 +130,7 @@ def _clock(one: Any, patience: float) -> tuple[float, float]:
 
 
 def _reason(error: RayError, patience: float) -> str:
-    """One line: the last one of a failure there, which names it."""
+    """A failure in one line: the last line of its text, which names it."""
     if isinstance(error, ray.exceptions.GetTimeoutError):
         return f"no answer within {patience:.0f} s"
     cause = getattr(error, "cause", None)

@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
 from raes.types import UserError
 
 STORE_MARGIN = 1 << 28
-"""Object store beside the noise table, in bytes: snapshots and results."""
+"""Bytes of the object store besides the noise table: snapshots and results."""
+STORE_SHARE, MEMORY_SHARE = 0.9, 0.8
+"""What a noise table may take of an object store that is there already, and of free memory."""
 WORKER_BYTES = 150 << 20
-"""Memory of a rollout actor of its own: Python, Ray and a small environment."""
+"""Private memory of a rollout actor, in bytes: Python, Ray and a small environment."""
 CGROUP = Path("/sys/fs/cgroup")
+GIB = float(1 << 30)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a machine has for a noise table, in bytes; None for what does not count there, or is not known.
+
+    Attributes:
+        memory: free memory.
+        copies: how many tables it must hold at once: 2 while one is copied into Ray's object store.
+        shm_free: of /dev/shm, where an embedded Ray makes an object store as large as the table wants it.
+        store: the object store of a Ray that runs already.
+        shm_total: of /dev/shm, in which such a store lies.
+    """
+
+    memory: int | None = None
+    copies: int = 2
+    shm_free: int | None = None
+    store: int | None = None
+    shm_total: int | None = None
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What a noise table does not fit into: which part of the room, with the sizes, and the cure."""
+
+    part: Literal["memory", "store"]
+    text: str
+    cure: str
 
 
 def free_memory() -> int:
@@ -28,42 +61,61 @@ def free_memory() -> int:
 
 
 def store_bytes(table_bytes: int) -> int:
-    """Size of the object store around a noise table: Ray starts to spill to disk where it is 80 % full."""
+    """Size of an object store that holds a noise table: Ray starts to spill to disk where it is 80 % full."""
     return table_bytes * 4 // 3 + STORE_MARGIN
 
 
-def check_memory(table_bytes: int, copies: int) -> None:
-    """Refuse a noise table that this machine cannot hold.
+def misfits(table_bytes: int, room: Room) -> list[Misfit]:
+    """What of a machine a noise table does not fit into: the one rule of training, `raes.minimize` and `raes.doctor`.
 
     Args:
         table_bytes: the table's size.
-        copies: how many there are at once: 2 while it is copied into Ray's object store.
+        room: the machine's.
+    """
+    needs = f"the noise table needs {table_bytes / GIB:,.2f} GiB (noise.size={table_bytes // 4} floats)"
+    smaller = "choose a smaller policy (policy.hidden) or set noise.size to fewer floats"
+    found, wanted = [], store_bytes(table_bytes)
+    if room.memory is not None and room.copies * table_bytes > MEMORY_SHARE * room.memory:
+        twice = ", twice for a moment" if room.copies > 1 else ""
+        found.append(Misfit("memory", f"{needs}{twice}, and {room.memory / GIB:.1f} GiB of memory are free", smaller))
+    if room.shm_free is not None and wanted > room.shm_free:
+        text = (
+            f"{needs} and {STORE_MARGIN / GIB:.2f} GiB for results, and /dev/shm has {room.shm_free / GIB:.2f} GiB free"
+        )
+        found.append(Misfit("store", text, f"{enlarge(wanted)}, use runtime=serial, or {smaller}"))
+    if room.store is not None and table_bytes > STORE_SHARE * room.store:
+        text, cure = f"{needs}, and its object store holds {room.store / GIB:.2f} GiB", ""
+        if room.shm_total is not None and room.shm_total < wanted:
+            text += f" (/dev/shm there has {room.shm_total / GIB:.2f} GiB)"
+            cure = f"{enlarge(wanted)} and "
+        found.append(Misfit("store", text, f"{cure}start Ray there with --object-store-memory={wanted}, or {smaller}"))
+    return found
+
+
+def enlarge(size: int) -> str:
+    """How /dev/shm gets so many bytes."""
+    mib = -(-size // (1 << 20))
+    return f"enlarge it with `mount -o remount,size={mib}m /dev/shm` (in a container: --shm-size={mib}m)"
+
+
+def check_table(table_bytes: int, room: Room, host: str = "this machine") -> None:
+    """Refuse a noise table that a machine cannot hold.
 
     Raises:
         UserError: with the sizes and the keys to change.
     """
-    free = free_memory()
-    if copies * table_bytes > 0.8 * free:
-        raise UserError(
-            f"{_table(table_bytes)} and this machine has {free / 2**30:.1f} GiB of free memory"
-            f"{', which must hold it twice for a moment' if copies > 1 else ''}; {_CURE}"
-        )
+    for one in misfits(table_bytes, room):
+        raise UserError(f"{host}: {one.text}; {one.cure}")
+
+
+def check_memory(table_bytes: int, copies: int) -> None:
+    """Refuse a noise table that the free memory of this machine cannot hold so many times; raises as `check_table`."""
+    check_table(table_bytes, Room(free_memory(), copies))
 
 
 def check_shared_memory(table_bytes: int) -> None:
-    """Refuse a noise table that /dev/shm cannot hold, where an embedded Ray keeps it.
-
-    Raises:
-        UserError: with the sizes and the keys to change.
-    """
-    if not os.path.isdir("/dev/shm"):
-        return
-    free = shutil.disk_usage("/dev/shm").free
-    if store_bytes(table_bytes) > free:
-        raise UserError(
-            f"{_table(table_bytes)} and /dev/shm has {free / 2**30:.1f} GiB free; {_CURE}, enlarge /dev/shm, or use "
-            "runtime=serial"
-        )
+    """Refuse a noise table that an embedded Ray cannot keep in /dev/shm; raises as `check_table`."""
+    check_table(table_bytes, Room(shm_free=shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else None))
 
 
 def check_workers(workers: int) -> None:
@@ -106,15 +158,8 @@ def check_state(name: str, state_bytes: int, num_params: int) -> None:
         UserError: with the sizes and what to use instead.
     """
     free = free_memory()
-    if state_bytes > 0.8 * free:
+    if state_bytes > MEMORY_SHARE * free:
         raise UserError(
             f"algorithm={name} needs {state_bytes / 2**30:,.1f} GiB for {num_params} parameters, and there are "
             f"{free / 2**30:.1f} GiB of free memory; use a method without a full covariance matrix, such as snes or es"
         )
-
-
-_CURE = "choose a smaller policy (policy.hidden) or set noise.size to fewer floats"
-
-
-def _table(table_bytes: int) -> str:
-    return f"the noise table needs {table_bytes / 2**30:.1f} GiB (noise.size={table_bytes // 4} floats)"

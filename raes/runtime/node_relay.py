@@ -1,7 +1,7 @@
-"""The relay: a small pool for the actors of one node, behind Ray's door.
+"""The relay: a pool for the rollout actors of one node, itself a Ray actor.
 
-It gathers what its node's workers answer and reports it whole, so that the driver's work grows with nodes and not
-with workers (as the aggregation tree of Moritz et al. 2018, arXiv 1712.05889, section 5.3.1).
+It gathers the results of its node's workers and reports them together, so that the driver's work grows with nodes and
+not with workers (as the aggregation tree of Moritz et al. 2018, arXiv 1712.05889, section 5.3.1).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import ray
 
 from raes.results import Results
 from raes.runtime import scheduling
-from raes.runtime.clock import REAL, Pace
+from raes.runtime.clock import REAL_TIME, Clock
 from raes.runtime.executor import Counters
 from raes.runtime.rollout_actor import StartRollout
 from raes.runtime.worker_pool import ActorPool
@@ -24,19 +24,19 @@ from raes.tasks import Tasks
 from raes.types import RunFailedError
 
 IDLE_SECONDS = 0.5
-"""A relay with nothing to tell reports after this time."""
+"""A relay without results reports after this time."""
 COLLECT_SECONDS = 0.02
-"""How long new tasks may wait for the relay to look into its inbox."""
+"""How long new tasks may lie in a relay's inbox."""
 
 
 @dataclass(frozen=True)
 class SnapshotVersion:
-    """A snapshot that was published.
+    """A published snapshot with its number.
 
     Attributes:
-        number: how many there had been then, itself included. A generation may have several, one after the other, as
-            where a search first asks for its agents' behaviours.
-        snapshot: at the relay itself; at the driver perhaps a reference to it.
+        number: counts all snapshots published so far. A generation may have several, one after the other, as where a
+            search first requests its agents' behaviours.
+        snapshot: at the relay the snapshot; at the driver perhaps a reference to it.
     """
 
     number: int
@@ -49,22 +49,22 @@ class WorkItem:
 
     Attributes:
         tasks: of one generation.
-        edition: what they share.
-        oldest: generations before it are given up.
+        version: the snapshot that they share.
+        oldest: generations before it are abandoned.
     """
 
     tasks: Tasks
-    edition: SnapshotVersion
+    version: SnapshotVersion
     oldest: int
 
 
 @dataclass(frozen=True)
 class ReportTriggers:
-    """What the driver wants to hear at once, beside that a generation has all its answers.
+    """When a relay reports at once, besides the moment at which a generation has all its answers.
 
     Attributes:
-        low: that the queue runs low, since the driver has more.
-        idle: that workers are idle, since there may be time to share what others have not begun.
+        low: when its queue runs low, since the driver has more.
+        idle: when workers are idle, since they may take over what other nodes have not begun.
     """
 
     low: bool
@@ -73,15 +73,15 @@ class ReportTriggers:
 
 @dataclass(frozen=True)
 class RelayReport:
-    """What a relay says of itself.
+    """The report of a relay.
 
     Attributes:
         results: since its last report, merged.
-        counters: counts since its last report.
+        counters: what it has counted since its last report.
         workers: actors on its node.
         starting: of those, how many have not begun to work yet.
         notices: for the user.
-        digests: of all kinds that its workers had.
+        digests: one of each kind among its workers.
         failure: why no actor of the node can work; empty where they can.
     """
 
@@ -94,45 +94,45 @@ class RelayReport:
     failure: str = ""
 
 
-def pack(parcels: Sequence[WorkItem], interest: ReportTriggers) -> tuple[Any, ...]:
-    """What `unpack` makes them of again after an actor call: a message, and the references to the snapshots.
+def pack(items: Sequence[WorkItem], triggers: ReportTriggers) -> tuple[Any, ...]:
+    """Items and triggers as arguments of an actor call, for `unpack`: a message, and references to the snapshots.
 
-    Ray takes several times as long to pickle the same, above all for references that are not arguments themselves.
+    Ray's own pickling of the same takes several times as long, above all for references inside other arguments.
     """
-    snapshots = {parcel.edition.number: parcel.edition.snapshot for parcel in parcels}
-    contents = [(parcel.tasks, parcel.edition.number, parcel.oldest) for parcel in parcels]
-    return pickle.dumps((contents, tuple(snapshots), interest), pickle.HIGHEST_PROTOCOL), *snapshots.values()
+    snapshots = {item.version.number: item.version.snapshot for item in items}
+    contents = [(item.tasks, item.version.number, item.oldest) for item in items]
+    return pickle.dumps((contents, tuple(snapshots), triggers), pickle.HIGHEST_PROTOCOL), *snapshots.values()
 
 
 def unpack(message: bytes, snapshots: Sequence[Any]) -> tuple[list[WorkItem], ReportTriggers]:
-    """The parcels, with the snapshots that Ray has fetched in the place of the references, and the interest."""
-    contents, numbers, interest = pickle.loads(message)
-    editions = {number: SnapshotVersion(number, snapshot) for number, snapshot in zip(numbers, snapshots, strict=True)}
-    return [WorkItem(tasks, editions[number], oldest) for tasks, number, oldest in contents], interest
+    """The items and the triggers that `pack` was given; Ray has replaced the references by the snapshots."""
+    contents, numbers, triggers = pickle.loads(message)
+    versions = {number: SnapshotVersion(number, snapshot) for number, snapshot in zip(numbers, snapshots, strict=True)}
+    return [WorkItem(tasks, versions[number], oldest) for tasks, number, oldest in contents], triggers
 
 
 class RelayActor:
-    """One a node, no CPU of its own. `give` may come while `take` waits."""
+    """One per node, without a CPU of its own. `give` may be called while `take` waits."""
 
-    def __init__(self, node_id: str, start: StartRollout, deadline: float | None, pace: Pace) -> None:
-        self._node_id, self._start, self._deadline, self._pace = node_id, start, deadline, pace
+    def __init__(self, node_id: str, start: StartRollout, deadline: float | None, clock: Clock) -> None:
+        self._node_id, self._start, self._deadline, self._clock = node_id, start, deadline, clock
         self._pool: ActorPool | None = None
         self._placed: Mapping[str, int] = {}
         self._inbox: queue.SimpleQueue[WorkItem] = queue.SimpleQueue()
-        self._editions: dict[int, int] = {}
+        self._versions: dict[int, int] = {}
         self._oldest = 0
-        self._interest = ReportTriggers(low=False, idle=False)
-        self._low_is_news = self._hunger_is_news = False
+        self._triggers = ReportTriggers(low=False, idle=False)
+        self._may_report_low = self._may_report_idle = False
         self._reported = Counters()
 
     def give(self, message: bytes, *snapshots: Any) -> None:
-        """Take over episodes: see `RayRelay.give`, `pack`."""
-        parcels, self._interest = unpack(message, snapshots)
-        for parcel in parcels:
-            self._inbox.put(parcel)
+        """Take over episodes that `pack` has packed."""
+        items, self._triggers = unpack(message, snapshots)
+        for item in items:
+            self._inbox.put(item)
 
     def take(self, workers: int, pause: float, message: bytes, *snapshots: Any) -> bytes:
-        """Take over episodes and work on, as `RayRelay.take` says; the report, pickled."""
+        """Take over episodes and work until a report is due; the report, pickled. See `RayRelay.take`."""
         self.give(message, *snapshots)
         try:
             report = self._take(workers, pause)
@@ -144,12 +144,12 @@ class RelayActor:
         if self._placed.get(self._node_id) != workers:
             self._placed = {self._node_id: workers}
         if self._pool is None:
-            self._pool = ActorPool(self._start, lambda: self._placed, self._deadline, self._pace)
-        pool, done, began = self._pool, [], self._pace.now()
+            self._pool = ActorPool(self._start, lambda: self._placed, self._deadline, self._clock)
+        pool, done, began = self._pool, [], self._clock.now()
         while True:
             self._open_inbox(pool)
             done += pool.collect(COLLECT_SECONDS if pool.open_episodes else 0.0)
-            waited = self._pace.now() - began
+            waited = self._clock.now() - began
             if self._is_urgent(pool, done) or (waited >= pause and (done or waited >= IDLE_SECONDS)):
                 break
         counters, before = replace(pool.counters), self._reported
@@ -162,73 +162,73 @@ class RelayActor:
     def _is_urgent(self, pool: ActorPool, done: list[Results]) -> bool:
         """Whether a generation has all its answers, or the queue runs low, or workers are idle.
 
-        The latter two are said once after each delivery, and only where they are of interest.
+        The latter two are reported once after each delivery, and only where the driver has set their trigger.
         """
-        interest, mean = self._interest, pool.counters.mean_seconds
-        low = interest.low and self._low_is_news and scheduling.is_low(pool.queued, pool.workers, mean)
-        hungry = interest.idle and self._hunger_is_news and scheduling.is_hungry(pool.idle, pool.workers)
-        self._low_is_news = self._low_is_news and not low
-        self._hunger_is_news = self._hunger_is_news and not hungry
-        return low or hungry or any(not pool.awaits(results.generation) for results in done)
+        triggers, mean = self._triggers, pool.counters.mean_seconds
+        low = triggers.low and self._may_report_low and scheduling.is_low(pool.queued, pool.workers, mean)
+        many_idle = triggers.idle and self._may_report_idle and scheduling.many_are_idle(pool.idle, pool.workers)
+        self._may_report_low = self._may_report_low and not low
+        self._may_report_idle = self._may_report_idle and not many_idle
+        return low or many_idle or any(not pool.awaits(results.generation) for results in done)
 
     def _open_inbox(self, pool: ActorPool) -> None:
-        """Take over what has come; where there is no work, wait for some."""
+        """Submit what lies in the inbox; where there is no work, wait for some."""
         while True:
             try:
-                wait = 0.0 if pool.open_episodes else self._pace.real(COLLECT_SECONDS)
-                parcel = self._inbox.get(timeout=wait)
+                wait = 0.0 if pool.open_episodes else self._clock.real_seconds(COLLECT_SECONDS)
+                item = self._inbox.get(timeout=wait)
             except queue.Empty:
                 return
-            self._oldest = max(self._oldest, parcel.oldest)
-            if parcel.tasks.generation >= self._oldest and self._publish(pool, parcel):
-                pool.submit(parcel.tasks)
-                self._low_is_news = self._hunger_is_news = True
+            self._oldest = max(self._oldest, item.oldest)
+            if item.tasks.generation >= self._oldest and self._publish(pool, item):
+                pool.submit(item.tasks)
+                self._may_report_low = self._may_report_idle = True
 
-    def _publish(self, pool: ActorPool, parcel: WorkItem) -> bool:
-        """Give the node its own copy of a snapshot that is new here; False where a newer one has taken its place."""
-        generation, edition = parcel.tasks.generation, parcel.edition
-        known = self._editions.get(generation, 0)
-        if edition.number > known:
-            pool.publish(edition.snapshot, self._oldest)
-            kept = {one: number for one, number in self._editions.items() if one >= self._oldest}
-            self._editions = kept | {generation: edition.number}
-        return edition.number >= known
+    def _publish(self, pool: ActorPool, item: WorkItem) -> bool:
+        """Publish an item's snapshot on this node if it is new here; False where a newer one has replaced it."""
+        generation, version = item.tasks.generation, item.version
+        known = self._versions.get(generation, 0)
+        if version.number > known:
+            pool.publish(version.snapshot, self._oldest)
+            kept = {one: number for one, number in self._versions.items() if one >= self._oldest}
+            self._versions = kept | {generation: version.number}
+        return version.number >= known
 
 
 class RayRelay:
-    """A `RelayActor` on a node, as the driver holds it."""
+    """The driver's handle of a `RelayActor` on a node."""
 
-    def __init__(self, node_id: str, start: StartRollout, deadline: float | None, pace: Pace = REAL) -> None:
+    def __init__(self, node_id: str, start: StartRollout, deadline: float | None, clock: Clock = REAL_TIME) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         actor_class: Any = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(RelayActor)
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
         options = {"max_concurrency": 2, "scheduling_strategy": there}
-        self._handle = actor_class.options(**options).remote(node_id, start, deadline, pace)
+        self._handle = actor_class.options(**options).remote(node_id, start, deadline, clock)
 
-    def give(self, parcels: Sequence[WorkItem], interest: ReportTriggers) -> None:
-        """Hand over episodes; nothing is waited for.
+    def give(self, items: Sequence[WorkItem], triggers: ReportTriggers) -> None:
+        """Hand over episodes, without waiting.
 
         Args:
-            parcels: the episodes.
-            interest: what to report at once from now on.
+            items: the episodes.
+            triggers: when to report at once from now on.
         """
-        self._handle.give.remote(*pack(parcels, interest))
+        self._handle.give.remote(*pack(items, triggers))
 
-    def take(self, workers: int, pause: float, parcels: Sequence[WorkItem], interest: ReportTriggers) -> Any:
-        """Let the relay work on for `pause` seconds, or until there is something to tell at once.
+    def take(self, workers: int, pause: float, items: Sequence[WorkItem], triggers: ReportTriggers) -> Any:
+        """Let the relay work for `pause` seconds, or until something must be reported at once.
 
         Args:
             workers: how many actors the node should have from now on.
             pause: how long results are gathered.
-            parcels: as to `give`, to save a call.
-            interest: likewise.
+            items: as for `give`, to save a call.
+            triggers: as for `give`.
 
         Returns:
             A reference to the pickled `RelayReport`.
         """
-        return self._handle.take.remote(workers, pause, *pack(parcels, interest))
+        return self._handle.take.remote(workers, pause, *pack(items, triggers))
 
     def kill(self) -> None:
-        """End it with all its actors."""
+        """End the relay with all its actors."""
         ray.kill(self._handle)

@@ -1,4 +1,4 @@
-"""The machines of the cluster, as Ray sees them, and how many workers each should have."""
+"""The live nodes of the cluster, and how many workers each should have."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from ray.autoscaler.sdk import request_resources
 from raes.runtime.scheduling import Node, Share, Size, place_workers
 
 WATCH_SECONDS = 1.0
-"""How often the cluster is asked who is there."""
+"""Seconds between two looks at the list of nodes."""
 
 
 class ClusterWatch:
-    """A placement that follows the cluster: nodes join, leave, or are about to be taken away.
+    """A `Placement` that follows the cluster while nodes join, leave, or are drained.
 
     Attributes:
-        notices: what the user should know; the reader empties the list.
+        notices: messages for the user since they were last taken; the reader empties the list.
     """
 
     def __init__(self, size: Size, share: Callable[[], Share] | None = None) -> None:
-        """Look at the cluster.
+        """Start to follow the cluster.
 
         Args:
             size: how many workers are wanted.
-            share: which part of the CPUs is this job's, where it shares the cluster with other jobs of a sweep, which
-                then asks for machines itself; it may change.
+            share: gives this job's part of the CPUs at each moment, where it shares the cluster with other jobs of a
+                sweep; the sweep then requests the machines itself.
         """
-        self._size, self._share, self._asks = size, share or Share, share is None and size.most is not None
+        self._size, self._share, self._requests = size, share or Share, share is None and size.most is not None
         self._order: dict[str, None] = {}
         self._draining: frozenset[str] = frozenset()
         self._placed: dict[str, int] = {}
         self._looked = -WATCH_SECONDS
-        self._told = False
+        self._announced = False
         self.notices: list[str] = []
-        if self._asks:
+        if self._requests:
             request(size.most or 0)
 
     def __call__(self) -> Mapping[str, int]:
@@ -47,19 +47,19 @@ class ClusterWatch:
         if now - self._looked >= WATCH_SECONDS:
             self._looked = now
             placed = place_workers(self._nodes(), self._size.most, self._share())
-            if placed != self._placed or not self._told:
-                self._tell(sum(placed.values()))
+            if placed != self._placed or not self._announced:
+                self._announce(sum(placed.values()))
                 self._placed = placed
         return self._placed
 
     def close(self) -> None:
-        """Take the request for machines back."""
-        if self._asks:
+        """Withdraw the request for machines."""
+        if self._requests:
             release()
 
-    def _tell(self, workers: int) -> None:
-        """Say where there is room for fewer workers than are wanted."""
-        self._told = True
+    def _announce(self, workers: int) -> None:
+        """Notify the user where there is room for fewer workers than are wanted."""
+        self._announced = True
         if not workers:
             self.notices.append("no node has a CPU for a worker; waiting until one joins")
         elif self._size.most is not None and workers < self._size.most:
@@ -78,17 +78,17 @@ class ClusterWatch:
 
 
 def request(cpus: int) -> None:
-    """Ask the autoscaler for machines with so many CPUs in all, in the place of what was asked before."""
+    """Request machines with so many CPUs in all from the autoscaler; replaces the request before."""
     request_resources(num_cpus=cpus)
 
 
 def release() -> None:
-    """Take back whatever was asked of the autoscaler; it stays asked for otherwise."""
+    """Withdraw whatever was requested from the autoscaler, which would keep the machines otherwise."""
     request(0)
 
 
 def free_cpus() -> float:
-    """CPUs of all nodes that nothing has taken at this moment."""
+    """CPUs of all nodes that are free at this moment."""
     return float(ray.available_resources().get("CPU", 0.0))
 
 

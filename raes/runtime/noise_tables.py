@@ -1,4 +1,4 @@
-"""The noise tables of a cluster: one a node, made there from the seed, so that none crosses the network."""
+"""The noise tables of a cluster: one per node, made there from the seed, so that none crosses the network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from raes.types import Float32
 
 
 class Tables(Protocol):
-    """The tables of one size, as an executor and its reducers see them; see `NodeTables`."""
+    """The noise tables of one size on all nodes, as an executor and its reducers need them.
+
+    Attributes:
+        size: floats of a table.
+        node: the id of this process's own node.
+        local: this node's table, float32 (size,), read-only.
+        fingerprint: the table's digest, see `noise.fingerprint`.
+    """
 
     size: int
     node: str
@@ -26,7 +33,7 @@ class Tables(Protocol):
         """The table of a node."""
 
     def keep(self, nodes: Collection[str]) -> None:
-        """Let go of the tables of all other nodes."""
+        """Free the tables of all other nodes."""
 
 
 class NodeTables:
@@ -57,7 +64,7 @@ class NodeTables:
         """The table of a node; the first call for a node starts to make it and does not wait.
 
         Where the node or its worker dies before the table is made, reading it raises a `RayError`, and so does every
-        call of an actor that is given it; nothing waits for ever. The next call here has it made again.
+        call of an actor that is given it; nothing waits for ever. The next call of `on` makes it again.
         """
         if node_id not in self._references or self._failed(node_id):
             pinned = NodeAffinitySchedulingStrategy(node_id, soft=False)
@@ -68,12 +75,12 @@ class NodeTables:
         return self._references[node_id]
 
     def keep(self, nodes: Collection[str]) -> None:
-        """Let go of the tables of all other nodes, which have gone; this process's own stays."""
+        """Free the tables of all other nodes, which have left; this process's own stays."""
         for node_id in self._made.keys() - nodes:
             del self._references[node_id], self._made[node_id]
 
     def _failed(self, node_id: str) -> bool:
-        """Whether a table could not be made; the table itself stays where it is."""
+        """Whether making a table has failed; reads the None, not the table."""
         if node_id not in self._made or not ray.wait([self._made[node_id]], timeout=0)[0]:
             return False
         try:
@@ -84,9 +91,9 @@ class NodeTables:
 
 
 def _make_table(size: int) -> tuple[None, Float32]:
-    """A word that the table was made, which can be read from elsewhere at no cost, and the table.
+    """None, which can be read from any node at no cost once the table is made, and the table.
 
-    In this order: where a call fails Ray says so of one result after the other, and who knows it of the table must not
-    find the word still awaited.
+    In this order: where a call fails, Ray marks one result after the other as failed. Whoever finds the table failed
+    must not find the None still awaited.
     """
     return None, noise.make_table(size)

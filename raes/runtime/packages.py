@@ -1,5 +1,7 @@
-"""Which Python and which packages this process has. Standard library only: it is also sent whole to hosts whose own
-RAES may be another one, or none."""
+"""The versions of Python and of the packages in this process, and whether they fit those of the driver.
+
+Imports the standard library only: the module is also sent whole to hosts with another RAES, or with none.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,9 @@ MODULES = {
     "ale-py": "ale_py",
     "torch": "torch",
 }
-"""Package -> the module by which one knows that a process uses it."""
+"""Package -> the module that a process has loaded if it uses the package."""
 ARITHMETIC = ("numpy", "scipy")
-"""Of another version they may change the last bits, which the workers' digests tell; episodes are the same ones."""
+"""Packages whose version may change the last bits of a result, which the workers' digests show, and no episode."""
 CURE = "install the same versions on every node (pip install -c constraints.txt, or one image for all)"
 
 
@@ -45,7 +47,7 @@ def installed(packages: Iterable[str] = MODULES) -> dict[str, str]:
 
 @cache
 def sources() -> str:
-    """A digest of all source files of RAES here: its version alone does not tell two checkouts apart."""
+    """A digest of all source files of RAES here: two checkouts may have the same version."""
     spec = importlib.util.find_spec("raes")
     digest = hashlib.blake2b(digest_size=4)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -55,7 +57,7 @@ def sources() -> str:
 
 
 def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Package -> (version found, version expected) of those that are not the same, none of which is left out."""
+    """Package -> (version found, version expected), of every expected package whose version is another."""
     return {
         package: (found.get(package, "none"), wanted)
         for package, wanted in expected.items()
@@ -65,7 +67,7 @@ def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> dict[str
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the episodes come from: the driver's host and its packages."""
+    """The driver's host and its packages, with which its episodes must run."""
 
     host: str
     packages: Mapping[str, str]
@@ -76,7 +78,7 @@ class Origin:
         return Origin(platform.node(), installed())
 
     def refusal(self) -> str:
-        """Why a worker with what this process has loaded must not run such episodes, in one line; empty where it may.
+        """Why a worker in this process must not run the driver's episodes, in one line; empty where it may.
 
         Only packages that are used count, and of these the ones that decide what an episode is.
         """

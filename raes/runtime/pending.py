@@ -1,4 +1,4 @@
-"""The pending table: which episodes wait, which are out, which are answered. Pure; no clock, no Ray."""
+"""The pending table: which episodes are queued, sent out and answered. Pure; no clock, no Ray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raes.results import Results
 from raes.tasks import Tasks
 
 MAX_STRIKES = 3
-"""An episode that was alone in its worker at this many deaths or missed deadlines is taken for their cause."""
+"""After so many deaths or missed deadlines of workers that ran nothing else, the episode counts as the cause."""
 
 Group = tuple[int, int]
 """(generation, purpose)."""
@@ -21,7 +21,7 @@ class PendingTable:
 
     The episodes of a block whose worker died become suspects, which go out one by one, each alone in its worker, so
     that an episode that kills its worker is found. An answer that comes twice is dropped. The serial executor, the
-    pool of a node and the pool of relays all keep their books here.
+    actor pool and the relay pool all use it.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class PendingTable:
         return head
 
     def take_suspect(self) -> Tasks | None:
-        """The next episode that was in a worker when it died: to be given to a worker that has nothing else."""
+        """The next suspect, for a worker that has nothing else; None if there is none."""
         while self._suspects:
             suspect = self._suspects.popleft()
             if len(self.unanswered(suspect)):  # a copy of it may have been answered meanwhile
@@ -76,13 +76,13 @@ class PendingTable:
         return any(waiting for (number, _), waiting in self._open.items() if number == generation)
 
     def unanswered(self, tasks: Tasks) -> Tasks:
-        """Those of a block that are still awaited."""
+        """The episodes of a block that have no answer yet."""
         waiting = self._open.get(_group(tasks), set())
         wanted = [index in waiting for index in tasks.index.tolist()]
         return tasks if all(wanted) else tasks.take(np.flatnonzero(wanted))
 
     def return_block(self, tasks: Tasks) -> int:
-        """A block is lost through no fault of its episodes: queue it again, first. How many had no answer."""
+        """Queue a block again, first, that was lost through no fault of its episodes. How many had no answer."""
         again = self.unanswered(tasks)
         if len(again):
             self._queue.appendleft(again)
@@ -90,7 +90,7 @@ class PendingTable:
         return len(again)
 
     def strike(self, tasks: Tasks, lone: bool) -> tuple[int, Tasks]:
-        """A worker died or hung with this block; what has no answer goes out again, alone.
+        """Take back a block whose worker died or hung; what has no answer goes out again, alone.
 
         Args:
             tasks: the block.
@@ -124,15 +124,15 @@ class PendingTable:
         return results.take(wanted), dropped
 
     def retire(self, oldest: int) -> int:
-        """Give up all that belongs to generations before `oldest`; how many had no answer."""
-        given_up = 0
+        """Abandon all episodes of generations before `oldest`; how many had no answer."""
+        abandoned = 0
         for group in [group for group in self._open if group[0] < oldest]:
-            given_up += len(self._open.pop(group))
+            abandoned += len(self._open.pop(group))
         self._queue = deque(tasks for tasks in self._queue if tasks.generation >= oldest)
         self._queued = sum(map(len, self._queue))
         self._suspects = deque(tasks for tasks in self._suspects if tasks.generation >= oldest)
         self._strikes = {key: count for key, count in self._strikes.items() if key[0][0] >= oldest}
-        return given_up
+        return abandoned
 
 
 def _group(tasks: Tasks) -> Group:

@@ -1,4 +1,4 @@
-"""The executor on Ray: the pool of a machine or of a cluster, the noise tables of its nodes, and the reducers."""
+"""The executor on Ray: a pool of workers, the noise tables of their nodes, and the reducers of the weighted sum."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from raes.types import Float32, Int64
 
 @dataclass(frozen=True)
 class NodeRollouts:
-    """Starts rollouts on one node; travels to its relay.
+    """Starts rollout actors on one node; it is sent to the node's relay.
 
     Attributes:
         spec: reference to the `WorkerSpec`.
@@ -40,12 +40,12 @@ class NodeRollouts:
     table: Any
 
     def __call__(self, node_id: str) -> RolloutHandle:
-        """A new rollout there."""
+        """A new rollout actor on the node."""
         return RayRollout(node_id, self.spec, self.table)
 
 
 class RayExecutor:
-    """See `Executor`. Episodes run on rollout actors, in a pool of their own a node where there are relays."""
+    """An `Executor` whose episodes run on rollout actors; with relays, each node has a pool of its own."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class RayExecutor:
         size: Size,
         relays: bool,
         deadline: float | None,
-        commons: SweepResources | None = None,
+        shared: SweepResources | None = None,
     ) -> None:
         """Start the workers.
 
@@ -63,17 +63,17 @@ class RayExecutor:
             table_size: floats of the noise table.
             size: how many workers are wanted.
             relays: whether each node has a relay, which is for clusters of several nodes.
-            deadline: seconds an episode may take; None for automatic.
-            commons: what the jobs of a sweep share; None for a run of its own.
+            deadline: seconds that an episode may take; None for automatic.
+            shared: what the jobs of a sweep share; None for a run of its own.
         """
         threadpool_limits(1)
-        self._tables: Tables = NodeTables(table_size) if commons is None else SharedTables(commons, table_size)
+        self._tables: Tables = NodeTables(table_size) if shared is None else SharedTables(shared, table_size)
         self.table_fingerprint = self._tables.fingerprint
         self._spec = ray.put(replace(spec, origin=Origin.here()))
-        self._size, self._held, self._told = size, True, False
+        self._size, self._held, self._announced = size, True, False
         self._waiting: list[Tasks] = []
         self._newest: Snapshot | None = None
-        self._watch = ClusterWatch(size, None if commons is None else commons.share)
+        self._watch = ClusterWatch(size, None if shared is None else shared.share)
         self._pool: Pool
         if relays:
             self._pool = RelayPool(lambda node: RayRelay(node, self._rollouts(node), deadline), self._watch)
@@ -84,12 +84,12 @@ class RayExecutor:
 
     @property
     def counters(self) -> Counters:
-        """The pool's."""
+        """The counters of the pool."""
         return self._pool.counters
 
     @property
     def notices(self) -> list[str]:
-        """Those of all parts."""
+        """Messages for the user from pool, nodes and reducers; the reader empties the list."""
         for part in (self._watch, self._reducers):
             self._pool.notices.extend(part.notices)
             part.notices.clear()
@@ -111,13 +111,13 @@ class RayExecutor:
         return self._pool.queued + sum(map(len, self._waiting))
 
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
-        """See `Pool.publish`."""
+        """Take what the tasks submitted from now on share; abandon generations before `oldest`."""
         self._newest = snapshot
         self._waiting = [tasks for tasks in self._waiting if tasks.generation >= oldest]
         self._pool.publish(snapshot, oldest)
 
     def submit(self, tasks: Tasks) -> None:
-        """Queue the episodes; the first ones wait until the least number of workers is there."""
+        """Queue the episodes; they are held back until the least number of workers is there."""
         if self._held:
             self._waiting.append(tasks)
             self._release_when_enough()
@@ -125,7 +125,7 @@ class RayExecutor:
             self._pool.submit(tasks)
 
     def collect(self, timeout: float) -> list[Results]:
-        """See `Pool.collect`."""
+        """Finished episodes, waiting up to `timeout` seconds for the first; releases held-back ones when it can."""
         if self._held:
             self._release_when_enough()
         self._tables.keep(self._watch().keys())
@@ -134,17 +134,17 @@ class RayExecutor:
         return self._pool.collect(timeout)
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
+        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""
         assert self._newest is not None
         if self._newest.low_rank is not None:  # thin: not worth the reducers
             return low_rank.weighted_sum(self._newest.low_rank, self._tables.local, noise_index, weights)
         # The driver computes a share on its own node, where it takes the place of one worker.
-        places = {node: count - (node == self._tables.node) for node, count in self._watch().items()}
-        self._reducers.resize(places)
+        allowed = {node: count - (node == self._tables.node) for node, count in self._watch().items()}
+        self._reducers.resize(allowed)
         return self._reducers.sum(noise_index, weights, self._newest.theta.size, squared)
 
     def close(self) -> None:
-        """Stop the workers and take back what was asked of the autoscaler."""
+        """Stop the workers and withdraw what was requested from the autoscaler."""
         self._pool.close()
         self._reducers.close()
         self._watch.close()
@@ -154,8 +154,8 @@ class RayExecutor:
 
     def _release_when_enough(self) -> None:
         if self._pool.workers < self._size.least:
-            if not self._told and self._size.least > 1:
-                self._told = True
+            if not self._announced and self._size.least > 1:
+                self._announced = True
                 size = self._size
                 self.notices.append(f"waiting until {size.least} workers are there (workers={size.least}..{size.most})")
             return

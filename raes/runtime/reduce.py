@@ -1,4 +1,4 @@
-"""The weighted noise sum, shared by this process and a few reducers; the same bits whoever computes what."""
+"""The weighted noise sum, shared by this process and a few reducer actors; the same bits whoever computes what."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from raes.types import Float32, Int64, RunFailedError
 
 
 class ReducerActor:
-    """One process that sums slices of its node's table, read from the store without a copy."""
+    """Sums slices of its node's noise table, which it reads from the object store without a copy."""
 
     def __init__(self, table: Float32) -> None:
         threadpool_limits(1)
         self._table = table
 
     def ready(self) -> None:
-        """Answers once the table is there."""
+        """Returns once the table is there."""
 
     def sum(self, pairs: tuple[Int64, Float32], num_params: int, slices: range, squared: bool) -> Float32:
         """Some slices of the sum over pairs of (noise index, weight); see `noise.weighted_sum`."""
@@ -37,7 +37,7 @@ class ReducerActor:
 
 @dataclass(eq=False)
 class _Reducer:
-    """An actor, its node, and the answer that says it has started, None once it was read."""
+    """An actor, its node, and the reference to its call of `ready`; None once that was answered."""
 
     actor: Any
     node: str
@@ -45,14 +45,14 @@ class _Reducer:
 
 
 class Reducers:
-    """Processes without a CPU of their own that help with large sums; they idle at all other times.
+    """Reducer actors that help with large sums; they need no CPU of Ray, since they idle at all other times.
 
-    They start when the first sum that is worth it comes, and help from the first sum on that finds them ready. The
-    share of one that dies, or is much slower than this process, is computed here.
+    They are started by the first sum that is large enough, and help as soon as they are ready. The share of a reducer
+    that dies, or is much slower than this process, is computed here.
 
     Attributes:
         notices: messages for the user since they were last taken; the reader empties the list.
-        lost: reducers that died, or were given up as too slow.
+        lost: reducers that died, or were ended because they were too slow.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -66,11 +66,15 @@ class Reducers:
     @property
     def ready(self) -> int:
         """Reducers that have started."""
-        self._on_actor_ready()
+        self._mark_ready()
         return sum(reducer.starting is None for reducer in self._reducers)
 
     def resize(self, nodes: Mapping[str, int]) -> None:
-        """Say where reducers may live: node id -> how many. Ends those that may not; starts none yet."""
+        """Set how many reducers each node may have. Ends those beyond that; `sum` starts them.
+
+        Args:
+            nodes: node id -> how many.
+        """
         self._allowed = {node: count for node, count in nodes.items() if count > 0}
         for node in self._losses.keys() - self._allowed.keys():
             del self._losses[node]
@@ -81,7 +85,7 @@ class Reducers:
                 self._end(reducer)
 
     def sum(self, noise_index: Int64, weights: Float32, num_params: int, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), to the bit what `noise.weighted_sum` gives.
+        """sum_i weights[i] * noise slice i, float32 (d,): the same bits as `noise.weighted_sum`.
 
         Args:
             noise_index: int64 (n,).
@@ -90,7 +94,7 @@ class Reducers:
             squared: whether to sum the squares of the noise.
 
         Raises:
-            RunFailedError: the sum itself failed in a reducer, which no other process would do better.
+            RunFailedError: the code of the sum failed in a reducer, as it would in any other process.
         """
 
         def compute(slices: range | None) -> Float32:
@@ -129,8 +133,8 @@ class Reducers:
             self._end(reducer)
 
     def _helpers(self, num_params: int, pairs: int) -> list[_Reducer]:
-        """The reducers for a sum, all of them ready; starts what is missing, for the next sums."""
-        self._on_actor_ready()
+        """The ready reducers that should help with a sum; starts missing ones, for the next sums."""
+        self._mark_ready()
         allowed = {
             node: count for node, count in self._allowed.items() if not scheduling.start_is_hopeless(self._losses[node])
         }
@@ -147,8 +151,8 @@ class Reducers:
         actor: Any = ray.remote(ReducerActor).options(**options).remote(self._tables.on(node))
         self._reducers.append(_Reducer(actor, node, actor.ready.remote()))
 
-    def _on_actor_ready(self) -> None:
-        """See which reducers have started since."""
+    def _mark_ready(self) -> None:
+        """Find out which reducers have started since the last call."""
         starting = {reducer.starting: reducer for reducer in self._reducers if reducer.starting is not None}
         if starting:
             finished, _ = ray.wait(list(starting), num_returns=len(starting), timeout=0)
@@ -161,7 +165,7 @@ class Reducers:
                     self._lose(reducer, cause_of_death(error)[0])
 
     def _receive(self, reducer: _Reducer, reference: Any) -> Float32 | None:
-        """A finished share; None where the reducer died."""
+        """The sum of a finished share; None where the reducer died."""
         try:
             part: Float32 = ray.get(reference, timeout=GET_SECONDS)
         except RayTaskError as error:

@@ -1,4 +1,4 @@
-"""The pool of relays: the driver's side of a cluster of many nodes."""
+"""The pool of relays: how a driver uses a cluster of many nodes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ray.exceptions import RayError
 
 from raes.results import Results
 from raes.runtime import scheduling
+from raes.runtime.blocked_nodes import BlockedNodes
 from raes.runtime.calls import answers, cause_of_death, is_our_fault, wait
-from raes.runtime.clock import REAL, Pace
+from raes.runtime.clock import REAL_TIME, Clock
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
 from raes.runtime.node_relay import RayRelay, RelayReport, ReportTriggers, SnapshotVersion, WorkItem
@@ -28,7 +29,7 @@ StartRelay = Callable[[str], RayRelay]
 
 
 def is_small(snapshot: Snapshot) -> bool:
-    """Whether the snapshot travels within the calls, as cheap as a reference to it and without what follows one."""
+    """Whether a snapshot is sent within the calls, which costs no more than a reference and saves fetching it."""
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(snapshot, protocol=5, buffer_callback=buffers.append)
     return len(head) + sum(buffer.raw().nbytes for buffer in buffers) <= scheduling.SMALL_SNAPSHOT
@@ -36,11 +37,11 @@ def is_small(snapshot: Snapshot) -> bool:
 
 @dataclass(frozen=True)
 class _Delivery:
-    """Episodes that a relay got.
+    """Episodes that a relay was given.
 
     Attributes:
-        when: that was.
-        depth: how many episodes each of its workers had to run then, these included.
+        when: the time at which it got them.
+        depth: how many episodes each of its workers had to run at that time, these included.
         tasks: the episodes.
     """
 
@@ -51,18 +52,19 @@ class _Delivery:
 
 @dataclass
 class _Member:
-    """One relay.
+    """One relay and what it has been given.
 
     Attributes:
+        relay: the driver's handle.
         wanted: workers that its node should have; 0 where it is about to leave.
-        workers: workers that it has, by its last report ...
-        starting: ... and how many of them have not begun to work yet.
-        reported: whether there was one.
-        called: when it was asked for the report that is under way, if one is.
-        heard: when its last report came.
-        given: what it got in the generations that still run.
-        owes: the indices of these episodes that it has not answered, by (generation, purpose).
-        parcels: what is about to be sent to it.
+        workers: workers that it has, by its last report.
+        starting: of those, how many have not begun to work yet.
+        reported: whether there was a report.
+        called_at: when the report that is under way was requested; None where none is.
+        reported_at: when its last report came.
+        given: its episodes of the generations that still run.
+        unanswered: the indices of these episodes that it has not answered, by (generation, purpose).
+        items: what is about to be sent to it.
     """
 
     relay: RayRelay
@@ -70,45 +72,44 @@ class _Member:
     workers: int = 0
     starting: int = 0
     reported: bool = False
-    called: float | None = None
-    heard: float = 0.0
+    called_at: float | None = None
+    reported_at: float = 0.0
     given: list[_Delivery] = field(default_factory=list)
-    owes: dict[Group, set[int]] = field(default_factory=dict)
-    parcels: list[WorkItem] = field(default_factory=list)
+    unanswered: dict[Group, set[int]] = field(default_factory=dict)
+    items: list[WorkItem] = field(default_factory=list)
 
     @property
     def outstanding(self) -> int:
-        """Episodes that it has."""
-        return sum(map(len, self.owes.values()))
+        """Episodes that it has not answered."""
+        return sum(map(len, self.unanswered.values()))
 
     @property
-    def settled(self) -> bool:
-        """Whether there is nothing to send to it and nothing to hear of it, so that a call would be for nothing."""
+    def needs_no_call(self) -> bool:
+        """Whether it has nothing to do and nothing to report, so that a call would be wasted."""
         complete = self.reported and not self.starting and self.workers == self.wanted
-        return complete and not self.parcels and not self.outstanding
+        return complete and not self.items and not self.outstanding
 
 
 class RelayPool:
-    """One relay a node, each with a share of the episodes; see `Pool`.
+    """A `Pool` with one relay per node, each with a share of the episodes.
 
-    The books are the same as a node's: a `PendingTable`, in which an episode is answered once, whoever answers it.
+    A `PendingTable` ensures that an episode is answered once, whichever relay answers it.
     """
 
-    def __init__(self, start: StartRelay, placement: Placement, pace: Pace = REAL) -> None:
+    def __init__(self, start: StartRelay, placement: Placement, clock: Clock = REAL_TIME) -> None:
         """Start the relays.
 
         Args:
             start: makes a relay on a node.
             placement: how many workers there should be on each node.
-            pace: of the clock.
+            clock: what reports and retries are measured with.
         """
-        self._start, self._placement, self._pace = start, placement, pace
+        self._start, self._placement, self._clock = start, placement, clock
         self._members: dict[str, _Member] = {}
-        self._barred: dict[str, float] = {}
-        self._cannot_work: dict[str, str] = {}
+        self._blocked = BlockedNodes()
         self._calls: dict[Any, str] = {}
         self._pending = PendingTable()
-        self._editions: dict[int, SnapshotVersion] = {}
+        self._versions: dict[int, SnapshotVersion] = {}
         self._published = 0
         self._oldest = 0
         self._copied: dict[Group, set[int]] = {}
@@ -125,7 +126,7 @@ class RelayPool:
 
     @property
     def starting(self) -> int:
-        """Of those, how many have not begun to work yet."""
+        """How many of the workers have not begun to work yet."""
         return sum(member.starting for member in self._members.values())
 
     @property
@@ -134,17 +135,17 @@ class RelayPool:
         return self._pending.queued + sum(max(0, one.outstanding - one.workers) for one in self._members.values())
 
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
-        """Take the snapshot; relays get it with their tasks, and hand it on in their nodes."""
+        """Take the snapshot; relays get it with their tasks, and publish it on their nodes."""
         self._pending.retire(oldest)
         self._oldest = oldest
         self._published += 1
-        edition = SnapshotVersion(self._published, snapshot if is_small(snapshot) else ray.put(snapshot))
-        kept = {generation: one for generation, one in self._editions.items() if generation >= oldest}
-        self._editions = kept | {snapshot.generation: edition}
+        version = SnapshotVersion(self._published, snapshot if is_small(snapshot) else ray.put(snapshot))
+        kept = {generation: one for generation, one in self._versions.items() if generation >= oldest}
+        self._versions = kept | {snapshot.generation: version}
         self._copied = {group: copied for group, copied in self._copied.items() if group[0] >= oldest}
         for member in self._members.values():
             member.given = [delivery for delivery in member.given if delivery.tasks.generation >= oldest]
-            member.owes = {group: owed for group, owed in member.owes.items() if group[0] >= oldest}
+            member.unanswered = {group: owed for group, owed in member.unanswered.items() if group[0] >= oldest}
 
     def submit(self, tasks: Tasks) -> None:
         """Queue the episodes and give the relays their shares."""
@@ -161,8 +162,8 @@ class RelayPool:
         self._resize()
         self._send()
         done: list[Results] = []
-        gather = self._pace.real(scheduling.GATHER_SECONDS if self._short else 0.0)
-        for reference, answer in answers(wait(self._calls, self._pace.real(timeout), gather)):
+        gather = self._clock.real_seconds(scheduling.GATHER_SECONDS if self._short else 0.0)
+        for reference, answer in answers(wait(self._calls, self._clock.real_seconds(timeout), gather)):
             done += self._finish(self._calls.pop(reference), answer)
         self._lose_hung()
         self._dispatch()
@@ -177,12 +178,13 @@ class RelayPool:
         self._members.clear()
         self._calls.clear()
 
-    # Who is there.
+    # Starting and ending relays.
 
     def _resize(self) -> None:
         placed = self._placement()
+        self._blocked.release(self._clock.now())
         for node, workers in placed.items():
-            if node not in self._members and workers and self._barred.get(node, 0.0) <= self._pace.now():
+            if node not in self._members and workers and node not in self._blocked:
                 self._members[node] = _Member(self._start(node), workers)
         for node, member in list(self._members.items()):
             member.wanted = placed.get(node, 0)
@@ -202,27 +204,27 @@ class RelayPool:
     # Handing out.
 
     def _send(self) -> None:
-        """Ask for the reports that are not under way, and send what there is, in the same call where possible."""
+        """Request the reports that are not under way, and send what there is, in the same call where possible."""
         tail = not self._pending.queued and len(self._pending) > 0 and not self._short
         pause = scheduling.report_seconds(len(self._members), tail)
-        interest = ReportTriggers(low=self._pending.queued > 0, idle=not self._short)
+        triggers = ReportTriggers(low=self._pending.queued > 0, idle=not self._short)
         for node, member in self._members.items():
-            if member.called is None and not member.settled:
-                workers = member.wanted or member.workers  # those of a leaving node end what they have
-                self._calls[member.relay.take(workers, pause, member.parcels, interest)] = node
-                member.called = self._pace.now()
-            elif member.parcels:
-                member.relay.give(member.parcels, interest)
-            member.parcels = []
+            if member.called_at is None and not member.needs_no_call:
+                workers = member.wanted or member.workers  # the workers of a leaving node finish what they have
+                self._calls[member.relay.take(workers, pause, member.items, triggers)] = node
+                member.called_at = self._clock.now()
+            elif member.items:
+                member.relay.give(member.items, triggers)
+            member.items = []
 
     def _dispatch(self) -> None:
-        """Give what keeps the workers busy, to the emptiest relay first: when it reports, or where workers are idle."""
+        """Give relays that have reported, or have idle workers, enough to stay busy; the emptiest one first."""
         if not self._pending.queued:
             return
         pause, mean = scheduling.report_seconds(len(self._members)), self.counters.mean_seconds
         everyone, queued = sum(member.wanted for member in self._members.values()), self._pending.queued
         for member in sorted(self._members.values(), key=lambda one: one.outstanding / max(1, one.wanted)):
-            if member.called is not None and member.outstanding >= member.wanted:
+            if member.called_at is not None and member.outstanding >= member.wanted:
                 continue
             room = scheduling.relay_room(queued, member.outstanding, member.wanted, everyone, pause, mean, self._short)
             while room > 0 and (tasks := self._pending.take(room)) is not None:
@@ -230,21 +232,21 @@ class RelayPool:
                 self._give(member, tasks)
 
     def _give(self, member: _Member, tasks: Tasks) -> None:
-        member.parcels.append(WorkItem(tasks, self._editions[tasks.generation], self._oldest))
-        member.owes.setdefault((tasks.generation, tasks.purpose), set()).update(tasks.index.tolist())
+        member.items.append(WorkItem(tasks, self._versions[tasks.generation], self._oldest))
+        member.unanswered.setdefault((tasks.generation, tasks.purpose), set()).update(tasks.index.tolist())
         depth = 1 + member.outstanding // max(1, member.wanted)
-        member.given.append(_Delivery(self._pace.now(), depth, tasks))
+        member.given.append(_Delivery(self._clock.now(), depth, tasks))
 
     def _copy_late(self) -> None:
-        """At the end of the queue, let idle nodes try what others have not begun or take suspiciously long over."""
+        """At the end of the queue, copy to idle nodes what others have not begun, or take suspiciously long for."""
         if self._pending.queued:
             return
         idle = [one for one in self._members.values() if one.wanted and one.outstanding < min(one.wanted, one.workers)]
         if not idle:
             return
-        now, mean = self._pace.now(), self.counters.mean_seconds
+        now, mean = self._clock.now(), self.counters.mean_seconds
         for donor in sorted(self._members.values(), key=lambda one: -one.outstanding / max(1, one.workers)):
-            spare = scheduling.spare(donor.outstanding, donor.workers, now - donor.heard, mean)
+            spare = scheduling.spare(donor.outstanding, donor.workers, now - donor.reported_at, mean)
             for delivery in reversed(donor.given):
                 late = scheduling.is_late(now - delivery.when, delivery.depth, mean)
                 if not late and spare <= 0:
@@ -261,9 +263,12 @@ class RelayPool:
                     self._give(helper, copies)
 
     def _uncopied(self, donor: _Member, tasks: Tasks, count: int) -> Tasks | None:
-        """Up to `count` episodes of a block that the donor owes and that were not copied before, the last first."""
+        """Up to `count` episodes of a block that the donor has not answered and that were not copied before.
+
+        They are the last ones of the block, which the donor would begin last.
+        """
         group = tasks.generation, tasks.purpose
-        open_ones = donor.owes.get(group, set()) - self._copied.get(group, set())
+        open_ones = donor.unanswered.get(group, set()) - self._copied.get(group, set())
         if not open_ones:
             return None
         rows = [row for row, index in enumerate(tasks.index.tolist()) if index in open_ones][-count:]
@@ -286,17 +291,17 @@ class RelayPool:
         if report.failure:
             self._block_node(node, report.failure)
             return []
-        member.called, member.reported = None, True
+        member.called_at, member.reported = None, True
         member.workers, member.starting = report.workers, report.starting
         if report.results:
-            self._cannot_work.pop(node, None)
-        member.heard = self._pace.now()
+            self._blocked.forget_reason(node)
+        member.reported_at = self._clock.now()
         self.counters.absorb(report.counters)
         self.notices += report.notices
         self.notices += [text for digest in report.digests if (text := self._digests.add(digest)) is not None]
         done: list[Results] = []
         for results in report.results:
-            owed = member.owes.get((results.generation, results.purpose), set())
+            owed = member.unanswered.get((results.generation, results.purpose), set())
             owed.difference_update(results.records["index"].tolist())
             accepted, dropped = self._pending.accept(results)
             self.counters.results_discarded += dropped
@@ -305,10 +310,10 @@ class RelayPool:
         return done
 
     def _lose(self, node: str, cause: str, alive: bool) -> None:
-        """A node or its relay is gone: its episodes go out again, elsewhere."""
+        """Handle the loss of a node or its relay: its episodes go out again, elsewhere."""
         member = self._remove(node)
         if not (alive and member.reported):  # the node has gone and is still listed, or nothing can start there
-            self._barred[node] = self._pace.now() + scheduling.GONE_SECONDS
+            self._blocked.block(node, self._clock.now() + scheduling.GONE_SECONDS)
         again = self._return(member)
         self.counters.actors_lost += member.workers
         self.notices.append(
@@ -316,30 +321,30 @@ class RelayPool:
         )
 
     def _return(self, member: _Member) -> int:
-        """Queue again what a relay that has gone did not answer; how many episodes."""
+        """Queue again what a lost relay did not answer; how many episodes."""
         again = sum(self._pending.return_block(delivery.tasks) for delivery in member.given)
         self.counters.tasks_reissued += again
         return again
 
     def _lose_hung(self) -> None:
-        now = self._pace.now()
+        now = self._clock.now()
         for node, member in list(self._members.items()):
-            if member.called is not None and scheduling.report_is_overdue(now - member.called, not member.reported):
-                self._lose(node, f"its relay has not reported for {now - member.called:.0f} s", alive=True)
+            age = 0.0 if member.called_at is None else now - member.called_at
+            if scheduling.report_is_overdue(age, not member.reported):
+                self._lose(node, f"its relay has not reported for {age:.0f} s", alive=True)
 
     def _block_node(self, node: str, reason: str) -> None:
-        """No actor of the node can work; it is left alone for a while.
+        """Leave a node alone for a while, on which no actor can work.
 
         Raises:
-            RunFailedError: and there is no other node.
+            RunFailedError: there is no other node.
         """
         member = self._remove(node)
-        self._barred[node] = self._pace.now() + scheduling.RETRY_SECONDS
+        self._blocked.block(node, self._clock.now() + scheduling.RETRY_SECONDS)
         self._return(member)
         if not self._members:
             raise RunFailedError(reason)
-        if self._cannot_work.get(node) != reason:  # once, not each time it is tried again
-            self._cannot_work[node] = reason
+        if self._blocked.is_new_reason(node, reason):
             self.notices.append(
                 f"node {node[:8]} is left alone, and tried again every {scheduling.RETRY_SECONDS:.0f} s: {reason}"
             )

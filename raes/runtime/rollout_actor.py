@@ -1,4 +1,4 @@
-"""The rollout actor: a worker behind Ray's door, and the handle by which a pool holds it."""
+"""The rollout actor: a worker as a Ray actor, and the handle by which a pool calls it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raes.types import Float32, UserError
 
 
 class RolloutActor:
-    """One process, one CPU, one worker; theta and the noise are read from the object store without a copy."""
+    """A worker in a process with one CPU; it reads theta and the noise from the object store without a copy."""
 
     def __init__(self, spec: WorkerSpec, table: Float32) -> None:
         threadpool_limits(1)
@@ -25,7 +25,7 @@ class RolloutActor:
         return "" if spec.origin is None else spec.origin.refusal()
 
     def _build(self, spec: WorkerSpec, table: Float32) -> str:
-        """Make the worker; why that cannot be done."""
+        """Make the worker; why that failed, empty where it did not."""
         try:
             self._worker = Worker(spec, table)
         except UserError as error:
@@ -37,25 +37,25 @@ class RolloutActor:
         return ("" if self._failure else self._worker.digest()), self._failure
 
     def run(self, tasks: Tasks, snapshot: Snapshot) -> Results:
-        """Evaluate a block; Ray hands over the snapshot that the reference names."""
+        """Evaluate a block; Ray replaces the caller's reference by the snapshot."""
         return self._worker.run(tasks, snapshot)
 
 
 class RolloutHandle(Protocol):
-    """What a pool needs of a worker in another process; every call returns a reference to its answer."""
+    """A worker in another process, as a pool calls it; every call returns a reference to its answer."""
 
     def ready(self) -> Any:
-        """As `RolloutActor.ready`."""
+        """Call `RolloutActor.ready`."""
 
     def run(self, tasks: Tasks, snapshot: Any) -> Any:
-        """As `RolloutActor.run`, with a reference to the snapshot."""
+        """Call `RolloutActor.run`, with a reference to the snapshot."""
 
     def kill(self) -> None:
-        """End it at once, whatever it does."""
+        """End the worker at once, whatever it does."""
 
 
 class RayRollout:
-    """A `RolloutActor` on a node: one CPU to be placed and to run, never restarted by Ray: the pool replaces it."""
+    """The handle of a `RolloutActor` on a node, with one CPU; Ray never restarts it, since the pool replaces it."""
 
     def __init__(self, node_id: str, spec: Any, table: Any) -> None:
         import ray
@@ -66,15 +66,15 @@ class RayRollout:
         self._handle = actor_class.options(scheduling_strategy=there).remote(spec, table)
 
     def ready(self) -> Any:
-        """See `RolloutHandle`."""
+        """Call `RolloutActor.ready`; a reference to the answer."""
         return self._handle.ready.remote()
 
     def run(self, tasks: Tasks, snapshot: Any) -> Any:
-        """See `RolloutHandle`."""
+        """Call `RolloutActor.run`; a reference to the answer."""
         return self._handle.run.remote(tasks, snapshot)
 
     def kill(self) -> None:
-        """See `RolloutHandle`."""
+        """End the actor at once."""
         import ray
 
         ray.kill(self._handle)

@@ -1,4 +1,4 @@
-"""What the pools decide, as pure functions of their status; the pools carry it out. No clock, no Ray."""
+"""The scheduling decisions of the pools, as pure functions of their status. No clock, no Ray."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ MAX_BLOCK = 256
 QUEUE_SHARE = 4
 """A block takes at most a quarter of what would be an even share of the queue, so the blocks shrink to the end."""
 IN_FLIGHT = 2
-"""Blocks an actor holds: one that it runs and one that waits, so that it never idles for the driver."""
+"""Blocks that an actor holds: one that it runs and one that waits, so that it need not wait for the driver."""
 MAX_STARTS_LOST = 3
-"""Actors lost in a row before any of a node was ready: then the fault is in the set-up, not in a machine."""
+"""After so many actors of a node lost in a row before they were ready, the set-up is taken for the cause."""
 RETRY_SECONDS = 30.0
 """How long a node on which nothing could start is left alone, where there are others."""
 GONE_SECONDS = 2.0
-"""How long a node on which an actor died of the node's own death is left alone, until Ray no longer lists it."""
+"""How long a node that has died is left alone, until Ray no longer lists it."""
 SHARE_WORK = 1 << 27
-"""Numbers to add for which a reducer is worth its messages: it saves several times the 4 ms that they cost."""
+"""Numbers to add per reducer: with so many it saves several times the 4 ms that its messages cost."""
 MAX_REDUCERS = 7
 """Reducers at most: with the driver 8 shares, after which gathering takes longer than summing."""
 LEAST_PATIENCE = 1.0
-"""Seconds that a share of the weighted noise sum may always be late."""
+"""Seconds by which a share of the weighted noise sum may be late in any case."""
 FIRST_DEADLINE = 600.0
 LEAST_DEADLINE = 60.0
 DEADLINE_FACTOR = 20.0
@@ -36,31 +36,31 @@ LATE_SECONDS = 1.0
 LATE_FACTOR = 4.0
 """A block is late after 1 s and 4 times what its episodes take on average: then idle workers try it too."""
 RELAY_CALLS = 16.0
-"""Reports a second, from all relays together, that come without a reason; a call costs the driver 1 to 2 ms."""
+"""Periodic reports per second, from all relays together; a call costs the driver 1 to 2 ms."""
 TAIL_CALLS = 100.0
-"""The same while nothing is left to hand out: then the driver must know who is behind."""
+"""`RELAY_CALLS` while nothing is left to hand out: then the driver must know which relays are behind."""
 LOW_SECONDS = 0.0025
-"""A relay whose workers have less than this left asks for more: what the messages of an answer take."""
+"""A relay whose workers have work for less than this requests more: the messages take as long."""
 CALL_SECONDS = 0.0012
-"""What a call to a relay and its answer take of the driver."""
+"""Driver seconds of a call to a relay and its answer."""
 ROUND_SHARE = 0.1
 """A queue is handed out piece by piece where a call to each relay takes less than this share of its time."""
 SHARE_SECONDS = 0.02
 """Episodes that a relay would not begin within this time are shared with an idle one."""
 GATHER_SECONDS = 0.004
-"""Where each relay reports once, since a queue is short, the driver takes the reports of so long a time together; no
-longer, since meanwhile the nodes that have finished get nothing of the others' work."""
+"""Where a queue is short and each relay reports once, the driver gathers reports for so long; no longer, since
+meanwhile nodes that have finished get none of the others' work."""
 SMALL_SNAPSHOT = 50_000
-"""Bytes of a snapshot up to which each relay is sent its own. One that is fetched by its reference costs the driver
-some 0.7 ms a node, since Ray asks the owner where copies are; arguments from 100 kB on Ray itself would store."""
+"""Bytes of a snapshot up to which each relay is sent its own copy. A snapshot by reference costs the driver 0.7 ms per
+node, since Ray asks the owner where copies are; arguments from 100 kB on Ray would store itself."""
 LEAST_REPORT_SECONDS = 0.02
 REPORT_PATIENCE = 120.0
-"""A relay that has not reported for so long hangs: they report twice a second, also where there is nothing to say."""
+"""A relay that has not reported for so long hangs: relays report twice per second, also without results."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many workers a run wants: `workers=auto` is Size(1, None), `workers=8` Size(8, 8), `workers=2..8` Size(2, 8).
+    """How many workers a run needs: `workers=auto` is Size(1, None), `workers=8` Size(8, 8), `workers=2..8` Size(2, 8).
 
     Attributes:
         least: workers that must be there before the run begins.
@@ -91,7 +91,7 @@ class Node:
     """A live machine of the cluster.
 
     Attributes:
-        node_id: Ray's name of it.
+        node_id: Ray's id of it.
         cpus: how many workers it has room for.
         draining: whether it is about to be taken away.
     """
@@ -106,7 +106,7 @@ class Share:
     """A job's part of the CPUs where several share a cluster: each CPU whose number is `rank` modulo `jobs`.
 
     Attributes:
-        rank: the job's, from 0.
+        rank: of the job, from 0.
         jobs: that run at this moment.
     """
 
@@ -149,7 +149,7 @@ def block_size(queued: int, workers: int, seconds_per_episode: float) -> int:
 
 
 def blocks_to_hold(queued: int, workers: int) -> int:
-    """Blocks an actor should hold: none waits behind another where every worker can have one at once."""
+    """Blocks that an actor should hold: one where every worker can have one at once, else `IN_FLIGHT`."""
     return IN_FLIGHT if queued > workers else 1
 
 
@@ -192,7 +192,7 @@ def report_seconds(relays: int, tail: bool = False) -> float:
 
 
 def report_is_overdue(age: float, first: bool) -> bool:
-    """Whether a relay counts as lost because its report does not come.
+    """Whether a relay counts as lost because its report is late.
 
     Args:
         age: seconds since it was asked.
@@ -202,13 +202,13 @@ def report_is_overdue(age: float, first: bool) -> bool:
 
 
 def is_short(queued: int, workers: int, relays: int, mean: float) -> bool:
-    """Whether the queue is done before handing it out piece by piece would be worth the driver's calls.
+    """Whether the queue is so short that handing it out piece by piece would not be worth the driver's calls.
 
     Args:
         queued: episodes that wait at the driver.
         workers: of all relays.
         relays: how many there are.
-        mean: seconds an episode takes; 0 before the first result.
+        mean: mean seconds of an episode; 0 before the first result.
     """
     return 0 < queued * mean < workers * relays * CALL_SECONDS / ROUND_SHARE
 
@@ -224,7 +224,7 @@ def relay_room(
         workers: of the relay.
         all_workers: of all relays.
         pause: seconds between two reports of a relay.
-        mean: seconds an episode takes; 0 before the first result.
+        mean: mean seconds of an episode; 0 before the first result.
         short: whether the queue goes out whole (`is_short`); else a quarter stays, for those who are ready first.
     """
     if not workers or not queued:
@@ -237,15 +237,15 @@ def relay_room(
 
 
 def spare(outstanding: int, workers: int, age: float, mean: float) -> int:
-    """Episodes that a relay should share with an idle one: half of those that it has not begun, as far as one can know.
+    """Episodes that a relay should share with an idle one: half of those that it has not begun, by estimate.
 
-    Nothing where they are fewer than half its workers and few enough to be begun soon: copies would run for nothing.
+    None where they are fewer than half its workers and few enough to be begun soon: copies would be wasted.
 
     Args:
         outstanding: without an answer, by its last report.
         workers: of the relay.
         age: seconds since then.
-        mean: seconds an episode takes; 0 before the first result.
+        mean: mean seconds of an episode; 0 before the first result.
     """
     done = workers * age / mean if mean > 0 else 0.0
     waiting = math.floor(outstanding - workers - done)
@@ -259,18 +259,18 @@ def is_low(queued: int, workers: int, mean: float) -> bool:
     Args:
         queued: episodes that wait for a worker.
         workers: of the relay.
-        mean: seconds an episode takes; 0 before the first result.
+        mean: mean seconds of an episode; 0 before the first result.
     """
     return queued * mean <= workers * LOW_SECONDS
 
 
-def is_hungry(idle: int, workers: int) -> bool:
-    """Whether so many of a relay's workers are idle that the driver should know at once: a tenth."""
+def many_are_idle(idle: int, workers: int) -> bool:
+    """Whether so many of a relay's workers are idle, a tenth, that it should report at once."""
     return 10 * idle >= workers > 0
 
 
 def reducers(work: int, slices: int, allowed: int) -> int:
-    """How many reducers should help with a weighted noise sum: none where sending costs more than it saves.
+    """How many reducers should help with a weighted noise sum; none where messages cost more than they save.
 
     Args:
         work: numbers to add, d times pairs.
@@ -281,18 +281,20 @@ def reducers(work: int, slices: int, allowed: int) -> int:
 
 
 def shares(slices: int, processes: int) -> list[range]:
-    """Cut the slices into consecutive shares, one a process, even to one slice, the larger ones first."""
+    """Cut the slices into consecutive shares, one per process, equal up to one slice, the larger ones first."""
     least, more = divmod(slices, processes)
     ends = [least * process + min(process, more) for process in range(processes + 1)]
     return [range(begin, end) for begin, end in itertools.pairwise(ends)]
 
 
 def placement(allowed: Mapping[str, int], wanted: int, own: str) -> dict[str, int]:
-    """Where reducers should live: one a node in turn, since nodes do not share their memory's speed; the own one last.
+    """Node id -> reducers that should run there.
+
+    Nodes get one in turn, since each node has its own memory bandwidth; this process's own node comes last.
 
     Args:
-        allowed: node id -> how many may live there.
-        wanted: how many there should be, all told; fewer where fewer are allowed.
+        allowed: node id -> how many may run there.
+        wanted: how many there should be in all; fewer where fewer are allowed.
         own: the node of the process that computes a share too.
     """
     order = sorted(allowed, key=lambda node: (node == own, node))
@@ -301,5 +303,5 @@ def placement(allowed: Mapping[str, int], wanted: int, own: str) -> dict[str, in
 
 
 def patience(own_seconds: float) -> float:
-    """Seconds to wait for the other shares after one's own took so long; then they are computed here."""
+    """Seconds to wait for the reducers' shares of a sum after this process's own share took `own_seconds`."""
     return max(LEAST_PATIENCE, 2 * own_seconds)

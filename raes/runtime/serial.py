@@ -17,7 +17,7 @@ from raes.types import Float32, Int64
 
 
 class SerialExecutor:
-    """See `Executor`; one episode a `collect`, or as many as run side by side, so that a stop is heard in between."""
+    """An `Executor` in this process; each `collect` runs one episode or one lockstep, after which a run can stop."""
 
     workers = 1
     starting = 0
@@ -36,7 +36,7 @@ class SerialExecutor:
 
     @property
     def counters(self) -> Counters:
-        """See `Counters`."""
+        """The counts so far."""
         self._counters.worker_seconds = time.monotonic() - self._started
         return self._counters
 
@@ -66,7 +66,7 @@ class SerialExecutor:
         return [results]
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares; see `noise.weighted_sum`."""
+        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""
         assert self._newest is not None
         if self._newest.low_rank is not None:
             return low_rank.weighted_sum(self._newest.low_rank, self._table, noise_index, weights)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import ray
 from ray._private.utils import read_ray_address
 
-from raes.runtime.memory import check_shared_memory, check_workers, store_bytes
+from raes.runtime.memory import Room, check_shared_memory, check_table, check_workers, store_bytes
 from raes.runtime.packages import CURE
 from raes.types import UserError
 
@@ -40,18 +40,18 @@ class Session:
 
 
 def connect(address: str, workers: int | None, table_bytes: int) -> Session:
-    """Connect to Ray as `ray.address` says.
+    """Connect to the Ray that `ray.address` names.
 
     Args:
         address: `auto`: RAY_ADDRESS, else a live cluster that this machine belongs to, else embedded; `local`:
             embedded; anything else: that address.
         workers: how many CPUs an embedded Ray offers; None for what Ray finds.
-        table_bytes: what the object store must hold beside results.
+        table_bytes: size of the noise table, which the object store must hold besides results.
 
     Raises:
         UserError: there is no cluster at the address, or the noise table does not fit.
     """
-    key, given = _named(address)
+    key, given = _resolve_address(address)
     if given in EMBEDS:
         found = _live_cluster(given)
         return _embed(workers, table_bytes) if found is None else _join(found, workers, table_bytes)
@@ -74,19 +74,19 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
 
 
 def embeds(address: str) -> bool:
-    """Whether `ray.address` means a Ray of this command's own, as things are now."""
-    _, given = _named(address)
+    """Whether `connect` would start an embedded Ray for this `ray.address`."""
+    _, given = _resolve_address(address)
     return given in EMBEDS and _live_cluster(given) is None
 
 
-def _named(address: str) -> tuple[str, str]:
-    """The key that says which Ray, and its value."""
+def _resolve_address(address: str) -> tuple[str, str]:
+    """The key that decides which Ray is used, and its value."""
     return ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "auto")) if address == "auto" else ("ray.address", address)
 
 
 @contextmanager
 def attached(address: str, workers: int | None, table_bytes: int) -> Iterator[Session]:
-    """The Ray that this process has already, which stays; else one as `connect` gives it, ended afterwards.
+    """The Ray that this process uses already, which stays; else one from `connect`, which is shut down afterwards.
 
     Raises:
         UserError: as `connect`.
@@ -110,7 +110,7 @@ def _live_cluster(given: str) -> str | None:
 
 
 def _answers(address: str) -> bool:
-    """Whether something listens at host:port; Ray itself tries for minutes before it says no."""
+    """Whether something listens at host:port; Ray itself tries for minutes before it fails."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal():
         return True  # a name that only Ray can resolve
@@ -140,28 +140,27 @@ def _join(address: str, workers: int | None, table_bytes: int) -> Session:
 
 
 def _joined(name: str, workers: int | None, table_bytes: int) -> Session:
-    """The Ray that this process is connected to, if it can do the work."""
-    nodes = len([node for node in ray.nodes() if node["Alive"]])
-    resources = ray.cluster_resources()
-    store = resources.get("object_store_memory", 0.0)
-    if table_bytes > 0.9 * store / max(1, nodes):
-        raise UserError(
-            f"the noise table needs {table_bytes / 2**30:.1f} GiB and the cluster's object stores hold "
-            f"{store / 2**30:.1f} GiB in all; start Ray with a larger --object-store-memory or reduce policy.hidden"
-        )
-    cpus = int(resources.get("CPU", 0))
+    """The session of the Ray that this process is connected to, if it can do the work."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    own = ray.get_runtime_context().get_node_id()
+    for node in nodes:
+        if node["Resources"].get("CPU") or node["NodeID"] == own:  # others get no table
+            store = int(node["Resources"].get("object_store_memory", 0))
+            check_table(table_bytes, Room(store=store), f"node {node['NodeManagerAddress']}")
+    cpus = int(ray.cluster_resources().get("CPU", 0))
     if not cpus and workers is None:
         raise UserError(
             f"{name} has no CPUs to run episodes on; add a node that has, or let workers=1..N "
             "ask the autoscaler for some"
         )
-    return Session(f"{name}: {nodes} node{'s' if nodes != 1 else ''}, {cpus} CPUs", cpus, embedded=False)
+    count = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+    return Session(f"{name}: {count}, {cpus} CPUs", cpus, embedded=False)
 
 
 def _embed(workers: int | None, table_bytes: int) -> Session:
     check_shared_memory(table_bytes)
     check_workers(workers or 1)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # the user has not been asked
     ray.init(
         address="local",
         num_cpus=workers,

@@ -1,4 +1,4 @@
-"""Notices when workers cannot start because other work on the same Ray has the CPUs."""
+"""Detects that workers cannot start because other work on the same Ray has the CPUs."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import time
 from collections.abc import Callable
 
 WAIT_SECONDS = 10.0
-"""How long workers may take to start before it is asked whether they wait for CPUs."""
+"""Seconds that workers may take to start before Ray is asked whether CPUs are free."""
 
 
 class CpuWait:
-    """Says once that workers wait for CPUs, and once that they have them."""
+    """Gives one message when workers wait for CPUs, and one when all have theirs."""
 
     def __init__(self, free_cpus: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing waits yet.
+        """Start without a message.
 
         Args:
-            free_cpus: of all nodes at this moment; asked seldom.
+            free_cpus: gives the free CPUs of all nodes; called seldom.
             clock: in seconds.
         """
         self._free_cpus, self._clock = free_cpus, clock
         self._asked_at: float | None = None
-        self._told = False
+        self._announced = False
 
     def __call__(self, workers: int, starting: int) -> str | None:
-        """What the user should know, or None.
+        """A message for the user, or None.
 
         Args:
             workers: that there should be.
@@ -32,16 +32,16 @@ class CpuWait:
         """
         now = self._clock()
         if not starting:
-            told, self._told, self._asked_at = self._told, False, None
-            return f"all {workers} workers have a CPU now" if told else None
+            announced, self._announced, self._asked_at = self._announced, False, None
+            return f"all {workers} workers have a CPU now" if announced else None
         if self._asked_at is None:
             self._asked_at = now
-        if self._told or now - self._asked_at < WAIT_SECONDS:
+        if self._announced or now - self._asked_at < WAIT_SECONDS:
             return None
         self._asked_at = now
-        if self._free_cpus() >= 1:  # they are slow to start, which is another thing
+        if self._free_cpus() >= 1:  # they are only slow to start
             return None
-        self._told = True
+        self._announced = True
         return (
             f"{starting} of {workers} workers wait for CPUs that other work on this Ray has (`ray status` shows it); "
             "they begin as CPUs become free, or give fewer with workers=N"

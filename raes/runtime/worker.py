@@ -1,4 +1,4 @@
-"""What one worker does with a block of tasks; the serial executor and the Ray actor share it."""
+"""The worker, which evaluates blocks of tasks; the serial executor and the Ray actor both use it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from raes.types import Float32
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker is made from, the same for all workers of a run.
+    """The recipe of a worker, the same for all workers of a run.
 
     Attributes:
         problem: the recipe of the problem.
         seed: the run's seed.
-        origin: of its episodes, where they come from another process.
+        origin: the driver's host and packages, where the driver is another process.
     """
 
     problem: ProblemSpec
@@ -66,7 +66,7 @@ class Worker:
         return Results(tasks.purpose, tasks.generation, records, moments, tuple(faults), behaviors)
 
     def digest(self) -> str:
-        """What must be equal among the workers of a pool: the noise and the arithmetic of a fixed short episode."""
+        """A digest of the noise and of a fixed short episode, which must be equal among the workers of a pool."""
         theta = self._problem.initial_theta(generator(0, Purpose.INITIAL_THETA))
         snapshot = Snapshot(0, theta, max_steps=20)
         self._problem.use(snapshot)
@@ -80,7 +80,7 @@ class Worker:
         return f"{digest.hexdigest()} on {platform.node()} ({platform.machine()}, {libraries})"
 
     def close(self) -> None:
-        """Let go of the problem."""
+        """Close the problem."""
         if self._lockstep is not None:
             self._lockstep.close()
         self._problem.close()
@@ -99,7 +99,7 @@ class Worker:
             yield answer, time.perf_counter() - start
 
     def _side_by_side(self, tasks: Tasks, snapshot: Snapshot) -> list[tuple[EpisodeOutcome | EpisodeError, float]]:
-        """The same for low-rank perturbations of a network."""
+        """As `_one_by_one`, for low-rank perturbations of a network, which run in lockstep."""
         assert snapshot.low_rank is not None
         assert isinstance(self._problem, EpisodeProblem)
         if self._lockstep is None:

@@ -6,7 +6,6 @@ A driver holds one for all nodes of a small cluster, a relay one for its own nod
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -14,74 +13,53 @@ from ray.exceptions import RayError
 
 from raes.results import Results
 from raes.runtime import scheduling
+from raes.runtime.actor_slots import ActorSlots
+from raes.runtime.blocked_nodes import BlockedNodes
 from raes.runtime.calls import answers, cause_of_death, is_our_fault, wait
-from raes.runtime.clock import REAL, Pace
+from raes.runtime.clock import REAL_TIME, Clock
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
 from raes.runtime.pending import MAX_STRIKES, PendingTable
-from raes.runtime.rollout_actor import RolloutHandle, StartRollout
+from raes.runtime.rollout_actor import StartRollout
 from raes.tasks import Snapshot, Tasks
 from raes.types import RunFailedError
 
 LOOK_SECONDS = 0.25
-"""How often hung and late workers are looked for."""
+"""Seconds between two searches for hung and late workers."""
 
 Placement = Callable[[], Mapping[str, int]]
-"""How many workers each node should have at this moment; cheap to ask."""
-
-
-@dataclass
-class _Slot:
-    """One actor and what it has been given, by result reference, the one that it runs first.
-
-    Attributes:
-        since: when it began the first block.
-        alone: whether it has one suspect and must get nothing else.
-        leaving: whether it gets nothing more and goes when it is done.
-    """
-
-    rollout: RolloutHandle
-    node: str
-    since: float
-    ready: bool = False
-    alone: bool = False
-    leaving: bool = False
-    blocks: dict[Any, Tasks] = field(default_factory=dict)
+"""Gives the number of workers that each node should have at this moment; cheap to call."""
 
 
 class ActorPool:
-    """RolloutHandle actors that are given blocks of episodes; see `Pool`.
+    """Rollout actors that are given blocks of episodes; a `Pool`.
 
-    Actors come and go as the placement says. A dead or hung one is replaced and its episodes are sent out again; which
-    actor runs an episode changes no bit of it.
+    The placement decides how many actors each node has. A dead or hung actor is replaced and its episodes are sent out
+    again; which actor runs an episode changes no bit of its result.
     """
 
     def __init__(
-        self, start: StartRollout, placement: Placement, deadline: float | None = None, pace: Pace = REAL
+        self, start: StartRollout, placement: Placement, deadline: float | None = None, clock: Clock = REAL_TIME
     ) -> None:
         """Start the actors.
 
         Args:
             start: makes a rollout on a node.
             placement: how many there should be on each node.
-            deadline: seconds an episode may take; None for automatic.
-            pace: of the clock.
+            deadline: seconds that an episode may take; None for automatic.
+            clock: what deadlines and retries are measured with.
         """
-        self._start, self._placement, self._deadline, self._pace = start, placement, deadline, pace
+        self._start, self._placement, self._deadline, self._clock = start, placement, deadline, clock
         self._placed: Mapping[str, int] = {}
         self._pending = PendingTable()
         self._snapshots: dict[int, Any] = {}
-        self._slots: dict[int, _Slot] = {}
-        self._load: tuple[dict[int, None], ...] = tuple({} for _ in range(scheduling.IN_FLIGHT + 1))
-        self._owner: dict[Any, int] = {}
+        self._slots = ActorSlots()
         self._copied: set[Any] = set()
-        self._next_slot = 0
         self._starts_lost: dict[str, int] = {}
-        self._cannot_start: dict[str, str] = {}
-        self._retry_at: dict[str, float] = {}
+        self._blocked = BlockedNodes()
         self._lost: list[str] = []
         self._longest = 0.0
-        self._looked = self._counted = self._pace.now()
+        self._looked = self._counted = self._clock.now()
         self.digests = Digests()
         self.counters = Counters()
         self.notices: list[str] = []
@@ -94,7 +72,7 @@ class ActorPool:
 
     @property
     def starting(self) -> int:
-        """Actors that have not said yet that they can work."""
+        """Actors that have not reported yet that they can work."""
         return sum(not slot.ready for slot in self._slots.values())
 
     @property
@@ -110,14 +88,14 @@ class ActorPool:
     @property
     def idle(self) -> int:
         """Actors that have nothing and could run something."""
-        return len(self._load[0])
+        return len(self._slots.holding(0))
 
     def awaits(self, generation: int) -> bool:
         """Whether an episode of this generation has no answer."""
         return self._pending.awaits(generation)
 
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
-        """Put the snapshot into the object store, once for all workers; give up what is older than `oldest`."""
+        """Put the snapshot into the object store, once for all workers; abandon what is older than `oldest`."""
         self._pending.retire(oldest)
         kept = {generation: reference for generation, reference in self._snapshots.items() if generation >= oldest}
         self._snapshots = kept | {snapshot.generation: ray.put(snapshot)}
@@ -132,7 +110,7 @@ class ActorPool:
         self._resize()
         self._dispatch()
         done = self._take_finished(min(timeout, LOOK_SECONDS))
-        now = self._pace.now()
+        now = self._clock.now()
         self.counters.worker_seconds += (now - self._counted) * len(self._slots)
         self._counted = now
         if now - self._looked > LOOK_SECONDS:
@@ -141,7 +119,7 @@ class ActorPool:
             done += self._end_hung(now)
             self._copy_late(now)
         if self._lost:
-            self._tell_lost()
+            self._report_lost()
         self._resize()
         self._dispatch()
         self._copy_waiting()
@@ -149,12 +127,9 @@ class ActorPool:
 
     def close(self) -> None:
         """Kill the actors."""
-        for slot in self._slots.values():
-            slot.rollout.kill()
-        self._slots.clear()
-        self._owner.clear()
+        self._slots.close()
 
-    # Who is there.
+    # Starting and ending actors.
 
     def _resize(self) -> None:
         """Start and dismiss actors until each node has what it should."""
@@ -168,46 +143,24 @@ class ActorPool:
                 staying.setdefault(slot.node, []).append(number)
         for node, numbers in staying.items():
             missing = placed.get(node, 0) - len(numbers)
-            if node not in self._retry_at:
+            if node not in self._blocked:
                 for _ in range(missing):
-                    self._start_on(node)
+                    self._slots.add(self._start(node), node, self._clock.now())
             for number in sorted(numbers, key=lambda one: len(self._slots[one].blocks))[: max(0, -missing)]:
                 self._slots[number].leaving = True
-                self._file(number)
+                self._slots.refile(number)
                 self._dismiss_if_done(number)
-
-    def _start_on(self, node: str) -> None:
-        number, self._next_slot = self._next_slot, self._next_slot + 1
-        slot = _Slot(self._start(node), node, self._pace.now())
-        self._slots[number] = slot
-        self._owner[slot.rollout.ready()] = number
 
     def _dismiss_if_done(self, number: int) -> None:
         slot = self._slots[number]
         if slot.leaving and not slot.blocks:
-            self._remove(number)
-
-    def _remove(self, number: int) -> _Slot:
-        slot = self._slots.pop(number)
-        self._file(number)
-        for reference in [ref for ref, owner in self._owner.items() if owner == number]:
-            del self._owner[reference]
-        slot.rollout.kill()
-        return slot
-
-    def _file(self, number: int) -> None:
-        """Keep `_load` true: which slots may be given something, by the blocks they have."""
-        for level in self._load:
-            level.pop(number, None)
-        slot = self._slots.get(number)
-        if slot is not None and slot.ready and not slot.alone and not slot.leaving:
-            self._load[len(slot.blocks)][number] = None
+            self._slots.remove(number)
 
     # Handing out.
 
     def _dispatch(self) -> None:
         """Give suspects to idle actors, one each; then blocks, to the actors with the fewest first."""
-        idle = self._load[0]
+        idle = self._slots.holding(0)
         while idle and (suspect := self._pending.take_suspect()) is not None:
             number = next(iter(idle))
             self._slots[number].alone = True
@@ -215,33 +168,27 @@ class ActorPool:
         # Where suspects wait, a quarter of the actors get nothing new, so that they become idle.
         spare = min(self._pending.suspects, -(-len(self._slots) // 4))
         for level in range(scheduling.blocks_to_hold(self._pending.queued, len(self._slots))):
-            while len(self._load[level]) > (spare if level else 0):
+            loaded = self._slots.holding(level)
+            while len(loaded) > (spare if level else 0):
                 size = scheduling.block_size(self._pending.queued, len(self._slots), self.counters.mean_seconds)
                 if (tasks := self._pending.take(size)) is None:
                     return
-                self._send(next(iter(self._load[level])), tasks)
+                self._send(next(iter(loaded)), tasks)
 
     def _send(self, number: int, tasks: Tasks) -> Any:
-        slot = self._slots[number]
-        reference = slot.rollout.run(tasks, self._snapshots[tasks.generation])
-        if not slot.blocks:
-            slot.since = self._pace.now()
-        slot.blocks[reference] = tasks
-        self._owner[reference] = number
-        self._file(number)
-        return reference
+        return self._slots.give(number, tasks, self._snapshots[tasks.generation], self._clock.now())
 
     def _copy_waiting(self) -> None:
         """Let idle actors try what waits behind another block; the first answer counts."""
-        if self._load[0] and not self.queued:
-            for number in list(self._load[scheduling.IN_FLIGHT]):
+        if self._slots.holding(0) and not self.queued:
+            for number in list(self._slots.holding(scheduling.IN_FLIGHT)):
                 _, *waiting = self._slots[number].blocks.items()
                 for reference, tasks in waiting:
                     self._copy(reference, tasks)
 
     def _copy_late(self, now: float) -> None:
         """Let idle actors try what takes suspiciously long."""
-        if not self._load[0] or self.queued:
+        if not self._slots.holding(0) or self.queued:
             return
         mean = self.counters.mean_seconds
         for slot in sorted(self._slots.values(), key=lambda one: one.since):
@@ -251,7 +198,7 @@ class ActorPool:
 
     def _copy(self, reference: Any, tasks: Tasks) -> None:
         """Give a block to an idle actor too, if there is one, once."""
-        idle = self._load[0]
+        idle = self._slots.holding(0)
         if idle and reference not in self._copied and len(tasks := self._pending.unanswered(tasks)):
             self.counters.tasks_copied += len(tasks)
             self._copied |= {reference, self._send(next(iter(idle)), tasks)}
@@ -260,12 +207,12 @@ class ActorPool:
 
     def _take_finished(self, timeout: float) -> list[Results]:
         done: list[Results] = []
-        for reference, answer in answers(wait(self._owner, self._pace.real(timeout))):
+        for reference, answer in answers(wait(self._slots.calls, self._clock.real_seconds(timeout))):
             done.extend(self._finish(reference, answer))
         return done
 
     def _finish(self, reference: Any, answer: Any) -> list[Results]:
-        number = self._owner.pop(reference, None)
+        number = self._slots.calls.pop(reference, None)
         self._copied.discard(reference)
         if number is None:  # its actor was found dead with an earlier reference of the same round
             return []
@@ -278,8 +225,8 @@ class ActorPool:
             self._on_actor_ready(number, *answer)
             return []
         del slot.blocks[reference]
-        slot.alone, slot.since = False, self._pace.now()
-        self._file(number)
+        slot.alone, slot.since = False, self._clock.now()
+        self._slots.refile(number)
         self._dismiss_if_done(number)
         self.counters.add(answer)
         self._longest = max(self._longest, float(answer.records["seconds"].max(initial=0.0)))
@@ -291,12 +238,12 @@ class ActorPool:
         """An actor has started: it may work if it can."""
         slot = self._slots[number]
         if failure:
-            self._start_lost(self._remove(number).node, failure, certain=True)
+            self._start_lost(self._slots.remove(number).node, failure, certain=True)
             return
         slot.ready = True
         self._starts_lost.pop(slot.node, None)
-        self._cannot_start.pop(slot.node, None)
-        self._file(number)
+        self._blocked.forget_reason(slot.node)
+        self._slots.refile(number)
         if (warning := self.digests.add(digest)) is not None:
             self.notices.append(warning)
 
@@ -304,16 +251,16 @@ class ActorPool:
 
     def _on_actor_lost(self, number: int, cause: str, struck: bool) -> list[Results]:
         """An actor is lost: what it held goes out again, alone if the actor may have died of it (`struck`)."""
-        slot = self._remove(number)
+        slot = self._slots.remove(number)
         self.counters.actors_lost += 1
-        if not struck:  # its node has gone, which says nothing of the set-up; the placement will soon say so too
-            self._retry_at[slot.node] = self._pace.now() + scheduling.GONE_SECONDS
+        if not struck:  # its node has gone, which is no fault of the set-up; the placement soon leaves it out
+            self._blocked.block(slot.node, self._clock.now() + scheduling.GONE_SECONDS)
         if not slot.ready:
             if struck:
                 self._start_lost(slot.node, cause)
             return []
         self._lost.append(cause)
-        self._placed = {}  # look again who is missing
+        self._placed = {}  # the next `_resize` replaces it
         quarantined: list[Results] = []
         for reference, tasks in slot.blocks.items():
             self._copied.discard(reference)
@@ -333,10 +280,10 @@ class ActorPool:
         Args:
             node: its node.
             cause: why, in words.
-            certain: whether another one would not fare better.
+            certain: whether another one would fail for the same reason.
 
         Raises:
-            RunFailedError: the node's actors never start, and there is no other.
+            RunFailedError: the node's actors never start, and there is no other node.
         """
         self._placed = {}
         self._starts_lost[node] = lost = self._starts_lost.get(node, 0) + 1
@@ -346,19 +293,17 @@ class ActorPool:
         if not self._slots:
             tries = "" if certain else f"; {lost} in a row were lost, the last"
             raise RunFailedError(f"no rollout actor can start{tries}: {cause}")
-        self._retry_at[node] = self._pace.now() + scheduling.RETRY_SECONDS
-        if self._cannot_start.get(node) != cause:  # once, not for each actor and each time it is tried again
-            self._cannot_start[node] = cause
+        self._blocked.block(node, self._clock.now() + scheduling.RETRY_SECONDS)
+        if self._blocked.is_new_reason(node, cause):
             self.notices.append(
                 f"no rollout actor can start on node {node[:8]}; it is left alone, and tried again every "
                 f"{scheduling.RETRY_SECONDS:.0f} s: {cause}"
             )
 
     def _retry_nodes(self, now: float) -> None:
-        """Try nodes again on which no actor could start a while ago: what ailed them may have passed."""
-        waiting = {node: when for node, when in self._retry_at.items() if when > now}
-        if waiting != self._retry_at:
-            self._retry_at, self._placed = waiting, {}
+        """Try nodes again on which no actor could start a while ago."""
+        if self._blocked.release(now):
+            self._placed = {}
 
     def _end_hung(self, now: float) -> list[Results]:
         """Kill the actors that missed their deadline."""
@@ -375,7 +320,7 @@ class ActorPool:
                 )
         return quarantined
 
-    def _tell_lost(self) -> None:
+    def _report_lost(self) -> None:
         count, cause = len(self._lost), self._lost[-1]
         self._lost.clear()
         which = "a rollout actor was lost" if count == 1 else f"{count} rollout actors were lost; the last"

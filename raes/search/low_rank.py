@@ -14,7 +14,7 @@ from raes.tasks import LowRank
 from raes.types import Float32, Int64
 
 SUM_PAIRS = 256
-"""Pairs a block of the sum: its thin factors stay in the cache."""
+"""Pairs in a block of the sum, whose thin factors stay in the cache."""
 
 
 def perturbation(form: LowRank, noise: Float32) -> Float32:

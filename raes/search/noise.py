@@ -22,14 +22,14 @@ MAX_SIZE = 1 << 28
 """1 GiB, the size of the reference implementation's table."""
 
 SUM_SLICE = 1 << 17
-"""Parameters a slice at most: its sums and its noise, half a MiB each, stay in the second-level cache together."""
+"""Parameters in a slice at most: its sums and its noise, half a MiB each, fit into the second-level cache together."""
 SUM_PAIRS = 256
-"""Pairs a block: partial sums of constant length keep the float32 rounding error small."""
+"""Pairs in a block: partial sums of constant length keep the float32 rounding error small."""
 SUM_STRIP = 4
-"""Slices whose sums grow together: 2 MiB, which stay in the third-level cache. It decides speed, and no bit."""
+"""Slices that are summed together: 2 MiB, which stay in the third-level cache. It changes the speed, but no bit."""
 SUM_GROUP = 4
-"""Pairs that walk through a strip side by side, so that each finds in the cache what the last one read: speed, no
-bit."""
+"""Pairs that go through a strip together, so that each finds in the cache what the last one has read. It changes the
+speed, but no bit."""
 
 
 def table_size(num_params: int) -> int:
@@ -57,7 +57,7 @@ def fingerprint(table: Float32) -> str:
 
 
 def num_slices(num_params: int) -> int:
-    """Slices of d parameters: what the weighted sum can be shared by; an even number, so that two share it evenly."""
+    """Slices of d parameters, into which the weighted sum can be cut; even, so that two processes share it evenly."""
     least = -(-num_params // SUM_SLICE)
     return least + least % 2 if least > 1 else 1
 
@@ -69,7 +69,7 @@ def parameters_of(slices: range, num_params: int) -> slice:
 
 
 def join_slices(parts: Mapping[range, Float32], num_params: int) -> Float32:
-    """Put ranges of slices together that cover all of them, float32 (d,)."""
+    """Join ranges of slices that together cover all of them, float32 (d,)."""
     total = np.empty(num_params, dtype=np.float32)
     for slices, part in parts.items():
         total[parameters_of(slices, num_params)] = part
@@ -84,7 +84,7 @@ def weighted_sum(
     slices: range | None = None,
     squared: bool = False,
 ) -> Float32:
-    """sum_i weights[i] * table[noise_index[i] : noise_index[i] + d], float32 (d,) or as long as the slices asked for.
+    """sum_i weights[i] * table[noise_index[i] : noise_index[i] + d], float32 (d,), or shorter for some slices.
 
     The plan depends on the inputs alone: pairs in order of their noise index (equal ones in the order given), blocks
     of SUM_PAIRS of them, slices that depend on d. So a slice has the same bits whoever computes it, and whichever
@@ -132,7 +132,7 @@ def _strip_sum(table: Float32, pairs: list[tuple[int, float]], strip: range, num
 
 
 def _side_by_side(pairs: list[tuple[int, float]], slices: list[slice]) -> int:
-    """How many pairs take each slice in turn: only where neighbours overlap does that save reading."""
+    """How many pairs go through each slice together, which saves reading only where neighbours overlap."""
     if len(slices) == 1 or not pairs:
         return SUM_PAIRS
     apart = (pairs[-1][0] - pairs[0][0]) / len(pairs)

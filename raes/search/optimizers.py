@@ -1,4 +1,4 @@
-"""Optimisers: (init, step) pairs over an ascent gradient; weight decay is theirs, so the sign lives in one place.
+"""Optimisers: (init, step) pairs over an ascent gradient; the step includes weight decay, with its sign in one place.
 
 A step maximises: theta + step, where the gradient is g - weight_decay * theta.
 """
@@ -25,7 +25,7 @@ class OptimizerSettings:
         weight_decay: l2 coefficient, subtracted from the gradient as weight_decay * theta.
         momentum: of `sgd` and `clipup`; Adam's beta1.
         beta2: of Adam.
-        epsilon: of Adam, beside the uncorrected sqrt(v).
+        epsilon: of Adam, added to the uncorrected sqrt(v).
         max_speed: of `clipup`, the bound on the velocity's norm.
     """
 
@@ -60,7 +60,7 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """What an optimiser remembers.
+    """The state of an optimiser.
 
     Attributes:
         steps: updates so far.
@@ -86,7 +86,7 @@ def step(
 
     Args:
         settings: which optimiser.
-        state: its memory.
+        state: of the optimiser.
         theta: float32 (d,), for the weight decay.
         gradient: float32 (d,), of the objective to maximise, without weight decay.
         stepsize: of this generation.

@@ -1,4 +1,4 @@
-"""The one decoder from genome to parameters; actors, evaluation and playback all use it."""
+"""The decoder from genomes to parameters; workers, evaluation and playback all use it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from raes.tasks import Genomes, Lineages, Snapshot
 from raes.types import Float32, Int64
 
 CACHE_BYTES = 1 << 28
-"""What decoded lineages may hold in memory; at least two are kept, since a child needs its parent."""
+"""Memory for decoded lineages; at least two are kept, since a child needs its parent."""
 
 
 class Decoder:
-    """Decodes genomes around a snapshot into one buffer, which the next call overwrites."""
+    """Decodes genomes, given their snapshot, into one buffer, which the next call overwrites."""
 
     def __init__(self, table: Float32, num_params: int) -> None:
         self._table = table
@@ -44,7 +44,7 @@ class Decoder:
 
 
 class _LineageCache:
-    """Decoded chains by what they are made of, so that a child costs one mutation where its parent is known."""
+    """Decoded chains of mutations, so that a child costs one mutation where its parent is known."""
 
     def __init__(self, table: Float32, num_params: int) -> None:
         self._table = table

@@ -32,7 +32,7 @@ class RunningStats:
         return 1.0 / np.sqrt(np.maximum(self.m2 / self.count, min_variance))
 
     def variance_without_prior(self) -> Float64:
-        """Of what was observed alone, float64 (obs,); 1 where that is nothing."""
+        """The variance of the observations without the prior, float64 (obs,); 1 where there are none."""
         observed = self.count - PRIOR_COUNT
         if observed <= 0:
             return np.ones_like(self.mean)
@@ -59,7 +59,7 @@ def merge(stats: RunningStats, moments: Moments) -> RunningStats:
 
 
 class EpisodeMoments:
-    """Gathers one episode's observations in chunks of constant length, so that a step costs one copy."""
+    """Statistics of one episode's observations, computed in chunks so that a timestep costs one copy."""
 
     def __init__(self, size: int, chunk: int = 256) -> None:
         self._rows = np.empty((chunk, size))

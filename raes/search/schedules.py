@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from raes.types import SETTINGS
+from annotated_types import Gt
+
+from raes.types import SETTINGS, Count, PositiveShare
 
 
 def exponential(start: float, decay: float, minimum: float, generation: int) -> float:
@@ -28,20 +31,10 @@ class EpisodeCap:
 
     __pydantic_config__ = SETTINGS
 
-    kind: str = "none"
-    steps: int = 1000
-    factor: float = 2.0
-    share: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("none", "fixed", "mean", "adaptive"):
-            raise ValueError(f"kind must be one of none, fixed, mean, adaptive, got {self.kind!r}")
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.factor <= 1:
-            raise ValueError(f"factor must be greater than 1, got {self.factor}")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must lie in (0, 1], got {self.share}")
+    kind: Literal["none", "fixed", "mean", "adaptive"] = "none"
+    steps: Count = 1000
+    factor: Annotated[float, Gt(1)] = 2.0
+    share: PositiveShare = 0.5
 
     def first(self) -> float:
         """The cap of generation 0, in timesteps; infinite for none."""

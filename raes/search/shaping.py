@@ -70,7 +70,7 @@ SHAPINGS: dict[str, Shaping] = {
 
 
 def check_shaping(shaping: str, alive_bonus: float) -> None:
-    """Raise ValueError for a name that is none, and for signs with an alive bonus, which they would not feel."""
+    """Raise ValueError for an unknown name, and for a shaping by signs with an alive bonus, which it would ignore."""
     if shaping not in SHAPINGS:
         raise ValueError(f"shaping must be one of {', '.join(SHAPINGS)}, got {shaping!r}")
     if alive_bonus and SHAPINGS[shaping].of_signs:
@@ -91,7 +91,7 @@ def nes_utilities(fitness: Float64) -> Float64:
 
 
 def shared_by_ties(fitness: Float64, by_rank: Float64) -> Float64:
-    """What each rank gets, best first, given to the fitness values; equal ones share theirs evenly, float64 (n,)."""
+    """Give each fitness value the number of its rank, best first; equal ones share theirs evenly, float64 (n,)."""
     _, inverse = np.unique(-fitness, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
     sums = np.bincount(inverse[order], weights=by_rank)

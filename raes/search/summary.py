@@ -1,4 +1,4 @@
-"""Mean, spread and interval of returns, one way for training, evaluation and reports."""
+"""Mean, standard deviation and interval of returns, for training, evaluation and reports."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run leaves on disk: checkpoints, metrics, event files."""
+"""The run directory: checkpoints, metrics, event files, on a disk or in a store."""

@@ -1,7 +1,7 @@
-"""Atomic checkpoints: a temporary folder, fsync, rename. Nothing half-written is ever taken for complete.
+"""Atomic checkpoints: a temporary folder, fsync, rename. An incomplete one is never read as complete.
 
 `checkpoints/gen_NNNNNN/` holds `state.json` and `arrays.npz`; `latest` and `best` are text files that name one. A
-folder without `state.json` is no checkpoint, on a disk or in a store: a writer that was lost in the middle leaves one.
+folder without `state.json` is no checkpoint, on a disk or in a store: it is left by a writer that was killed.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ from raes.storage.location import Location, StoreError
 from raes.storage.tree import Arrays
 from raes.types import UserError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+SCHEMA_OF_0_1 = 2
+"""The version that RAES 0.1 wrote, with the quarantine under another name."""
+QUARANTINE_OF_0_1 = "verdicts"
 NAME = re.compile(r"gen_\d+")
-"""Of a checkpoint's folder."""
+"""The name of a checkpoint's folder."""
 
 
 class DamagedCheckpointError(UserError):
-    """A checkpoint that cannot be read whole."""
+    """A checkpoint with missing, cut or changed files."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as read.
+    """The content of a checkpoint.
 
     Attributes:
         path: its folder.
@@ -47,11 +50,11 @@ class Checkpoint:
 
 
 def read(path: Location) -> Checkpoint:
-    """Read a checkpoint's folder and check that it is whole.
+    """Read a checkpoint's folder and check that it is complete.
 
     Raises:
         DamagedCheckpointError: something is missing, cut or changed, or its schema is unknown.
-        StoreError: the store does not answer; that says nothing of the checkpoint.
+        StoreError: the store does not answer; the checkpoint may be complete.
     """
     cure = "name another one with resume=PATH"
     try:
@@ -65,21 +68,24 @@ def read(path: Location) -> Checkpoint:
         raise DamagedCheckpointError(
             f"{path} is not a complete checkpoint ({type(error).__name__}: {error}); {cure}"
         ) from error
-    if version != SCHEMA_VERSION:
+    if version not in (SCHEMA_VERSION, SCHEMA_OF_0_1):
         raise DamagedCheckpointError(
             f"{path} has schema version {version} and this RAES reads {SCHEMA_VERSION}; "
             "go on with the RAES that wrote it"
         )
     if hashlib.sha256(content).hexdigest() != digest:
         raise DamagedCheckpointError(f"{path} is damaged: arrays.npz does not match its checksum; {cure}")
-    if (path / "verdicts.json").exists():
-        state["verdicts"] = json.loads((path / "verdicts.json").read_text())
+    key = QUARANTINE_OF_0_1 if version == SCHEMA_OF_0_1 else "quarantine"
+    if key in state:
+        state["quarantine"] = state.pop(key)
+    if (path / f"{key}.json").exists():
+        state["quarantine"] = json.loads((path / f"{key}.json").read_text())
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return Checkpoint(path, state, {name: archive[name] for name in archive.files})
 
 
 class Checkpoints:
-    """The checkpoints of one run directory, as read.
+    """Reads the checkpoints of one run directory.
 
     Attributes:
         folder: `run_dir/checkpoints`.
@@ -96,7 +102,7 @@ class Checkpoints:
         return sorted(filter(NAME.fullmatch, names), key=generation_of)
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest complete checkpoint that the run can go on from, and a word on each newer one that is damaged."""
+        """The newest complete checkpoint that the run can go on from, and a message per newer damaged one."""
         problems: list[str] = []
         for name in reversed(self.names()):
             try:
@@ -108,10 +114,10 @@ class Checkpoints:
         return None, problems
 
     def find(self, which: str) -> Checkpoint:
-        """`latest`, `best`, or a generation's number.
+        """Read the checkpoint `latest`, `best`, or of a generation's number.
 
         Raises:
-            UserError: there is none such, or it is damaged.
+            UserError: there is no such checkpoint, or it is damaged.
         """
         if which in ("latest", "best"):
             name = self.pointed(which) or ""
@@ -137,7 +143,7 @@ class Checkpoints:
 
 
 class CheckpointStore(Checkpoints):
-    """The checkpoints of one run directory on this machine, as written.
+    """Writes the checkpoints of one run directory on this machine.
 
     Attributes:
         folder: `run_dir/checkpoints`.
@@ -150,25 +156,25 @@ class CheckpointStore(Checkpoints):
         self._keep = keep
 
     def save(self, state: dict[str, Any], arrays: Arrays, pointer: str = "latest") -> Path:
-        """Write a checkpoint whole, point `latest` or `best` to it, remove those that are no longer kept.
+        """Write a checkpoint, point `latest` or `best` to it, and remove those that are no longer kept.
 
-        A generation has one checkpoint: where it is there already, only the pointer is written. But what was written
-        before the search had settled the generation (its probe was still out) gives way to what is known now.
+        A generation has one checkpoint: if it exists already, only the pointer is written. But a checkpoint that was
+        written before the search had the results of the generation's probe is replaced.
         """
         target = self.folder / _name(int(state["generation"]))
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         content = buffer.getvalue()
         state = {"schema_version": SCHEMA_VERSION, "arrays_sha256": hashlib.sha256(content).hexdigest()} | state
-        if not target.exists() or self._is_unsettled(target, state):
+        if not target.exists() or self._is_outdated(target, state):
             self._write(target, state, content)
         self._point(pointer, target.name)
         self._prune()
         return target
 
     @staticmethod
-    def _is_unsettled(target: Path, state: dict[str, Any]) -> bool:
-        """Whether a checkpoint is of the same generation of the same way, and of another state of its search."""
+    def _is_outdated(target: Path, state: dict[str, Any]) -> bool:
+        """Whether a checkpoint of the same run and generation holds another state of the search."""
         try:
             there = json.loads((target / "state.json").read_text())
         except (OSError, ValueError):  # it is no checkpoint
@@ -190,12 +196,12 @@ class CheckpointStore(Checkpoints):
         temporary.rename(target)
         sync_folder(self.folder)
 
-    def keep_verdicts(self, generation: int, verdicts: list[dict[str, Any]]) -> None:
-        """Add to a finished checkpoint what was decided after it; `read` puts it in the state's place of it."""
-        write_atomically(self.folder / _name(generation) / "verdicts.json", json.dumps(verdicts).encode())
+    def save_quarantine(self, generation: int, records: list[dict[str, Any]]) -> None:
+        """Add records to a finished checkpoint; `read` returns them in place of those in its state."""
+        write_atomically(self.folder / _name(generation) / "quarantine.json", json.dumps(records).encode())
 
     def rewind(self, generation: int) -> None:
-        """Remove the checkpoints after a generation: the run goes on from there another time.
+        """Remove the checkpoints after a generation, from which the run will go on.
 
         The pointers move first, and the newest go first, so that a kill in between leaves a run to go on with.
         """

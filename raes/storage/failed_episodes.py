@@ -1,6 +1,6 @@
-"""What it takes to run failed episodes again: `run_dir/faults/gen_NNNNNN.npz`, one file a generation.
+"""Failed episodes, kept so that they can be run again: `run_dir/faults/gen_NNNNNN.npz`, one file per generation.
 
-A file holds the snapshot and the failed tasks with their reasons as plain arrays; there are no pickles.
+A file holds the snapshot and the failed tasks with their reasons as plain arrays, without pickles.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from raes.tasks import Genomes, Lineages, Snapshot, Tasks
 from raes.types import UserError
 
 KEPT = 20
-"""Files that stay: an environment that fails in every generation must not fill the disk."""
+"""Files that are kept: an environment that fails in every generation must not fill the disk."""
 NAMED = 5
-"""Faults of one generation that get a line each."""
+"""Faults per generation that are logged in a line each."""
 REASON_LENGTH = 1_000
 """Characters of a reason that are kept."""
 LISTED = 30
@@ -37,7 +37,7 @@ LEFT_OUT: dict[int, str] = {
 
 
 def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
-    """Keep a generation's failed tasks, in place of an earlier file of the same generation; its path.
+    """Write a generation's failed tasks to its file, replacing an earlier one; the file's path.
 
     Args:
         run_dir: the run.
@@ -59,7 +59,7 @@ def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
 
 
 def load(run_dir: Location, generation: int) -> tuple[Snapshot, list[FailedTasks]]:
-    """A generation's snapshot and its failed tasks, in blocks of one purpose each.
+    """Read a generation's snapshot and its failed tasks, in blocks of one purpose each.
 
     Raises:
         UserError: nothing is kept of this generation, or its file is damaged.
@@ -68,7 +68,7 @@ def load(run_dir: Location, generation: int) -> tuple[Snapshot, list[FailedTasks
     if not path.exists():
         raise UserError(
             f"generation={generation}: {path.parent} keeps no failed episode of it; "
-            f"there are generations {_listed(generations(run_dir))}"
+            f"there are generations {_join_numbers(generations(run_dir))}"
         )
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
@@ -77,15 +77,15 @@ def load(run_dir: Location, generation: int) -> tuple[Snapshot, list[FailedTasks
     except Exception as error:  # zipfile, zlib and numpy each have errors of their own
         raise UserError(
             f"{path} is damaged ({type(error).__name__}: {error}); replay another generation: "
-            f"there are {_listed(one for one in generations(run_dir) if one != generation)}"
+            f"there are {_join_numbers(one for one in generations(run_dir) if one != generation)}"
         ) from error
 
 
 def find(run_dir: Location, generation: int, purpose: Purpose, index: int) -> tuple[Snapshot, FailedTasks]:
-    """The snapshot and the one failed task of these numbers.
+    """Read the snapshot and one failed task.
 
     Raises:
-        UserError: it is not kept, with those that are; or the file is damaged.
+        UserError: the task is not kept (the message lists those that are), or the file is damaged.
     """
     snapshot, failed = load(run_dir, generation)
     for block in failed:
@@ -93,7 +93,7 @@ def find(run_dir: Location, generation: int, purpose: Purpose, index: int) -> tu
         if block.tasks.purpose == purpose and rows.size:
             return snapshot, block.take(rows[:1])
     there = "; ".join(
-        f"purpose={Purpose(block.tasks.purpose).name.lower()} index {_listed(block.tasks.index.tolist())}"
+        f"purpose={Purpose(block.tasks.purpose).name.lower()} index {_join_numbers(block.tasks.index.tolist())}"
         for block in failed
     )
     raise UserError(
@@ -116,13 +116,13 @@ def replay_command(run_dir: Path | str, generation: int, index: int, purpose: in
 
 
 def report(run_dir: Path, seed: int, snapshot: Snapshot, failed: list[FailedTasks]) -> list[str]:
-    """Keep a generation's failed tasks and say so: a line each for the first few, one for the others.
+    """Write a generation's failed tasks; the lines for the log: one for each of the first few, one for the others.
 
     Args:
         run_dir: the run.
         seed: of the run.
         snapshot: what the tasks perturbed.
-        failed: blocks of any purposes; without any, nothing is kept or said.
+        failed: blocks of any purposes; without any, nothing is written or logged.
     """
     if not failed:
         return []
@@ -145,7 +145,7 @@ def _name(generation: int) -> str:
     return f"faults/gen_{generation:06d}.npz"
 
 
-def _listed(numbers: Iterable[int]) -> str:
+def _join_numbers(numbers: Iterable[int]) -> str:
     every = [str(number) for number in numbers]
     more = [f"and {len(every) - LISTED} more"] if len(every) > LISTED else []
     return ", ".join(every[:LISTED] + more) or "none"
@@ -156,14 +156,14 @@ def _generation(path: Location) -> int:
 
 
 def _prune(run_dir: Path) -> None:
-    """Newest by time of writing: after a step back to an earlier checkpoint, low numbers are new."""
+    """Remove the oldest files by time of writing: after a step back to an earlier checkpoint, low numbers are new."""
     files = list((run_dir / "faults").glob("gen_*.npz"))
     for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, _generation(path)))[:-KEPT]:
         path.unlink()
 
 
 def _arrays(prefix: str, packed: Any) -> dict[str, np.ndarray]:
-    """The fields of a dataclass that are not None, dataclasses in them too, by their path."""
+    """The fields of a dataclass that are not None, by their path; nested dataclasses are walked too."""
     arrays: dict[str, np.ndarray] = {}
     for field in fields(packed):
         value, name = getattr(packed, field.name), f"{prefix}/{field.name}"
@@ -175,7 +175,7 @@ def _arrays(prefix: str, packed: Any) -> dict[str, np.ndarray]:
 
 
 def _values(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """What `_arrays` made of a dataclass's own fields; numbers are numbers again."""
+    """The inverse of `_arrays` for a dataclass's own fields."""
     own = {name.removeprefix(f"{prefix}/"): array for name, array in arrays.items() if name.startswith(f"{prefix}/")}
     return {name: array if array.ndim else array.item() for name, array in own.items() if "/" not in name}
 

@@ -1,4 +1,4 @@
-"""Writing that survives a kill: what is there is whole, old or new."""
+"""Writes files so that a kill at any moment leaves the old content or the new one, complete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sync_folder(folder: Path) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder; a kill in between leaves nothing under its name."""
-    condemned = folder.with_name(f".removing_{folder.name}")
-    shutil.rmtree(condemned, ignore_errors=True)
-    folder.rename(condemned)
-    shutil.rmtree(condemned, ignore_errors=True)
+    removed = folder.with_name(f".removing_{folder.name}")
+    shutil.rmtree(removed, ignore_errors=True)
+    folder.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""One writer a run directory in a store: the object `.lock` names it and changes as long as it lives.
+"""A lease: one writer per run directory in a store. The object `.lock` names it and is rewritten while it lives.
 
-A store has no locks that end with a process. So whoever comes waits for a sign of life of the one before, and whoever
-finds another name in `.lock` stops writing: two commands never take turns. Only two that start within the same second,
-or a single upload that takes longer than the wait, can escape this.
+A store has no locks that end with a process. So a new writer waits for a sign of life of the one before, and a writer
+that finds another name in `.lock` stops. Two writers are possible only if both start within the same second, or if a
+single upload takes longer than the wait.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from raes.storage.location import RemotePath
 from raes.types import UserError
 
 SLACK_SECONDS = 10.0
-"""Beside two of the other writer's intervals, before it counts as dead."""
+"""Added to two of the other writer's intervals, after which it counts as dead."""
 DEAD_SECONDS = 1800.0
 """A lock this old needs no waiting: stores refuse machines whose clock is off by 15 minutes."""
 
 
 class TakenOverError(Exception):
-    """Another command writes to the run directory now."""
+    """Another command has taken the lease of the run directory."""
 
 
 class Lease:
-    """The lock of one run directory.
+    """The lease of one run directory.
 
     Attributes:
-        owner: who we are; whoever has the same spool has the same name.
+        owner: this writer's name; commands with the same spool have the same name.
     """
 
     def __init__(self, run_dir: RemotePath, owner: str | None, every: float) -> None:
-        """Nothing is asked or written yet.
+        """Prepare the lease; the store is neither read nor written yet.
 
         Args:
             run_dir: in the store.
@@ -47,23 +47,23 @@ class Lease:
         self._run_dir, self._every, self._beat = run_dir, every, 0
 
     def held_by_us(self) -> bool:
-        """Whether the last writer had our name."""
+        """Whether the last writer had this lease's name."""
         return self._read().get("owner") == self.owner
 
-    def take(self, tell: Callable[[str], None]) -> None:
-        """Take the lock, after a wait where its last writer may be alive.
+    def take(self, notify: Callable[[str], None]) -> None:
+        """Take the lease, after a wait where its last writer may be alive.
 
         Args:
-            tell: is told of the wait.
+            notify: called with a message where it must wait.
 
         Raises:
-            UserError: somebody else writes to the run.
+            UserError: another command writes to the run.
         """
         seen = self._read()
         if not self._free(seen):
             seconds = 2 * float(seen.get("every", self._every)) + SLACK_SECONDS
             who = f"process {seen.get('pid')} on {seen.get('host')}"
-            tell(f"{self._run_dir} was last written by {who}; waiting {seconds:.0f} s for a sign of life")
+            notify(f"{self._run_dir} was last written by {who}; waiting {seconds:.0f} s for a sign of life")
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 time.sleep(min(1.0, seconds / 10))
@@ -79,10 +79,10 @@ class Lease:
             raise UserError(f"run_dir={self._run_dir} was taken by another command at the same moment; try again")
 
     def renew(self) -> None:
-        """A sign of life.
+        """Give a sign of life.
 
         Raises:
-            TakenOverError: the lock has another name in it.
+            TakenOverError: the lock holds another name.
         """
         seen = self._read()
         if seen and seen.get("owner") != self.owner:
@@ -90,7 +90,7 @@ class Lease:
         self._write()
 
     def release(self) -> None:
-        """Let go: the next command need not wait."""
+        """Release the lease: the next command need not wait."""
         self._write(released=True)
 
     def _free(self, seen: dict[str, Any]) -> bool:
@@ -108,14 +108,14 @@ class Lease:
 
 
 def is_held(run_dir: RemotePath) -> bool:
-    """Whether somebody gave a sign of life so lately that they count as alive, by this machine's clock."""
+    """Whether a writer's last sign of life is so recent, by this machine's clock, that it counts as alive."""
     seen = _read(run_dir)
     patience = 2 * float(seen.get("every", 0.0)) + SLACK_SECONDS
     return bool(seen) and not seen.get("released") and time.time() - float(seen.get("at", 0.0)) < patience
 
 
 def _read(run_dir: RemotePath) -> dict[str, Any]:
-    """What the lock says; empty where there is none, or it is none of ours."""
+    """The content of the lock; empty where there is none, or RAES did not write it."""
     try:
         content = json.loads((run_dir / ".lock").read_bytes())
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):

@@ -1,6 +1,9 @@
-"""Where a run lies: a folder on a disk, or a URL of a store (`s3://`, `gs://`, `az://`, whatever fsspec knows).
+"""The location of a run: a folder on a disk, or a URL of a store (`s3://`, `gs://`, `az://`, whatever fsspec knows).
 
-Both are read with the same words, those of `pathlib`; a store is written by `raes.storage.mirror` alone.
+Both are read by the same methods, those of `pathlib`; a store is written by `raes.storage.mirror` alone.
+
+Not by `universal-pathlib`: fsspec's `exists` and `isdir`, which it calls, take a store that does not answer for an
+empty one, where `resume=auto` would begin anew over a run; listings come from a cache, and errors are each store's own.
 """
 
 from __future__ import annotations
@@ -21,11 +24,11 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": 
 """The extra that serves a scheme. These are object stores: they have no folders to make first."""
 ELSEWHERE = "give it in environment variables or in fsspec's own configuration (docs/how-to/remote-runs.md)"
 SECRETS = re.compile(r"^[^@]*:[^@]*@|\?|\b(AKIA|ASIA)[A-Z0-9]{12,}")
-"""What a URL behind its `://` holds only where somebody wrote a secret, a key or an option into it."""
+"""Matches URLs, after their `://`, that contain a secret, a key or an option."""
 SECRET_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|CONNECTION_STRING|SAS", re.IGNORECASE)
 SIGNED = re.compile(r"(?i)\b(signature|sig|token|credential|key|secret|password)=[^&\s\"']+")
 REASON_LENGTH = 300
-"""Characters of a store's own error message that are told."""
+"""Characters of a store's own error message that ours repeats."""
 
 
 class StoreError(UserError):
@@ -34,13 +37,13 @@ class StoreError(UserError):
 
 @dataclass(frozen=True)
 class RemotePath:
-    """A place in a store; `pathlib`'s words for reading.
+    """A location in a store, with `pathlib`'s methods for reading.
 
     Attributes:
         url: without a slash at its end.
 
     Raises:
-        StoreError: every method that asks the store, where it does not answer.
+        StoreError: every method that reads or writes the store, where it does not answer.
     """
 
     url: str
@@ -85,7 +88,7 @@ class RemotePath:
         return self.read_bytes().decode()
 
     def glob(self, pattern: str) -> list[RemotePath]:
-        """What lies right below and has such a name."""
+        """The entries directly below whose names match the pattern."""
         try:
             entries = self._ask(lambda store, path: store.ls(path, detail=True))
         except FileNotFoundError:
@@ -160,14 +163,14 @@ Location = Path | RemotePath
 
 
 def location(text: str, key: str = "run_dir") -> Location:
-    """The place that a user's word means.
+    """The location that a user names.
 
     Args:
         text: a path or a URL.
         key: the configuration key, for messages.
 
     Raises:
-        UserError: a URL that holds a secret, which is not repeated, or that names no place.
+        UserError: a URL that holds a secret, which is not repeated, or that names no location.
     """
     if "://" not in text:
         return Path(text)
@@ -191,5 +194,5 @@ def masked(text: str) -> str:
 
 def _reason(error: BaseException) -> str:
     """One line of an error, without secrets."""
-    text = masked(" ".join(str(error).split())) or "no word of why"
+    text = masked(" ".join(str(error).split())) or "no reason given"
     return f"{type(error).__name__}: {text}"[:REASON_LENGTH]

@@ -1,4 +1,4 @@
-"""One writer a run directory: after a kill, a new command waits until the old one's driver is gone."""
+"""A lock: one writer per run directory. After a kill, a new command waits until the old one's driver is gone."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ WAIT_SECONDS = 30.0
 
 
 class RunLock:
-    """Holds `run_dir/.lock` until it is closed or its process ends; a file system without locks is let pass."""
+    """Holds `run_dir/.lock` until it is closed or its process ends; does nothing on a file system without locks."""
 
     def __init__(self, run_dir: Path, name: str | None = None, wait_seconds: float = WAIT_SECONDS) -> None:
         """Take the lock.
 
         Args:
             run_dir: where the lock lies.
-            name: what the user calls it, if not by this path.
-            wait_seconds: how long an earlier holder may take to end.
+            name: the user's name of the run directory, where it is not this path.
+            wait_seconds: how long to wait for an earlier holder to end.
 
         Raises:
             UserError: another process keeps writing to the run.
@@ -44,5 +44,5 @@ class RunLock:
                 return
 
     def close(self) -> None:
-        """Let go."""
+        """Release the lock."""
         self._file.close()

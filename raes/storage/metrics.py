@@ -1,4 +1,4 @@
-"""metrics.jsonl and TensorBoard event files: the same flat keys, one record a generation."""
+"""metrics.jsonl and TensorBoard event files: the same flat keys, one record per generation."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from raes.storage.location import Location
 
 Record = dict[str, float]
 Histograms = dict[str, np.ndarray[Any, Any]]
-"""What TensorBoard shows the distribution of, by name."""
+"""Name -> values whose distribution TensorBoard shows."""
 
 FLUSH_SECONDS = 10.0
-"""How long TensorBoard may lag behind."""
+"""Seconds after which TensorBoard sees new records."""
 
 BINS = 40
-"""Of a histogram."""
+"""Bins of a histogram."""
 MOST_VALUES = 10_000
-"""Values that a histogram is of: every so many of a large policy's parameters, so that it costs no time."""
+"""Values of a histogram at most: of a large policy's parameters only every n-th, so that it costs no time."""
 RESULTS = ("eval/return_mean", "returns/mean", "progress/timesteps", "progress/seconds")
-"""What the table of hyper-parameters shows of a run's results."""
+"""Results in TensorBoard's table of hyper-parameters."""
 LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
     "1 returns": {
         "evaluation: mean and 95 % interval": ("eval/return_mean", "eval/return_ci_low", "eval/return_ci_high"),
         "perturbed policies: mean, worst, best": ("returns/mean", "returns/min", "returns/max"),
         "standard deviation": ("returns/std", "eval/return_std"),
-        "timesteps an episode": ("episode/length_mean", "eval/length_mean"),
+        "timesteps per episode": ("episode/length_mean", "eval/length_mean"),
     },
     "2 health of the search": {
-        "step beside theta": ("search/update_ratio",),
+        "step relative to theta": ("search/update_ratio",),
         "gradient": ("search/grad_norm",),
         "size of theta": ("search/theta_norm",),
         "sigma": ("search/sigma", "search/sigma_min", "search/sigma_max"),
         "novelty": ("search/novelty_mean", "search/archive_spread"),
     },
     "3 speed": {
-        "timesteps a second": ("speed/timesteps_per_second",),
+        "timesteps per second": ("speed/timesteps_per_second",),
         "busy": ("speed/worker_busy_fraction", "speed/driver_busy_fraction"),
         "where the driver's seconds go": (
             "speed/wait_seconds", "speed/reduce_seconds", "speed/update_seconds", "speed/log_seconds",
@@ -60,7 +60,7 @@ LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """TensorBoard's page of custom scalars: group -> chart -> tags."""
 MARGINS = ("eval/return_mean", "returns/mean")
-"""First tags of the charts whose other tags are the borders of an area around it."""
+"""First tags of the charts whose other two tags are the borders of a shaded area."""
 
 
 class MetricsWriter:
@@ -79,7 +79,7 @@ class MetricsWriter:
             run_dir: the run.
             config: of the run, shown as text and as hyper-parameters.
             next_generation: the one that is written next.
-            not_compared: what the keys begin with that are no hyper-parameters.
+            not_compared: prefixes of the keys that are no hyper-parameters.
         """
         with _hidden("torch"):
             from tensorboardX.event_file_writer import EventsWriter
@@ -97,7 +97,7 @@ class MetricsWriter:
             self._describe(flatten_config(config), not_compared)
 
     def write(self, record: Record, histograms: Histograms | None = None) -> None:
-        """One generation's figures, and distributions for TensorBoard alone."""
+        """Append one generation's metrics, and distributions for TensorBoard only."""
         from tensorboardX.summary import histogram, scalar
 
         self._file.write(json.dumps(record) + "\n")
@@ -112,7 +112,7 @@ class MetricsWriter:
             self._flush_events()
 
     def video(self, generation: int, gif: bytes) -> None:
-        """An animated GIF for TensorBoard's page of images."""
+        """Add an animated GIF to TensorBoard's page of images."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         columns, rows = (int.from_bytes(gif[at : at + 2], "little") for at in (6, 8))
@@ -140,7 +140,7 @@ class MetricsWriter:
         self._flushed_at = time.monotonic()
 
     def _describe(self, config: Mapping[str, Any], not_compared: tuple[str, ...]) -> None:
-        """The resolved configuration as text and as hyper-parameters, and how charts are arranged."""
+        """Write the resolved configuration as text and as hyper-parameters, and the layout of the charts."""
         from tensorboardX.summary import custom_scalars, hparams, text
 
         values = {
@@ -174,7 +174,7 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 
 def read_records(path: Location) -> list[Record]:
-    """All whole records of a metrics.jsonl; a line cut short by a kill is passed over."""
+    """All complete records of a metrics.jsonl; a line that a kill has cut is skipped."""
     records = []
     if path.exists():
         for line in path.read_text().splitlines():
@@ -187,9 +187,10 @@ def read_records(path: Location) -> list[Record]:
 
 @contextmanager
 def _hidden(package: str) -> Iterator[None]:
-    """A package that what is imported meanwhile would import, and can do without.
+    """Hide a package while another is imported that would import it and can do without.
 
-    tensorboardX imports PyTorch where there is one, for its types alone; it takes longer than the rest of a short run.
+    tensorboardX imports PyTorch where it is installed, only for its types, which takes longer than the rest of a short
+    run.
     """
     if package in sys.modules:
         yield

@@ -1,9 +1,9 @@
-"""Brings a store up to date with a run directory on this machine, so that whoever reads the store never meets a lie.
+"""Mirrors a run directory on this machine to a store, which is consistent for readers at every moment.
 
-One round takes a picture of the checkpoints that `latest` and `best` name and sends, in this order: everything else
-that has changed (a checkpoint relies on the figures before it), the checkpoints (`state.json` last: without it there is
-no checkpoint), the pointers; then it removes what is no longer kept. A round that fails in the middle leaves a store
-that a run can go on from, and is simply done again. What came and went between two rounds is never sent.
+One round reads the checkpoints that `latest` and `best` name and sends, in this order: everything else that has changed
+(a checkpoint relies on the metrics before it), the checkpoints (`state.json` last: without it there is no checkpoint),
+the pointers; then it removes what is no longer kept. A round that fails in the middle leaves a store that a run can go
+on from, and is repeated. What is created and removed between two rounds is never sent.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from raes.storage.checkpoint import NAME, Checkpoints, generation_of
 from raes.storage.location import RemotePath
 
 Stamp = tuple[int, int, int]
-"""Size, time of change and inode of a file: whether it is the one that was sent."""
+"""Size, time of change and inode of a file; unchanged where the file has been sent."""
 POINTERS = ("latest", "best")
 STATE = "state.json"
 """A checkpoint's file that is sent last and removed first."""
 TAKEN = ("config.yaml", "metrics.jsonl", "log.txt", "tensorboard/", "faults/", "checkpoints/")
-"""What a run that goes on needs of a store."""
+"""What a run needs from a store to go on."""
 ATTEMPTS = 100
-"""How often a picture is taken again where a checkpoint is removed while it is read."""
+"""How often the checkpoints are read again where one is removed meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -33,28 +33,28 @@ class _File:
 
 
 class Mirror:
-    """The store's side of one run directory.
+    """Keeps a store up to date with one run directory.
 
     Attributes:
-        progress_at: when the store last took something, in seconds of `time.monotonic`.
+        progress_at: when the store last accepted something, in seconds of `time.monotonic`.
     """
 
     def __init__(self, folder: Path, store: RemotePath, keep: int) -> None:
-        """Nothing is sent yet.
+        """Prepare; nothing is sent yet.
 
         Args:
             folder: the run directory on this machine.
             store: the run directory in the store.
-            keep: how many checkpoints stay in the store, beside the best.
+            keep: how many checkpoints stay in the store, besides the best.
         """
         self.progress_at = time.monotonic()
         self._folder, self._store, self._keep = folder, store, keep
         self._sent: dict[str, Stamp | None] = {}  # what lies in the store; None: not as it is here
-        self._pointing: dict[str, str] = {}  # what the pointers in the store say
+        self._pointing: dict[str, str] = {}  # content of the pointers in the store
 
     def fetch(self) -> None:
-        """Copy the run from the store into the folder; what is no complete checkpoint stays there."""
-        for name in self._listed():
+        """Copy the run from the store into the folder, without incomplete checkpoints."""
+        for name in self._list_files():
             if not name.startswith(TAKEN) or self._incomplete(name):
                 continue
             path = self._folder / name
@@ -65,44 +65,46 @@ class Mirror:
 
     def compare(self) -> None:
         """Find out which checkpoints of the folder lie in the store already; all else is sent once more."""
-        names = self._listed()
+        names = self._list_files()
         for name in names:
             path = self._folder / name
             if path.name != STATE or not path.exists() or path.read_bytes() != (self._store / name).read_bytes():
                 continue
-            for beside in path.parent.iterdir():
-                known = str(beside.relative_to(self._folder))
+            for file in path.parent.iterdir():
+                known = str(file.relative_to(self._folder))
                 if known in self._sent:
-                    self._sent[known] = _stamp(beside)
+                    self._sent[known] = _stamp(file)
 
     def send(self) -> None:
-        """One round.
+        """Bring the store up to date: one round.
 
         Raises:
             StoreError: the store does not take something; the next round goes on.
         """
-        pointed, picture = self._picture()
+        pointed, checkpoints = self._read_checkpoints()
         self._point(pointed)
         newest = max(map(generation_of, Checkpoints(self._folder).names()), default=-1)
-        self._remove([name for name in self._stored() if generation_of(name) > newest])  # of a way that was given up
+        self._remove(
+            [name for name in self._stored() if generation_of(name) > newest]
+        )  # the run stepped back before them
         files = self._files()
         for name in files:
             self._put_file(name)
         self._unlink([name for name in self._sent if not name.startswith("checkpoints/") and name not in files])
-        for name, content in picture.items():
+        for name, content in checkpoints.items():
             self._put_checkpoint(name, content)
         self._point(pointed)
         complete = [name for name in self._stored() if f"checkpoints/{name}/{STATE}" in self._sent]
         kept = {*complete[-self._keep :], *pointed.values()}
         self._remove([name for name in self._stored() if name not in kept])
 
-    # What there is.
+    # Reading the run directory.
 
     def _pointed(self) -> dict[str, str]:
         checkpoints = Checkpoints(self._folder)
         return {which: name for which in POINTERS if (name := checkpoints.pointed(which)) is not None}
 
-    def _picture(self) -> tuple[dict[str, str], dict[str, dict[str, _File]]]:
+    def _read_checkpoints(self) -> tuple[dict[str, str], dict[str, dict[str, _File]]]:
         """The pointers, and the files of the checkpoints they name, the latest first."""
         for attempt in range(ATTEMPTS):
             pointed = self._pointed()
@@ -114,7 +116,7 @@ class Mirror:
         raise AssertionError
 
     def _changed(self, checkpoint: str) -> dict[str, _File]:
-        """The files of a checkpoint that are not in the store as they are here; of new ones, all."""
+        """The files of a checkpoint that differ from the store's; all files of a new checkpoint."""
         folder = self._folder / "checkpoints" / checkpoint
         paths = {str(path.relative_to(self._folder)): path for path in folder.iterdir() if path.name[0] != "."}
         stamps = {name: _stamp(path) for name, path in paths.items()}
@@ -122,7 +124,7 @@ class Mirror:
         return {name: _File(stamps[name], paths[name].read_bytes()) for name in changed}
 
     def _files(self) -> list[str]:
-        """What is no checkpoint, and no file that is just being written."""
+        """All files but checkpoints and those that are being written."""
         paths = [path.relative_to(self._folder) for path in sorted(self._folder.rglob("*")) if path.is_file()]
         return [
             str(path)
@@ -130,7 +132,7 @@ class Mirror:
             if path.parts[0] != "checkpoints" and not any(part[0] == "." for part in path.parts)
         ]
 
-    def _listed(self) -> list[str]:
+    def _list_files(self) -> list[str]:
         names = [name for name in self._store.files() if name.startswith(TAKEN)]
         self._sent = dict.fromkeys(names)
         return names
@@ -140,14 +142,14 @@ class Mirror:
         return len(parts) == 3 and parts[0] == "checkpoints" and f"checkpoints/{parts[1]}/{STATE}" not in self._sent
 
     def _stored(self) -> list[str]:
-        """The checkpoints in the store, also those that are not complete, oldest first."""
+        """The checkpoints in the store, incomplete ones included, oldest first."""
         folders = {name.split("/")[1] for name in self._sent if name.startswith("checkpoints/")}
         return sorted(filter(NAME.fullmatch, folders), key=generation_of)
 
-    # What is done to the store.
+    # Writing to the store.
 
     def _put(self, name: str, content: bytes, stamp: Stamp) -> None:
-        self._sent.setdefault(name, None)  # also where it fails something may lie there
+        self._sent.setdefault(name, None)  # also a failed upload may leave something there
         (self._store / name).write_bytes(content)
         self._sent[name] = stamp
         self.progress_at = time.monotonic()
@@ -158,18 +160,18 @@ class Mirror:
             stamp = _stamp(path)
             if self._sent.get(name) != stamp:
                 self._put(name, path.read_bytes(), stamp)
-        except FileNotFoundError:  # it was just removed
+        except FileNotFoundError:  # it has just been removed
             return
 
     def _put_checkpoint(self, checkpoint: str, files: dict[str, _File]) -> None:
         state = f"checkpoints/{checkpoint}/{STATE}"
         if state in files and state in self._sent:
-            self._unlink([state])  # of another way to the same generation
+            self._unlink([state])  # of the same generation, before the run stepped back
         for name in sorted(files, key=lambda name: name == state):
             self._put(name, files[name].content, files[name].stamp)
 
     def _point(self, pointed: dict[str, str]) -> None:
-        """Write the pointers whose checkpoint is there, remove those that there are no longer."""
+        """Write the pointers whose checkpoint is in the store, and remove those that no longer exist."""
         for which in POINTERS:
             name, target = f"checkpoints/{which}", pointed.get(which)
             if target is None:

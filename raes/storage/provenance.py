@@ -1,4 +1,4 @@
-"""What a figure was measured on: the machine and the versions, as stored beside every result."""
+"""The machine and the package versions that a result was measured with, as stored with every result."""
 
 from __future__ import annotations
 

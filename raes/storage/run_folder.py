@@ -1,8 +1,8 @@
 """The run directory that a driver writes to: a folder of this machine, on its own or as the spool of a store.
 
-The driver writes files below `path` and asks nobody where they end up. For a URL, `path` is a spool: a thread brings
-the store up to date at intervals (`raes.storage.mirror`), so that training never waits for a store, and a store that
-does not answer costs nothing but the newest checkpoints, should this machine be lost as well.
+The driver writes files below `path` in either case. For a URL, `path` is a spool: a thread brings the store up to date
+at intervals (`raes.storage.mirror`), so that training never waits for a store. If a store does not answer, only the
+newest checkpoints are at risk, should this machine be lost as well.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from raes.storage.lease import Lease, TakenOverError
 from raes.storage.location import RemotePath, StoreError, location
 from raes.storage.lock import RunLock
 from raes.storage.mirror import Mirror
-from raes.types import SETTINGS, RunFailedError, UserError
+from raes.types import SETTINGS, Positive, RunFailedError, UserError
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
+"""Called with messages for the user."""
 
 LAST_PAUSE = 2.0
 """Seconds between two attempts at the end of a run."""
@@ -40,24 +41,19 @@ class UploadSettings:
     """How a run directory in a store is written.
 
     Attributes:
-        every: seconds between two uploads; what a lost machine costs at most, beside the upload itself.
-        patience: seconds in which nothing reaches the store until a run that has ended gives up.
+        every: seconds between two uploads; a lost machine costs at most so much, and the upload's own time.
+        patience: seconds without progress after which a run that has ended stops its uploads.
         spool: the folder for what is not in the store yet; None: `~/.cache/raes/spool`.
     """
 
     __pydantic_config__ = SETTINGS
 
-    every: float = 30.0
-    patience: float = 120.0
+    every: Positive = 30.0
+    patience: Positive = 120.0
     spool: str | None = None
 
-    def __post_init__(self) -> None:
-        for key in ("every", "patience"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"{key} must be positive, got {getattr(self, key)}")
-
     def folder(self, url: str) -> Path:
-        """Where the spool of a run directory lies, the same for every command on this machine."""
+        """The spool of a run directory, the same for every command on this machine."""
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         name = re.sub(r"[^\w.-]+", "_", url.split("://", 1)[1])[-60:]
         return Path(self.spool or cache / "raes" / "spool") / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
@@ -71,11 +67,11 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        """Lock it.
+        """Lock the run directory.
 
         Args:
             path: where to write.
-            name: what the user calls it.
+            name: `run_dir` as the user wrote it.
 
         Raises:
             UserError: another process writes to it.
@@ -93,26 +89,26 @@ class RunFolder:
         self.close()
 
     def start(self) -> None:
-        """From now on a reader may see what is written: there is something to go on from."""
+        """Begin uploads, where there are any: the run directory now holds something to go on from."""
 
     def notices(self) -> list[str]:
-        """What the user should know of the store since the last call.
+        """Messages about the store for the user since the last call.
 
         Raises:
             RunFailedError: another command has taken the run directory over.
         """
         return []
 
-    def named(self, text: str) -> str:
-        """A text with the name that the user gave in place of `path`."""
+    def with_user_path(self, text: str) -> str:
+        """A text with `run_dir` as the user wrote it in place of `path`."""
         return text
 
-    def finish(self, tell: Tell) -> str | None:
-        """After the last write: wait until everything is where it belongs; what went wrong, with the cure."""
+    def finish(self, notify: Notify) -> str | None:
+        """Wait, after the last write, until everything is uploaded; what went wrong and the fix, or None."""
         return None
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         self._lock.close()
 
 
@@ -123,14 +119,14 @@ class SpooledFolder(RunFolder):
     another machine has written to the store since; a spool whose content has arrived is removed.
     """
 
-    def __init__(self, store: RemotePath, keep: int, settings: UploadSettings, tell: Tell) -> None:
+    def __init__(self, store: RemotePath, keep: int, settings: UploadSettings, notify: Notify) -> None:
         """Lock the run directory and bring the spool up to date.
 
         Args:
             store: the run directory.
-            keep: how many checkpoints stay in the store, beside the best.
+            keep: how many checkpoints stay in the store, besides the best.
             settings: of the uploads.
-            tell: is told what takes time.
+            notify: called with a message about what takes time.
 
         Raises:
             UserError: another command writes to it, or the spool cannot be written.
@@ -146,97 +142,97 @@ class SpooledFolder(RunFolder):
         self._owner_file = self._root / "owner"
         self._notices: deque[str] = deque()
         self._trouble: str | None = None  # why the last round failed
-        self._lost: str | None = None  # that the run directory is another command's now
-        self._ending = self._stopped = self._spare = False
+        self._lost: str | None = None  # why this run must stop: another command has taken the run directory over
+        self._ending = self._stopped = self._is_removable = False
         self._wake = threading.Event()
         self._mirror = Mirror(self.path, store, keep)
-        self._thread = threading.Thread(target=self._keep_up, name="upload", daemon=True)
+        self._thread = threading.Thread(target=self._upload, name="upload", daemon=True)
         try:
-            self._open(tell)
+            self._open(notify)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, tell: Tell) -> None:
+    def _open(self, notify: Notify) -> None:
         earlier = self._owner_file.read_text() if self._owner_file.exists() else None
         self._lease = Lease(self._store, earlier, self._settings.every)
         if earlier and self._lease.held_by_us():
-            tell(f"{self._store}: going on with what lies in {self.path}, which may be newer")
-            self._lease.take(tell)
+            notify(f"{self._store}: going on with what lies in {self.path}, which may be newer")
+            self._lease.take(notify)
             self._mirror.compare()
             return
         if Checkpoints(self.path).names():
             aside = self._root / f"run-{time.strftime('%Y%m%d-%H%M%S')}"
             self.path.rename(aside)
-            tell(f"{self._store} has been written by another machine since; the spool of this one is kept as {aside}")
+            notify(f"{self._store} has been written by another machine since; the spool of this one is kept as {aside}")
         self._owner_file.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
         self._lease = Lease(self._store, None, self._settings.every)
-        self._lease.take(tell)
-        self._spare = True  # as long as there is nothing in it that the store lacks
+        self._lease.take(notify)
+        self._is_removable = True  # while the spool holds nothing that the store lacks
         (self.path / "checkpoints").mkdir(parents=True)
         self._mirror.fetch()
         write_atomically(self._owner_file, self._lease.owner.encode())
 
     def start(self) -> None:
-        self._spare = False
+        self._is_removable = False
         self._thread.start()
 
     def notices(self) -> list[str]:
         if self._lost is not None:
             raise RunFailedError(self._lost)
         texts: list[str] = []
-        self._tell_all(texts.append)
+        self._send_notices(texts.append)
         return texts
 
-    def named(self, text: str) -> str:
+    def with_user_path(self, text: str) -> str:
         return text.replace(str(self.path), self._name)
 
-    def finish(self, tell: Tell) -> str | None:
-        begun, told = time.monotonic(), False
+    def finish(self, notify: Notify) -> str | None:
+        begun, notified = time.monotonic(), False
         self._ending = True
         self._wake.set()
         while self._thread.is_alive():
             self._thread.join(0.1)
-            self._tell_all(tell)
+            self._send_notices(notify)
             now = time.monotonic()
             if now - max(begun, self._mirror.progress_at) > self._settings.patience:
                 break
-            if now - begun > LAST_PAUSE and not told:
-                tell(f"sending the last files to {self._name}; Ctrl-C leaves them in {self.path}")
-                told = True
-        self._tell_all(tell)
-        if self._spare or self._lost is not None:
+            if now - begun > LAST_PAUSE and not notified:
+                notify(f"sending the last files to {self._name}; Ctrl-C leaves them in {self.path}")
+                notified = True
+        self._send_notices(notify)
+        if self._is_removable or self._lost is not None:
             return self._lost
         return (
-            f"{self._name} lacks the newest files ({self._trouble or 'it takes nothing'}). They lie in {self.path} on "
-            "this machine. Mend the store, then run the same command here with resume=auto: it sends them and goes on"
+            f"{self._name} lacks the newest files ({self._trouble or 'it accepts nothing'}). They lie in {self.path} "
+            "on this machine. Fix the store, then run the same command here with resume=auto: it sends them and goes on"
         )
 
     def close(self) -> None:
-        """Let go; where the store has everything, remove the spool and free the lock there."""
+        """Release the locks; where the store has everything, remove the spool."""
         self._stopped = True
         self._wake.set()
-        if self._spare:
+        if self._is_removable:
             with suppress(StoreError):
                 self._lease.release()
                 self._owner_file.unlink(missing_ok=True)
                 shutil.rmtree(self.path, ignore_errors=True)
         super().close()
 
-    def _tell_all(self, tell: Tell) -> None:
+    def _send_notices(self, notify: Notify) -> None:
         while self._notices:
-            tell(self._notices.popleft())
+            notify(self._notices.popleft())
 
-    # The thread.
+    # The upload thread.
 
-    def _keep_up(self) -> None:
-        """Rounds at intervals; at the end, until one has brought everything over."""
+    def _upload(self) -> None:
+        """Mirror the folder at intervals; at the end of the run, until the store has everything."""
         while not self._stopped:
             last, begun = self._ending, time.monotonic()
             arrived = self._round()
             if self._lost is not None or (last and arrived):
-                self._spare = arrived
+                self._is_removable = arrived
                 return
             if last:
                 time.sleep(min(LAST_PAUSE, self._settings.every))
@@ -244,7 +240,7 @@ class SpooledFolder(RunFolder):
                 self._wake.wait(max(self._settings.every, time.monotonic() - begun))
 
     def _round(self) -> bool:
-        """Whether everything that there was at its beginning is in the store."""
+        """Mirror the folder once. Whether everything that it held before is in the store now."""
         try:
             self._lease.renew()
             self._mirror.send()
@@ -268,21 +264,21 @@ class SpooledFolder(RunFolder):
         return True
 
 
-def open_folder(run_dir: str, keep: int, settings: UploadSettings, tell: Tell) -> RunFolder:
-    """Take a run directory for writing.
+def open_folder(run_dir: str, keep: int, settings: UploadSettings, notify: Notify) -> RunFolder:
+    """Lock a run directory and prepare it for writing.
 
     Args:
         run_dir: a path or a URL.
-        keep: how many checkpoints stay in a store, beside the best.
+        keep: how many checkpoints stay in a store, besides the best.
         settings: of the uploads to a store.
-        tell: is told what takes time.
+        notify: called with a message about what takes time.
 
     Raises:
         UserError: another command writes to it, or it cannot be written.
     """
     where = location(run_dir)
     if isinstance(where, RemotePath):
-        return SpooledFolder(where, keep, settings, tell)
+        return SpooledFolder(where, keep, settings, notify)
     return RunFolder(where, run_dir)
 
 

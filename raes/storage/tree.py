@@ -1,4 +1,4 @@
-"""Frozen dataclasses of arrays, numbers, such dataclasses and tuples of them, to named arrays and scalars and back.
+"""Flattens nested frozen dataclasses (and tuples of them) into named arrays and scalars, and restores them.
 
 One walk serves every algorithm's state, so that nothing can be forgotten in a checkpoint.
 """

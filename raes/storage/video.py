@@ -1,4 +1,4 @@
-"""Films as files: mp4, whole or not at all, and animated GIFs small enough for TensorBoard."""
+"""Video files: mp4, complete or not there at all, and animated GIFs small enough for TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from raes.types import UInt8
 QUALITY = "23"
 """H.264's constant rate factor: lower is finer and larger."""
 GIF_WIDTH, GIF_RATE, GIF_PICTURES = 320, 10.0, 100
-"""Limits of an animated picture: pixels, pictures a second, pictures in all."""
+"""Limits of an animated GIF: pixels, pictures per second, pictures in all."""
 
 
 class Mp4File:
-    """Writes pictures of one size to an mp4 that is there when all of it is; use it in a `with` block."""
+    """Writes pictures of one size to an mp4, which appears when it is complete; use it in a `with` block."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing is written yet.
+        """Nothing is written before the first picture.
 
         Args:
             path: ends with `.mp4`; an earlier file is replaced.
@@ -30,14 +30,14 @@ class Mp4File:
         self._stream: Any = None
 
     def add(self, picture: UInt8, rate: float) -> bool:
-        """One picture.
+        """Add one picture.
 
         Args:
             picture: uint8 (rows, columns, 3), both even and the same for all.
-            rate: pictures a second, the same for all.
+            rate: pictures per second, the same for all.
 
         Returns:
-            True: more are welcome.
+            True: it accepts more.
         """
         import av
 
@@ -75,14 +75,14 @@ class Mp4File:
 
 
 class AnimatedGif:
-    """Keeps every so many pictures, made small, for one animated GIF."""
+    """Collects a part of the pictures, scaled down, for one animated GIF."""
 
     def __init__(self) -> None:
         self._every, self._rate = 1, GIF_RATE
         self._count, self._kept = 0, list[Any]()
 
     def add(self, picture: UInt8, rate: float) -> bool:
-        """One picture; see `Mp4File.add`."""
+        """Add one picture; arguments and result as of `Mp4File.add`."""
         from PIL import Image
 
         self._every, self._rate = max(1, round(rate / GIF_RATE)), rate
@@ -94,7 +94,7 @@ class AnimatedGif:
         return True
 
     def content(self) -> bytes:
-        """The file; of at least one picture."""
+        """The GIF file's bytes; at least one picture must have been added."""
         buffer = io.BytesIO()
         first, *others = self._kept
         duration = round(1000 * self._every / self._rate)  # milliseconds

@@ -14,7 +14,7 @@ from raes.problems.episode import EpisodeSpec
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.problems.problem import ProblemSpec
 from raes.problems.random_play import random_play
-from raes.problems.registration import registered
+from raes.problems.registration import registry_entry
 from raes.rng import Purpose, generator
 from raes.runtime.executor import Executor
 from raes.runtime.scheduling import Size
@@ -48,7 +48,7 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
     reference: UInt8 | None = None
     if isinstance(config.policy, ConvSettings) and config.policy.reference:
         reference = _played(config) if checkpoint is None else checkpoint.arrays["reference"]
-    return EpisodeSpec(config.env, config.policy, config.behavior, reference, registered(config.env))
+    return EpisodeSpec(config.env, config.policy, config.behavior, reference, registry_entry(config.env))
 
 
 def kept_arrays(spec: ProblemSpec) -> Arrays:
@@ -65,7 +65,7 @@ def _played(config: Config) -> UInt8:
 
 
 def make_executor(
-    config: Config, spec: WorkerSpec, embedded: bool = True, commons: SweepResources | None = None
+    config: Config, spec: WorkerSpec, embedded: bool = True, shared: SweepResources | None = None
 ) -> Executor:
     """The executor that `runtime` names.
 
@@ -73,7 +73,7 @@ def make_executor(
         config: its `runtime`, `workers` and `noise.size` count here.
         spec: what each worker is made from.
         embedded: whether Ray is this command's own, on this machine alone; then `runtime.relays=auto` means none.
-        commons: what the jobs of a sweep share.
+        shared: what the jobs of a sweep share.
     """
     assert config.noise.size is not None
     runtime = config.runtime
@@ -85,4 +85,4 @@ def make_executor(
 
     relays = not embedded if runtime.relays == "auto" else runtime.relays
     deadline = None if runtime.deadline == "auto" else float(runtime.deadline)
-    return RayExecutor(spec, config.noise.size, Size.of(config.workers), relays, deadline, commons)
+    return RayExecutor(spec, config.noise.size, Size.of(config.workers), relays, deadline, shared)

@@ -1,4 +1,4 @@
-"""What a user's own code is told of a run: one call a generation, in the process that started the run."""
+"""Calls a user's own code during a run: once per generation, in the process that started the run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from raes.config.schema import Config
 from raes.import_object import import_object
 from raes.storage.metrics import Record
 from raes.training.events import Event
 from raes.training.launch import launch
 from raes.training.limits import RunOutcome
+from raes.training.prepare import PreparedRun
 from raes.types import RunFailedError, UserError
 
 
@@ -19,7 +19,8 @@ class Callback:
     """To derive from, or only to look like: an object with `on_generation` will do.
 
     All methods are called in the process and the thread that started the run, on Ray too. What `on_start` raises
-    refuses the run; what the others raise is said once, and the callback is told nothing more; the run goes on.
+    ends the run before it starts; an exception of the others is reported once, its callback is not called again, and
+    the run goes on.
     """
 
     def on_start(self, config: Mapping[str, Any]) -> None:
@@ -64,7 +65,7 @@ class Callbacks:
         self._notice = notice
 
     def start(self, config: Mapping[str, Any]) -> None:
-        """Tell them that a run begins.
+        """Call `on_start` of each.
 
         Raises:
             UserError: one of them fails.
@@ -74,7 +75,7 @@ class Callbacks:
                 getattr(callback, "on_start", lambda config: None)(config)
             except Exception as error:
                 raise UserError(
-                    f"callbacks: {_name(callback)} fails at the start: {type(error).__name__}: {error}; mend it, or "
+                    f"callbacks: {_name(callback)} fails at the start: {type(error).__name__}: {error}; fix it, or "
                     "leave it out"
                 ) from error
 
@@ -84,17 +85,17 @@ class Callbacks:
         reason = None
         if kind == "record":
             for callback in list(self._live.values()):
-                if self._told(callback, "on_generation", dict(record)) is True:
+                if self._call(callback, "on_generation", dict(record)) is True:
                     reason = f"{_name(callback)} asked for the end"
         return reason
 
     def end(self, reason: str) -> None:
-        """Tell them that the run has ended."""
+        """Call `on_end` of each that has it."""
         for callback in list(self._live.values()):
             if hasattr(callback, "on_end"):
-                self._told(callback, "on_end", reason)
+                self._call(callback, "on_end", reason)
 
-    def _told(self, callback: Any, method: str, argument: Any) -> Any:
+    def _call(self, callback: Any, method: str, argument: Any) -> Any:
         try:
             return getattr(callback, method)(argument)
         except Exception as error:
@@ -102,22 +103,23 @@ class Callbacks:
             where = inspect.trace()[-1]
             self._notice(
                 f"callbacks: {_name(callback)}.{method} failed ({type(error).__name__}: {error}; {where.filename}:"
-                f"{where.lineno}); it is told nothing more, and the run goes on"
+                f"{where.lineno}); it is not called again, and the run goes on"
             )
             return None
 
 
-def run_with_callbacks(config: Config, console: Callable[[Event], None], own: Sequence[Any] = ()) -> RunOutcome:
-    """Run a prepared configuration under the eyes of the console and of callbacks.
+def run_with_callbacks(prepared: PreparedRun, console: Callable[[Event], None], own: Sequence[Any] = ()) -> RunOutcome:
+    """Run a prepared run and hand its events to the console and to callbacks.
 
     Args:
-        config: its `callbacks` are told first.
+        prepared: the `callbacks` of its configuration are called first.
         console: shows what happens.
         own: further callbacks, as objects.
 
     Raises:
         UserError: a callback refuses to start, Ray cannot be reached, or the noise table does not fit.
     """
+    config = prepared.config
     callbacks = Callbacks([*config.callbacks, *own], lambda text: console(("notice", text)))
     callbacks.start(config.as_dict())
 
@@ -127,7 +129,7 @@ def run_with_callbacks(config: Config, console: Callable[[Event], None], own: Se
 
     reason = "interrupted"
     try:
-        outcome = launch(config, show)
+        outcome = launch(prepared, show)
         reason = outcome.reason
     except (UserError, RunFailedError) as error:
         reason = str(error)
@@ -138,7 +140,7 @@ def run_with_callbacks(config: Config, console: Callable[[Event], None], own: Se
 
 
 def _made(callback: Any) -> Any:
-    """The object that is told.
+    """The callback as an object.
 
     Raises:
         UserError: it has no `on_generation`, or cannot be imported or made.

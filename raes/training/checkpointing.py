@@ -1,10 +1,10 @@
-"""When a run's points are written as checkpoints."""
+"""What a checkpoint holds, and when one is written."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from raes.storage.checkpoint import CheckpointStore
@@ -15,61 +15,79 @@ CHECKPOINT_SHARE = 0.02
 """checkpoint.every=auto: writing costs at most this share of the time."""
 
 
+@dataclass(frozen=True)
+class RunFacts:
+    """What a checkpoint holds of its run besides the `RunState`.
+
+    Attributes:
+        config: all keys, nested.
+        noise_fingerprint: the digest of the shared noise table.
+        arrays: that every checkpoint of the run holds, such as the reference batch of virtual batch normalisation.
+    """
+
+    config: Mapping[str, Any]
+    noise_fingerprint: str
+    arrays: Arrays
+
+
 class Checkpointer:
-    """Writes points: when they are due, at the end, when a policy is the best, and when the pool gave something up."""
+    """Writes checkpoints: when one is due, at the end, for the best policy, and when an episode is quarantined."""
 
     def __init__(
-        self, store: CheckpointStore, every: int | str, common: Callable[[], dict[str, Any]], kept: Arrays
+        self, store: CheckpointStore, every: int | str, facts: RunFacts, totals: Callable[[], dict[str, Any]]
     ) -> None:
         """Nothing is written yet.
 
         Args:
-            store: where to.
+            store: where checkpoints are written.
             every: the key `checkpoint.every`: generations, or `auto`.
-            common: what a checkpoint holds beside its point; called when one is about to be written.
-            kept: arrays that every checkpoint of the run holds.
+            facts: the same in every checkpoint of the run.
+            totals: called when a checkpoint is about to be written: `seconds` and `faults` of the run; by then all
+                metrics that the checkpoint relies on are on the disk.
         """
-        self._store, self._every, self._common, self._kept = store, every, common, kept
+        self._store, self._every, self._facts, self._totals = store, every, facts, totals
         self._generation, self._cost, self._at = -1, 0.0, time.perf_counter()
 
-    def if_due(self, point: RunState) -> None:
-        """Write the point where `checkpoint.every` says so; not the very first, which is quickly made again."""
+    def save_if_due(self, state: RunState) -> None:
+        """Write a checkpoint where it is due by `checkpoint.every`; not the very first, which is quickly made again."""
         if self._every == "auto":
             due = self._cost <= CHECKPOINT_SHARE * (time.perf_counter() - self._at)
         else:
-            due = point.generation % int(self._every) == 0
-        if due and point.generation:
-            self.now(point)
+            due = state.generation % int(self._every) == 0
+        if due and state.generation:
+            self.save(state)
 
-    def now(self, point: RunState) -> None:
-        """Write the point, if it is not there yet."""
-        if self._generation == point.generation:
+    def save(self, state: RunState) -> None:
+        """Write a checkpoint, if there is none of this generation yet."""
+        if self._generation == state.generation:
             return
         started = time.perf_counter()
-        self._write(point, "latest")
-        self._generation, self._at = point.generation, time.perf_counter()
+        self._write(state, "latest")
+        self._generation, self._at = state.generation, time.perf_counter()
         self._cost = self._at - started
 
-    def best(self, point: RunState, around: Any) -> None:
+    def save_best(self, state: RunState, evaluated: Any) -> None:
         """Keep a policy that was good.
 
         With `runtime.pipeline=1` it is the one of a generation ago: kept as a branch that starts there anew, unless
         that generation's own checkpoint is still there.
 
         Args:
-            point: where the run is.
-            around: the state whose theta was evaluated.
+            state: where the run is.
+            evaluated: the search state whose theta was evaluated.
         """
-        if around.theta is not point.state.theta:
-            earlier = replace(around, generation=point.generation - 1)
-            point = RunState(earlier, earlier, point.progress, branch=True)
-        self._write(point, "best")
+        if evaluated.theta is not state.search.theta:
+            earlier = replace(evaluated, generation=state.generation - 1)
+            state = RunState(earlier, earlier, state.counters, branch=True)
+        self._write(state, "best")
 
-    def verdicts(self, point: RunState) -> None:
-        """Write down what the pool gave up on, before it counts, so that a restart cannot decide otherwise."""
-        self.now(point)
-        self._store.keep_verdicts(point.generation, [asdict(verdict) for verdict in point.verdicts])
+    def save_quarantine(self, state: RunState) -> None:
+        """Write down which episodes the pool abandoned, before it counts, so that a restart cannot decide otherwise."""
+        self.save(state)
+        self._store.save_quarantine(state.generation, [asdict(record) for record in state.quarantine])
 
-    def _write(self, point: RunState, pointer: str) -> None:
-        arrays, plain = point.store()
-        self._store.save(plain | self._common(), arrays | self._kept, pointer)
+    def _write(self, state: RunState, pointer: str) -> None:
+        """A checkpoint is assembled here: the run's state, its facts and its totals."""
+        arrays, plain = state.store()
+        facts = {"config": self._facts.config, "noise_fingerprint": self._facts.noise_fingerprint}
+        self._store.save(plain | facts | self._totals(), arrays | self._facts.arrays, pointer)

@@ -1,4 +1,4 @@
-"""What a run tells: records and notices, to its files and to whoever watches."""
+"""What a run reports: records, notices and progress, to its files and to whoever watches."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from raes.config.schema import FREE_TO_CHANGE
 from raes.storage.metrics import Histograms, MetricsWriter, Record
 
 Event = tuple[str, Any]
-"""("record", Record), ("notice", text) or ("live", Progress)."""
-LIVE_SECONDS = 0.25
-"""How often it is told where a generation stands."""
+"""("record", Record), ("notice", text) or ("progress", Progress)."""
+PROGRESS_SECONDS = 0.25
+"""The least time between two progress events."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands within a generation.
+    """How far a run has come within a generation.
 
     Attributes:
         generation: the one whose episodes are out.
@@ -28,8 +28,8 @@ class Progress:
         asked: its episodes in all, as far as is known.
         timesteps: of the run, those of the answered episodes included.
         seconds: of the run.
-        workers: how many there are ...
-        starting: ... and how many of them have not begun yet.
+        workers: how many there are.
+        starting: how many of these have not begun to work yet.
         best: the highest evaluation mean so far.
         actors_lost: workers that died, since the run's beginning.
         quarantined: episodes left out, since the run's beginning.
@@ -57,42 +57,52 @@ class EventLog:
     """
 
     def __init__(self, report: Callable[[Event], None] | None = None) -> None:
+        """No event yet.
+
+        Args:
+            report: called with each event at once, in the driver's own thread.
+        """
         self.incarnation = time.time_ns()
         self._events: deque[tuple[int, Event]] = deque(maxlen=10_000)
         self._count = 0
         self._report = report
-        self._live: Progress | None = None
+        self._progress: Event | None = None
 
     def emit(self, event: Event) -> None:
-        """Add one event, and hand it on at once where someone in this process asked for it."""
-        self._count += 1
-        self._events.append((self._count, event))
+        """Add one event; of progress only the newest is kept, without a number of its own."""
+        if event[0] == "progress":
+            self._progress = event
+        else:
+            self._count += 1
+            self._events.append((self._count, event))
         if self._report is not None:
             self._report(event)
 
-    def tell(self, live: Progress) -> None:
-        """Where the run stands: only the newest is kept."""
-        self._live = live
-        if self._report is not None:
-            self._report(("live", live))
-
     def after(self, number: int) -> list[tuple[int, Event]]:
-        """The events after a number, and where the run stands, which has no number of its own."""
-        live, events = self._live, [event for event in list(self._events) if event[0] > number]
-        return events if live is None else [*events, (events[-1][0] if events else number, ("live", live))]
+        """The events after a number, and the newest progress, under the number of the event before it."""
+        progress, events = self._progress, [event for event in list(self._events) if event[0] > number]
+        return events if progress is None else [*events, (events[-1][0] if events else number, progress)]
 
 
 class RunLog:
     """metrics.jsonl, TensorBoard, log.txt and the events of one run directory."""
 
     def __init__(self, run_dir: Path, config: Mapping[str, Any], generation: int, events: EventLog) -> None:
-        self._log = (run_dir / "log.txt").open("a", buffering=1)
+        """Open the files.
+
+        Args:
+            run_dir: an existing folder.
+            config: all keys, nested; TensorBoard shows them.
+            generation: records from this generation on are removed, since the run resumes there.
+            events: where records and notices go, too.
+        """
         self._metrics = MetricsWriter(run_dir, config, generation, FREE_TO_CHANGE)
+        self._log = (run_dir / "log.txt").open("a", buffering=1)
         self._events = events
-        self._told = -LIVE_SECONDS
+        self._reported_at = -PROGRESS_SECONDS
 
     def record(self, record: Record, histograms: Histograms) -> None:
-        """One generation's figures, and what TensorBoard shows the distribution of."""
+        """One generation's metrics, and what TensorBoard shows the distribution of."""
         self._metrics.write(record, histograms)
         self._events.emit(("record", record))
 
@@ -100,20 +110,20 @@ class RunLog:
         """The policy that a generation perturbs, as an animated GIF."""
         self._metrics.video(generation, gif)
 
-    def note(self, generation: int, text: str) -> None:
+    def notice(self, generation: int, text: str) -> None:
         """A line for the user and for log.txt."""
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} generation {generation}: {text}\n")
         self._events.emit(("notice", text))
 
-    def live(self, look: Callable[[], Progress]) -> None:
-        """Tell where the run stands, if it is time to."""
+    def progress(self, make: Callable[[], Progress]) -> None:
+        """Emit progress, unless the last one was a moment ago."""
         now = time.monotonic()
-        if now - self._told >= LIVE_SECONDS:
-            self._told = now
-            self._events.tell(look())
+        if now - self._reported_at >= PROGRESS_SECONDS:
+            self._reported_at = now
+            self._events.emit(("progress", make()))
 
     def flush(self) -> None:
-        """Before a checkpoint relies on what was written."""
+        """Hand everything that was written to the operating system, before a checkpoint relies on it."""
         self._metrics.flush()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Noiseless episodes of a policy as pictures; the episodes are those of an evaluation, and so are their returns.
 
-`python -m raes.training.film` is the process beside a run in training, see `raes.training.videos`; not for users.
+`python -m raes.training.film` is the process that films a run in training, see `raes.training.videos`; not for users.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from threadpoolctl import threadpool_limits
 from raes.config.schema import Config
 from raes.problems.camera import FilmedSpec, Shot
 from raes.problems.episode import EpisodeSpec
-from raes.problems.picture import beside, captioned
+from raes.problems.picture import add_caption, side_by_side
 from raes.problems.renderer import choose
 from raes.rng import Purpose
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.video import AnimatedGif, Mp4File
-from raes.tasks import Snapshot
-from raes.training.driver import evaluation_tasks
-from raes.training.videos import SAID, VideoJob
+from raes.tasks import Snapshot, evaluation_tasks
+from raes.training.videos import MESSAGE_PREFIX, VideoJob
 from raes.types import UInt8, UserError
 
 Sink = Callable[[UInt8, float], bool]
-"""Is given each picture, uint8 (rows, columns, 3), and how many are a second; says whether to go on."""
+"""Is given each picture, uint8 (rows, columns, 3), and how many are a second; returns whether to go on."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def play(subject: Subject, index: int, sink: Sink, speed: float = 1.0) -> Played
         subject: see there.
         index: the episode's number among the evaluation's.
         sink: see there; what it raises is raised here.
-        speed: 1 for the environment's own pace.
+        speed: 1 for the environment's own frame rate.
 
     Raises:
         UserError: the environment cannot be made.
@@ -96,8 +95,8 @@ def play(subject: Subject, index: int, sink: Sink, speed: float = 1.0) -> Played
                    f"return {shot.total:.2f}")  # fmt: skip
         try:
             for screen in shot.screens:
-                picture = screen if shot.observation is None else beside(screen, shot.observation)
-                cut = cut or not sink(captioned(picture, corners), shot.rate)
+                picture = screen if shot.observation is None else side_by_side(screen, shot.observation)
+                cut = cut or not sink(add_caption(picture, corners), shot.rate)
         except Exception as error:  # not the episode's fault, which is what the problem would take it for
             errors.append(error)
             cut = True
@@ -138,7 +137,7 @@ def film(job: VideoJob) -> bytes:
         UserError: there is nothing to see, or nothing that draws it.
     """
     if (note := choose(job.spec)) is not None:
-        print(f"{SAID}{note}", file=sys.stderr)
+        print(f"{MESSAGE_PREFIX}{note}", file=sys.stderr)
     config, gif, parent = job.config, AnimatedGif(), os.getppid()
     subject = Subject(title(config), job.generation, job.spec, job.snapshot, config.seed, Purpose.EVALUATION)
     with Mp4File(job.path) as file:
@@ -170,10 +169,10 @@ def _beside_a_run() -> None:
         out.write(film(pickle.load(sys.stdin.buffer)))
         out.close()
     except UserError as error:
-        print(f"{SAID}{error}", file=sys.stderr)
+        print(f"{MESSAGE_PREFIX}{error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
-        print(f"{SAID}{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{MESSAGE_PREFIX}{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
 
 

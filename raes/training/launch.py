@@ -1,4 +1,4 @@
-"""Starts a driver where the configuration says, shows its events, and hears Ctrl-C and SIGTERM."""
+"""Starts a driver in this process or on Ray, shows its events, and handles Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from threadpoolctl import threadpool_limits
 from raes.config.cli import display_path
 from raes.config.schema import Config
 from raes.problems.atari import AtariSettings
-from raes.problems.registration import Registered, register, registered
+from raes.problems.registration import Registered, register, registry_entry
 from raes.runtime.scheduling import Size
 from raes.training import ray_job
-from raes.training.driver import drive
 from raes.training.events import Event, EventLog
-from raes.training.limits import RunOutcome, Stop
+from raes.training.limits import RunOutcome, StopSignal
+from raes.training.prepare import PreparedRun
+from raes.training.start import drive
 from raes.types import RunFailedError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Show = Callable[[Event], str | None]
 """Shows an event; gives a reason where the run should end."""
 
 
-class SignalHandler(Stop):
+class SignalHandler(StopSignal):
     """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once."""
 
     def listen(self) -> None:
@@ -43,9 +44,9 @@ class SignalHandler(Stop):
         """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._hear)
+                signal.signal(number, self._handle)
 
-    def _hear(self, number: int, frame: Any) -> None:
+    def _handle(self, number: int, frame: Any) -> None:
         if self.is_set():
             raise KeyboardInterrupt
         self.set()
@@ -65,29 +66,29 @@ def signals() -> Iterator[SignalHandler]:
                 signal.signal(number, handler)
 
 
-def launch(config: Config, show: Show) -> RunOutcome:
-    """Run a checked configuration to its end.
+def launch(prepared: PreparedRun, show: Show) -> RunOutcome:
+    """Run a prepared run to its end.
 
     Raises:
         UserError: Ray cannot be reached or the noise table does not fit.
     """
     with signals() as stop:
-        if config.runtime.name == "serial":
-            return _in_this_process(config, show, stop)
-        return _on_ray(config, show, stop)
+        if prepared.config.runtime.name == "serial":
+            return _in_this_process(prepared, show, stop)
+        return _on_ray(prepared, show, stop)
 
 
-def _in_this_process(config: Config, show: Show, stop: Stop) -> RunOutcome:
+def _in_this_process(prepared: PreparedRun, show: Show, stop: StopSignal) -> RunOutcome:
     def report(event: Event) -> None:
-        stop.wish = show(event) or stop.wish
+        stop.reason = show(event) or stop.reason
 
     report(("notice", "runtime=serial: this process, 1 worker, no Ray"))
-    report(("notice", headline(config)))
+    report(("notice", headline(prepared.config)))
     with threadpool_limits(1):  # the caller's own arithmetic is as it was afterwards
-        return drive(config, stop, EventLog(report))
+        return drive(prepared, stop, EventLog(report))
 
 
-def measured(config: Config) -> Callable[[Event], None]:
+def metrics_for_ray(config: Config) -> Callable[[Event], None]:
     """Sets Ray's metrics from events; see `raes.runtime.gauges`."""
     from raes.runtime.gauges import Gauges
 
@@ -98,45 +99,46 @@ def measured(config: Config) -> Callable[[Event], None]:
         kind, content = event
         if kind == "record":
             gauges(content)
-        elif kind == "live":
+        elif kind == "progress":
             gauges({"live/answered": content.answered, "live/asked": content.asked, "pool/actors": content.workers})
 
     return measure
 
 
 class DriverActor:
-    """The driver behind Ray's door; `run` in one thread, `poll` and `stop` in others."""
+    """The driver as a Ray actor; `run` in one thread, `poll` and `stop` in others."""
 
-    def __init__(self, config: Config, environment: Registered | None, commons: SweepResources | None) -> None:
+    def __init__(self, prepared: PreparedRun, environment: Registered | None, shared: SweepResources | None) -> None:
         register(environment)
-        self._config, self._commons = config, commons
-        self._stop = Stop()
-        self._events = EventLog(measured(config))
+        self._prepared, self._shared = prepared, shared
+        self._stop = StopSignal()
+        self._events = EventLog(metrics_for_ray(prepared.config))
 
     def run(self, embedded: bool) -> RunOutcome:
         """See `drive`; after a restart it goes on from the newest checkpoint."""
         import ray
 
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        return drive(self._config, self._stop, self._events, embedded, restarted, self._commons)
+        return drive(self._prepared, self._stop, self._events, embedded, restarted, self._shared)
 
     def poll(self, after: int) -> tuple[int, list[tuple[int, Event]]]:
         """This driver's number (another one after a restart) and the events after a sequence number."""
         return self._events.incarnation, self._events.after(after)
 
     def stop(self) -> None:
-        """End soon: give up the generation in flight, write a checkpoint."""
+        """End soon: abandon the generation in flight, write a checkpoint."""
         self._stop.set()
 
-    def wish(self, reason: str) -> None:
-        """End well after the generation that is out."""
-        self._stop.wish = reason
+    def end_after_generation(self, reason: str) -> None:
+        """End as at a limit, after the generation that is open."""
+        self._stop.reason = reason
 
 
-def _on_ray(config: Config, show: Show, stop: SignalHandler) -> RunOutcome:
+def _on_ray(prepared: PreparedRun, show: Show, stop: SignalHandler) -> RunOutcome:
     from raes.runtime.nodes import release
     from raes.runtime.session import attached
 
+    config = prepared.config
     assert config.noise.size is not None
     size = Size.of(config.workers)
     with attached(config.ray.address, size.most, 4 * config.noise.size) as session:
@@ -147,7 +149,7 @@ def _on_ray(config: Config, show: Show, stop: SignalHandler) -> RunOutcome:
             show(("notice", ray_job.steering(name)))
         if (advice := advise(config, size.most or session.cpus)) is not None:
             show(("notice", advice))
-        driver = RunningDriver(config, show, session.embedded)
+        driver = RunningDriver(prepared, show, session.embedded)
         try:
             return _follow(driver, stop)
         finally:
@@ -157,10 +159,10 @@ def _on_ray(config: Config, show: Show, stop: SignalHandler) -> RunOutcome:
 
 
 def headline(config: Config) -> str:
-    """What is trained, after the line that says where."""
+    """What is trained, in one line."""
     limits = (config.generations, config.max_timesteps, config.max_minutes, config.goal.return_mean)
     return (
-        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes a generation, "
+        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes per generation, "
         f"seed {config.seed}, run_dir={display_path(config.run_dir)}{', until Ctrl-C' if not any(limits) else ''}"
     )
 
@@ -180,20 +182,20 @@ def advise(config: Config, workers: int) -> str | None:
 
 
 class RunningDriver:
-    """A driver on this node, and what it tells.
+    """A driver on this node, and its events.
 
     Attributes:
         running: reference to its outcome.
     """
 
-    def __init__(self, config: Config, show: Show, embedded: bool, commons: SweepResources | None = None) -> None:
+    def __init__(self, prepared: PreparedRun, show: Show, embedded: bool, shared: SweepResources | None = None) -> None:
         """Start it.
 
         Args:
-            config: of its run.
+            prepared: its run.
             show: is handed its events.
             embedded: whether Ray is this command's own.
-            commons: what the jobs of a sweep share.
+            shared: what the jobs of a sweep share.
         """
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -206,7 +208,7 @@ class RunningDriver:
             max_restarts=MAX_RESTARTS,
             max_task_retries=-1,
             scheduling_strategy=here,
-        ).remote(config, registered(config.env), commons)
+        ).remote(prepared, registry_entry(prepared.config.env), shared)
         self.running = self._actor.run.remote(embedded)
         self._show, self._incarnation, self._seen, self._stopping = show, 0, 0, False
 
@@ -217,8 +219,8 @@ class RunningDriver:
         self._stopping = True
         self._actor.stop.remote()
 
-    def look(self) -> None:
-        """Show what it has told since."""
+    def poll(self) -> None:
+        """Show its events since the last call."""
         import ray
         from ray.exceptions import GetTimeoutError, RayActorError
 
@@ -233,7 +235,9 @@ class RunningDriver:
             for number, event in events:
                 self._seen = number
                 if (reason := self._show(event)) is not None:
-                    ray.get(self._actor.wish.remote(reason), timeout=5)  # Ray complains of calls that `close` cuts off
+                    ray.get(
+                        self._actor.end_after_generation.remote(reason), timeout=5
+                    )  # Ray complains of calls that `close` cuts off
 
     def outcome(self) -> RunOutcome:
         """How it ended; to be called when `running` is ready.
@@ -259,7 +263,7 @@ class RunningDriver:
         ray.kill(self._actor)
 
 
-def _follow(driver: RunningDriver, stop: Stop) -> RunOutcome:
+def _follow(driver: RunningDriver, stop: StopSignal) -> RunOutcome:
     """Show the driver's events until it ends."""
     import ray
 
@@ -267,6 +271,6 @@ def _follow(driver: RunningDriver, stop: Stop) -> RunOutcome:
         finished, _ = ray.wait([driver.running], timeout=POLL_SECONDS)
         if stop.is_set() and not finished:
             driver.stop()
-        driver.look()
+        driver.poll()
         if finished:
             return driver.outcome()

@@ -5,24 +5,26 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from raes.algorithms import ALGORITHMS
-from raes.algorithms.search import SearchSettings
+from raes.algorithms.base import SearchSettings
 from raes.config.cli import display_path
 from raes.config.schema import Config
 from raes.problems.function import FunctionSettings
-from raes.problems.problem import Problem
+from raes.problems.problem import Problem, ProblemSpec
 from raes.runtime.memory import check_memory, check_sizes, check_state
 from raes.search.noise import table_size
+from raes.search.running_stats import RunningStats
 from raes.storage.location import location
 from raes.storage.run_folder import check_writable
 from raes.training import ray_job
 from raes.training.build import build_algorithm, problem_spec
-from raes.training.resume import first_theta, locate, starting_point
-from raes.types import UserError
+from raes.training.resume import first_policy, locate, starting_point
+from raes.types import Float32, UserError
 
 NOT_IN_NAMES = (
     "run_dir=", "resume=", "generations=", "max_timesteps=", "max_minutes=", "console=", "goal.", "workers=", "ray.",
@@ -34,24 +36,42 @@ LONGEST_NAME = 200
 """Letters of a folder of a multirun; most file systems take 255."""
 
 
-def prepare(config: Config, overrides: str = "") -> Config:
-    """Fill in the run directory and the noise table's size, and refuse what cannot work, before anything starts.
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that can start: everything was checked, and its problem was built and tried once.
+
+    Attributes:
+        config: resolved; nothing that decides what is computed is left open.
+        problem: the recipe of the problem.
+        theta: float32 (d,), the parameters that a new search starts from.
+        observations: the observation statistics that it starts from.
+    """
+
+    config: Config
+    problem: ProblemSpec
+    theta: Float32
+    observations: RunningStats
+
+
+def prepare(config: Config, overrides: str = "") -> PreparedRun:
+    """Resolve what is left open and refuse what cannot work, before anything starts.
 
     Args:
         config: as composed.
         overrides: of a multirun's job; each job has a directory of its own below `run_dir`.
 
     Raises:
-        UserError: with the key and the cure.
+        UserError: with the key and the fix.
     """
-    config = resolve_config(config, overrides)
+    prepared = resolve_config(config, overrides)
+    config = prepared.config
     assert config.noise.size is not None
     check_memory(4 * config.noise.size, copies=2 if config.runtime.name == "ray" else 1)
     check_writable(display_path(config.run_dir), config.upload)  # messages give the path as the user does
-    return config
+    return prepared
 
 
-def resolve_config(config: Config, overrides: str = "") -> Config:
+def resolve_config(config: Config, overrides: str = "") -> PreparedRun:
     """The same as far as it depends on the configuration and on what is stored, not on this machine; writes nothing.
 
     Raises:
@@ -60,40 +80,37 @@ def resolve_config(config: Config, overrides: str = "") -> Config:
     if config.resume not in ("never", "auto"):
         config = replace(config, resume=ray_job.persistent_path(config.resume))
     config = replace(config, run_dir=ray_job.persistent_path(_run_dir(config, overrides)))
-    start_from = config.start_from
-    if start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
-        config = replace(config, start_from=str(location(start_from, "start_from").absolute()))
-    config, problem = fit_to_problem(config)
-    try:
+    as_given = config
+    if config.start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
+        config = replace(config, start_from=str(location(config.start_from, "start_from").absolute()))
+    spec = problem_spec(config)
+    with closing(spec.check()) as problem:
+        config = fit_to_problem(config, problem)
         checkpoint, _ = starting_point(config, location(str(config.run_dir)))
-        if checkpoint is None:
-            first_theta(replace(config, start_from=start_from), problem)  # messages give the path as the user does
-    finally:
-        problem.close()
-    return _absolute(config)
+        # Messages give the path of an earlier policy as the user does. A run that resumes has no use for it.
+        start = replace(config, start_from=as_given.start_from if checkpoint is None else None)
+        theta, observations = first_policy(start, problem)
+    if checkpoint is not None:
+        spec = problem_spec(config, checkpoint)
+    return PreparedRun(_absolute(config), spec, theta, observations)
 
 
-def fit_to_problem(config: Config) -> tuple[Config, Problem]:
-    """The configuration with the sizes that its problem gives it, and the problem, which was tried.
+def fit_to_problem(config: Config, problem: Problem) -> Config:
+    """The configuration with the sizes that its problem gives it.
 
     Raises:
-        UserError: the problem cannot be made here, or the sizes do not fit.
+        UserError: the sizes do not fit.
     """
-    problem = problem_spec(config).check()
-    try:
-        config = replace(config, algorithm=_sized(config.algorithm, problem))
-        size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
-        if size < 2 * problem.num_params:
-            raise UserError(
-                f"noise.size={size} is too small for a policy of {problem.num_params} parameters; "
-                f"give at least {2 * problem.num_params}, or null"
-            )
-        config = replace(config, noise=replace(config.noise, size=size))
-        _check_algorithm(config, problem)
-    except BaseException:
-        problem.close()
-        raise
-    return config, problem
+    config = replace(config, algorithm=_sized(config.algorithm, problem))
+    size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
+    if size < 2 * problem.num_params:
+        raise UserError(
+            f"noise.size={size} is too small for a policy of {problem.num_params} parameters; "
+            f"give at least {2 * problem.num_params}, or null"
+        )
+    config = replace(config, noise=replace(config.noise, size=size))
+    _check_algorithm(config, problem)
+    return config
 
 
 def _sized(settings: SearchSettings, problem: Problem) -> Any:

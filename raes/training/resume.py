@@ -1,8 +1,6 @@
-"""Where a run starts: from nothing, from a checkpoint of its own, or around an earlier policy."""
+"""Where a run starts: from nothing, from a checkpoint of its own, or from an earlier policy."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -81,19 +79,18 @@ def _refuse_other(config: Config, stored: dict[str, object], path: Location) -> 
         )
 
 
-def first_theta(config: Config, problem: Problem, fresh: bool = True) -> tuple[Float32, RunningStats]:
+def first_policy(config: Config, problem: Problem) -> tuple[Float32, RunningStats]:
     """Parameters, float32 (d,), and observation statistics that a new search starts from.
 
     Args:
         config: its `seed` and `start_from` count here.
         problem: what the parameters are for.
-        fresh: whether there is no checkpoint to go on from.
 
     Raises:
         UserError: `start_from` names no policy that fits.
     """
     theta = problem.initial_theta(generator(config.seed, Purpose.INITIAL_THETA))
-    if config.start_from is None or not fresh:
+    if config.start_from is None:
         return theta, running_stats.init(problem.observation_size)
     if not isinstance(problem, EpisodeProblem):
         raise UserError("start_from is for policies; a function's search starts at env.x0")
@@ -116,7 +113,7 @@ def earlier_policy(
     """
     checkpoint = read(locate(path, "start_from"))
     earlier = from_tree(checkpoint.state["config"])
-    state = trained(earlier, checkpoint)
+    state = restore(earlier, checkpoint).search
     if earlier.algorithm.normalize_observations != normalized:
         raise UserError(
             f"start_from={path}: its policy was trained with algorithm.normalize_observations="
@@ -137,14 +134,14 @@ def earlier_policy(
     return grow(old, state.theta, problem.policy, theta), statistics
 
 
-def trained(config: Config, checkpoint: Checkpoint) -> Any:
-    """The search's state in a checkpoint of a run with this configuration."""
+def restore(config: Config, checkpoint: Checkpoint) -> RunState:
+    """The state in a checkpoint of a run with this configuration."""
     template = build_algorithm(config).init(checkpoint.arrays["theta"], running_stats.init(0))
-    return RunState.restored(template, checkpoint).state
+    return RunState.restore(template, checkpoint)
 
 
-def check_theta(checkpoint: Checkpoint, num_params: int, fingerprint: str) -> None:
-    """Refuse a checkpoint of another policy size or of another noise table.
+def check_size(checkpoint: Checkpoint, num_params: int) -> None:
+    """Refuse a checkpoint of another policy size.
 
     Raises:
         UserError: with both values.
@@ -154,6 +151,14 @@ def check_theta(checkpoint: Checkpoint, num_params: int, fingerprint: str) -> No
         raise UserError(
             f"{checkpoint.path} holds {size} parameters and this policy has {num_params}; use its own policy keys"
         )
+
+
+def check_noise(checkpoint: Checkpoint, fingerprint: str) -> None:
+    """Refuse a checkpoint of another noise table.
+
+    Raises:
+        UserError: with both digests.
+    """
     if checkpoint.state["noise_fingerprint"] != fingerprint:
         raise UserError(
             f"{checkpoint.path} was made with another noise table ({checkpoint.state['noise_fingerprint']}, "

@@ -1,106 +1,128 @@
-"""A place between two generations that a run can go on from: what a checkpoint holds."""
+"""Where a run is between two generations: the search's state and what the run has counted; what a checkpoint holds."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from raes.results import Results
 from raes.storage import tree
 from raes.storage.checkpoint import Checkpoint
 from raes.storage.tree import Arrays
-from raes.tasks import Tasks
-from raes.training.limits import RunCounters
+from raes.training.quarantine import QuarantineRecord
 
 IN_FLIGHT = "in_flight/"
-"""What the names of arrays begin with that belong to `RunState.around`."""
+"""The prefix of the arrays in a checkpoint that belong to `RunState.base`."""
+FAULT_WINDOW = 1000
+"""Episodes over which the share of faults is taken, where a generation has fewer."""
 
 
 @dataclass(frozen=True)
-class QuarantineRecord:
-    """An episode that the pool gave up on: deaths and deadlines need not come again, so the verdict stands."""
+class RunCounters:
+    """Counted from the run's beginning, resumes included.
 
-    generation: int
-    purpose: int
-    index: int
-    reason: str
+    Attributes:
+        episodes: training episodes that entered a generation.
+        timesteps: of those episodes.
+        best_return: the highest evaluation mean.
+        goal_streak: evaluations in a row that reached the goal.
+        quarantined: episodes left out.
+        fault_history: (episodes, faults) of the last generations, as many as the window needs.
+    """
+
+    episodes: int = 0
+    timesteps: int = 0
+    best_return: float | None = None
+    goal_streak: int = 0
+    quarantined: int = 0
+    fault_history: tuple[tuple[int, int], ...] = ()
+
+    def with_round(self, episodes: int, timesteps: int, faults: int) -> RunCounters:
+        """With one more round of so many good episodes and faults."""
+        history = (*self.fault_history, (episodes + faults, faults))
+        while len(history) > 1 and sum(total for total, _ in history[1:]) >= FAULT_WINDOW:
+            history = history[1:]
+        return replace(
+            self,
+            episodes=self.episodes + episodes,
+            timesteps=self.timesteps + timesteps,
+            quarantined=self.quarantined + faults,
+            fault_history=history,
+        )
+
+    def with_evaluation(self, mean: float, goal: float | None) -> RunCounters:
+        """With one more evaluation; the best (of equals the latest) and the goal are decided here and only here."""
+        reached = goal is not None and mean >= goal
+        best = mean if self.best_return is None else max(mean, self.best_return)
+        return replace(self, best_return=best, goal_streak=self.goal_streak + 1 if reached else 0)
+
+    @staticmethod
+    def from_json(stored: dict[str, Any]) -> RunCounters:
+        """As a checkpoint holds it."""
+        history = tuple((int(total), int(faults)) for total, faults in stored["fault_history"])
+        return RunCounters(**{**stored, "fault_history": history})
 
 
 @dataclass(frozen=True)
 class RunState:
-    """See the module's docstring.
+    """Everything that changes while a run goes on.
 
     Attributes:
-        state: of the search, after `state.generation` updates.
-        around: what generation `state.generation` perturbs: the same state, or, with `runtime.pipeline=1`, the state
+        search: the algorithm's state, after `search.generation` updates.
+        base: what generation `search.generation` perturbs: the same state, or, with `runtime.pipeline=1`, the state
             before it, under this generation's number.
-        progress: as of the last finished generation.
-        verdicts: on episodes of generations that are not finished.
+        counters: as of the last finished round.
+        quarantine: episodes of generations that are not finished, which must not run again.
         branch: whether it is not of this run's own sequence: a policy that was good, from which to start anew.
     """
 
-    state: Any
-    around: Any
-    progress: RunCounters
-    verdicts: tuple[QuarantineRecord, ...] = ()
+    search: Any
+    base: Any
+    counters: RunCounters = RunCounters()
+    quarantine: tuple[QuarantineRecord, ...] = ()
     branch: bool = False
 
     @property
     def generation(self) -> int:
         """Updates so far."""
-        return int(self.state.generation)
+        return int(self.search.generation)
 
-    def perturbed_by(self, generation: int) -> Any:
-        """The state that a generation perturbs: this one's `around`, or for the next one `state`, renumbered."""
+    def base_of(self, generation: int) -> Any:
+        """The search state that a generation perturbs: `base`, or for the generation after it `search`, renumbered."""
         if generation == self.generation:
-            return self.around
+            return self.base
         assert generation == self.generation + 1
-        return replace(self.state, generation=generation)
+        return replace(self.search, generation=generation)
 
-    def after(self, state: Any, progress: RunCounters, pipeline: int) -> RunState:
-        """The next point.
+    def after(self, search: Any, counters: RunCounters, pipeline: int) -> RunState:
+        """The state after a round.
 
         Args:
-            state: after the update.
-            progress: with the finished generation.
+            search: the algorithm's new state.
+            counters: with the finished round.
             pipeline: 1 where generations start one update early, else 0.
         """
-        around = self.perturbed_by(state.generation) if pipeline else state
-        verdicts = tuple(verdict for verdict in self.verdicts if verdict.generation >= state.generation)
-        return RunState(state, around, progress, verdicts)
-
-    def quarantined(self, tasks: Tasks) -> tuple[Tasks, list[Results]]:
-        """The tasks that may run, and faults for those with a verdict."""
-        rows = {int(index): row for row, index in enumerate(tasks.index)}
-        done: list[Results] = []
-        for verdict in self.verdicts:
-            if (verdict.generation, verdict.purpose) == (tasks.generation, tasks.purpose) and verdict.index in rows:
-                row = rows.pop(verdict.index)
-                done.append(Results.failed(tasks.take(slice(row, row + 1)), verdict.reason))
-        if not done:
-            return tasks, []
-        return tasks.take(np.array(sorted(rows.values()), dtype=np.int64)), done
+        base = self.base_of(search.generation) if pipeline else search
+        quarantine = tuple(record for record in self.quarantine if record.generation >= search.generation)
+        return RunState(search, base, counters, quarantine)
 
     def store(self) -> tuple[Arrays, dict[str, Any]]:
         """Arrays and plain values for a checkpoint."""
-        arrays, scalars = tree.flatten(self.state)
+        arrays, scalars = tree.flatten(self.search)
         plain: dict[str, Any] = {
             "generation": self.generation,
             "search": scalars,
             "in_flight": None,
-            "progress": asdict(self.progress),
+            "progress": asdict(self.counters),
             "branch": self.branch,
-            "verdicts": [asdict(verdict) for verdict in self.verdicts],
+            "quarantine": [asdict(record) for record in self.quarantine],
         }
-        if self.around is not self.state:
-            around, plain["in_flight"] = tree.flatten(self.around)
-            arrays |= {IN_FLIGHT + name: array for name, array in around.items()}
+        if self.base is not self.search:
+            base, plain["in_flight"] = tree.flatten(self.base)
+            arrays |= {IN_FLIGHT + name: array for name, array in base.items()}
         return arrays, plain
 
     @staticmethod
-    def restored(template: Any, checkpoint: Checkpoint) -> RunState:
+    def restore(template: Any, checkpoint: Checkpoint) -> RunState:
         """What `store` gave.
 
         Args:
@@ -108,13 +130,13 @@ class RunState:
             checkpoint: as read.
         """
         plain = checkpoint.state
-        state = around = tree.restore(template, checkpoint.arrays, plain["search"])
+        search = base = tree.restore(template, checkpoint.arrays, plain["search"])
         if plain["in_flight"] is not None:
             arrays = {
                 name.removeprefix(IN_FLIGHT): array
                 for name, array in checkpoint.arrays.items()
                 if name.startswith(IN_FLIGHT)
             }
-            around = tree.restore(template, arrays, plain["in_flight"])
-        verdicts = tuple(QuarantineRecord(**verdict) for verdict in plain["verdicts"])
-        return RunState(state, around, RunCounters.from_json(plain["progress"]), verdicts)
+            base = tree.restore(template, arrays, plain["in_flight"])
+        quarantine = tuple(QuarantineRecord(**record) for record in plain["quarantine"])
+        return RunState(search, base, RunCounters.from_json(plain["progress"]), quarantine)

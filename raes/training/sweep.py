@@ -1,4 +1,4 @@
-"""Several runs side by side on one Ray: they share its CPUs and one noise table a node."""
+"""Several runs side by side on one Ray: they share its CPUs and one noise table per node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from raes.runtime.scheduling import Size
 from raes.training.callbacks import Callbacks
 from raes.training.events import Event
 from raes.training.launch import POLL_SECONDS, RunningDriver, headline, signals
-from raes.training.limits import RunOutcome, Stop
+from raes.training.limits import RunOutcome, StopSignal
+from raes.training.prepare import PreparedRun
 from raes.types import RunFailedError, UserError
 
 STOPPED = 130
@@ -26,11 +27,16 @@ class SweepJob:
 
     Attributes:
         name: the folder of its run, below the sweep's.
-        config: prepared.
+        prepared: the run.
     """
 
     name: str
-    config: Config
+    prepared: PreparedRun
+
+    @property
+    def config(self) -> Config:
+        """The run's."""
+        return self.prepared.config
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,13 @@ def side_by_side(jobs: Sequence[SweepJob], parallel: int | str) -> list[RunOutco
         session = connect(jobs[0].config.ray.address, given * least if given and crowded else None, tables)
         try:
             stop.listen()
-            places = min(len(jobs), given or max(1, session.cpus // least))
+            slots = min(len(jobs), given or max(1, session.cpus // least))
             print(session.text)
-            print(f"{len(jobs)} jobs, {places} at a time, which share {session.cpus} CPUs", flush=True)
+            print(f"{len(jobs)} jobs, {slots} at a time, which share {session.cpus} CPUs", flush=True)
             most = max((size.most or 0 for size in sizes), default=0)
             if most:
-                request(places * most)
-            return _Sweep(jobs, places, session.embedded, stop).run()
+                request(slots * most)
+            return _Sweep(jobs, slots, session.embedded, stop).run()
         finally:
             release()
             ray.shutdown()
@@ -110,15 +116,15 @@ def check(jobs: Sequence[SweepJob], parallel: int | str) -> int | None:
 class _Sweep:
     """The jobs of a sweep on a Ray that this process is connected to."""
 
-    def __init__(self, jobs: Sequence[SweepJob], places: int, embedded: bool, stop: Stop) -> None:
-        from raes.runtime.sweep_resources import start_commons
+    def __init__(self, jobs: Sequence[SweepJob], slots: int, embedded: bool, stop: StopSignal) -> None:
+        from raes.runtime.sweep_resources import start_sweep_resources
 
         self._jobs, self._embedded, self._stop = jobs, embedded, stop
-        self._commons, self._actor = start_commons(places)
+        self._shared, self._actor = start_sweep_resources(slots)
         names = labels([job.name for job in jobs])
-        self._voices = [JobLogger(name, job.config) for name, job in zip(names, jobs, strict=True)]
+        self._loggers = [JobLogger(name, job.config) for name, job in zip(names, jobs, strict=True)]
         self._waiting = list(range(len(jobs)))
-        self._free = list(range(places))
+        self._free = list(range(slots))
         self._running: dict[Any, tuple[int, int, RunningDriver]] = {}
         self._outcomes: dict[int, RunOutcome] = {}
 
@@ -134,52 +140,53 @@ class _Sweep:
             for _, _, driver in self._running.values():
                 if self._stop.is_set():
                     driver.stop()
-                driver.look()
+                driver.poll()
             for reference in finished:
                 self._end(reference)
         return [self._outcomes.get(number, RunOutcome(STOPPED, "not begun")) for number in range(len(self._jobs))]
 
     def _fill(self) -> None:
-        """Start jobs that wait in the places that are free; a place that nobody wants any more has no share."""
+        """Start jobs that wait in the slots that are free; a slot that nobody wants any more has no share."""
         import ray
 
         while self._free and self._waiting and not self._stop.is_set():
             self._start(self._waiting.pop(0), self._free.pop(0))
-        for place in self._free:
-            ray.get(self._actor.leave.remote(place))
+        for slot in self._free:
+            ray.get(self._actor.leave.remote(slot))
 
-    def _start(self, number: int, place: int) -> None:
-        """Start a job in a place."""
-        config, voice = self._jobs[number].config, self._voices[number]
-        voice.notice(headline(config))
+    def _start(self, number: int, slot: int) -> None:
+        """Start a job in a slot."""
+        config, logger = self._jobs[number].config, self._loggers[number]
+        logger.notice(headline(config))
         try:
-            voice.callbacks.start(config.as_dict())
+            logger.callbacks.start(config.as_dict())
         except UserError as error:
-            self._record(number, place, RunOutcome(2, str(error)))
+            self._record(number, slot, RunOutcome(2, str(error)))
             return
-        driver = RunningDriver(config, voice, self._embedded, replace(self._commons, job=place))
-        self._running[driver.running] = (number, place, driver)
+        shared = replace(self._shared, job=slot)
+        driver = RunningDriver(self._jobs[number].prepared, logger, self._embedded, shared)
+        self._running[driver.running] = (number, slot, driver)
 
     def _end(self, reference: Any) -> None:
         """A job has ended."""
-        number, place, driver = self._running.pop(reference)
+        number, slot, driver = self._running.pop(reference)
         try:
             outcome = driver.outcome()
         except RunFailedError as error:
             outcome = RunOutcome(1, str(error))
         driver.close()
-        self._voices[number].callbacks.end(outcome.reason)
-        self._record(number, place, outcome)
+        self._loggers[number].callbacks.end(outcome.reason)
+        self._record(number, slot, outcome)
 
-    def _record(self, number: int, place: int, outcome: RunOutcome) -> None:
-        """Keep how a job ended, and free its place."""
+    def _record(self, number: int, slot: int, outcome: RunOutcome) -> None:
+        """Keep how a job ended, and free its slot."""
         self._outcomes[number] = outcome
-        self._free.append(place)
-        self._voices[number].notice(ended(outcome))
+        self._free.append(slot)
+        self._loggers[number].notice(ended(outcome))
 
 
 def labels(names: Sequence[str]) -> list[str]:
-    """What tells the jobs apart: of each name the words that not all others have too."""
+    """Short names of the jobs: of each name the overrides that not all others have too."""
     words = [name.split(",") for name in names]
     common = set.intersection(*map(set, words))
     return [
@@ -188,14 +195,14 @@ def labels(names: Sequence[str]) -> list[str]:
 
 
 class JobLogger:
-    """Shows a job's events as lines that begin with its label, and tells them to its callbacks.
+    """Shows a job's events as lines that begin with its label, and hands them to its callbacks.
 
     Attributes:
         callbacks: the job's.
     """
 
     def __init__(self, label: str, config: Config) -> None:
-        """Nothing is told yet.
+        """Nothing is logged yet.
 
         Raises:
             UserError: a callback cannot be made.

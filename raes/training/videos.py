@@ -1,7 +1,7 @@
-"""Videos of a run in training: a process beside it films the policy of every so many generations.
+"""Videos of a run in training: a separate process films the policy of every so many generations.
 
 The process has the lowest priority and a copy of the policy. One works at a time; where several generations fall due
-meanwhile, the newest one is next. What goes wrong there is told and changes nothing here.
+meanwhile, the newest one is next. What goes wrong there is logged and changes nothing here.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ FINISH_SECONDS = 300.0
 """How long the end of a run waits for its last video."""
 LOOK_SECONDS = 0.1
 """How often it looks then."""
-SAID = "raes: "
+MESSAGE_PREFIX = "raes: "
 """What a line for the user begins with."""
 
 
 @dataclass(frozen=True)
 class VideoJob:
-    """What the process beside a run is told.
+    """What the filming process is given.
 
     Attributes:
         config: of the run.
@@ -70,11 +70,11 @@ class _Process:
     job: VideoJob
     process: subprocess.Popen[bytes]
     gif: IO[bytes]
-    words: IO[bytes]
+    errors: IO[bytes]
 
 
 class Videos:
-    """The videos of a run; see the module's docstring."""
+    """The videos of a run; at most one process films at a time."""
 
     def __init__(self, config: Config, spec: ProblemSpec, run_dir: Path) -> None:
         """Nothing is filmed yet.
@@ -114,28 +114,28 @@ class Videos:
         if running is None or running.process.poll() is None:
             return None
         self._running = None
-        done = _outcome(running)
-        if running.process.returncode == 2:  # nothing to see, or nothing that draws: the next one would say the same
+        done = _finish(running)
+        if running.process.returncode == 2:  # nothing to see, or nothing that draws: the next one would fail alike
             self._spec = self._next = None
         self._begin()
         return done
 
-    def wait(self, tell: Callable[[FinishedVideo], None], stop: Callable[[], bool]) -> None:
+    def wait(self, report: Callable[[FinishedVideo], None], stop: Callable[[], bool]) -> None:
         """Until all that was offered is filmed, or a stop, or the patience of a run's end is over."""
         end = time.monotonic() + FINISH_SECONDS
         while self._running is not None and not stop() and time.monotonic() < end:
             if (done := self.finished()) is not None:
-                tell(done)
+                report(done)
             else:
                 time.sleep(LOOK_SECONDS)
 
     def close(self) -> None:
-        """Give up what is not finished."""
+        """Abandon what is not finished."""
         self._next = None
         if self._running is not None:
             self._running.process.kill()
             self._running.process.wait()
-            _outcome(self._running)
+            _finish(self._running)
             self._running = None
 
     def _begin(self) -> None:
@@ -144,22 +144,22 @@ class Videos:
             return
         job, self._next = self._next, None
         try:
-            self._running = _started(job)
+            self._running = _start_filming(job)
         except OSError as error:  # no memory, no room for temporary files
             self._unstarted = FinishedVideo(job.generation, None, str(error))
 
 
-def _started(job: VideoJob) -> _Process:
+def _start_filming(job: VideoJob) -> _Process:
     """The process at work; it reads and writes files, not pipes, so that nobody waits for the other."""
-    gif, words = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
-    with tempfile.TemporaryFile() as told:
-        cloudpickle.dump(job, told)  # by value what only this process knows
-        told.seek(0)
+    gif, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+    with tempfile.TemporaryFile() as job_file:
+        cloudpickle.dump(job, job_file)  # by value what only this process knows
+        job_file.seek(0)
         command = [sys.executable, "-m", "raes.training.film"]
         process = subprocess.Popen(
-            command, stdin=told, stdout=gif, stderr=words, env=_environment(), start_new_session=True
+            command, stdin=job_file, stdout=gif, stderr=errors, env=_environment(), start_new_session=True
         )
-    return _Process(job, process, gif, words)
+    return _Process(job, process, gif, errors)
 
 
 def _environment() -> dict[str, str]:
@@ -173,14 +173,14 @@ def _environment() -> dict[str, str]:
     return os.environ | quiet | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
-def _outcome(running: _Process) -> FinishedVideo:
-    with running.gif as gif, running.words as words:
+def _finish(running: _Process) -> FinishedVideo:
+    with running.gif as gif, running.errors as errors:
         gif.seek(0)
-        words.seek(0)
-        picture, lines = gif.read(), words.read().decode(errors="replace").strip().splitlines()
-    said = [line.removeprefix(SAID) for line in lines if line.startswith(SAID)] or lines[-1:]
+        errors.seek(0)
+        picture, lines = gif.read(), errors.read().decode(errors="replace").strip().splitlines()
+    messages = [line.removeprefix(MESSAGE_PREFIX) for line in lines if line.startswith(MESSAGE_PREFIX)] or lines[-1:]
     code, generation = running.process.returncode, running.job.generation
     if code == 0 and picture:
-        return FinishedVideo(generation, picture, said[0] if said else "")
+        return FinishedVideo(generation, picture, messages[0] if messages else "")
     how = f"its process died of signal {-code}" if code < 0 else f"its process ended with exit code {code}"
-    return FinishedVideo(generation, None, said[-1] if said else how)
+    return FinishedVideo(generation, None, messages[-1] if messages else how)

@@ -32,7 +32,7 @@ FENCE = re.compile(
 )
 NOT_RUN = re.compile(r"<!-- not run: ([^>]+) -->")
 BORROWED = re.compile(r"<!-- file: (\S+) from (\S+) -->")
-COMMAND = re.compile(r"python -m raes\.\w+[^`\n]*")
+COMMAND = re.compile(r"python -m (?:raes\.\w+|benchmarks\b)[^`\n]*")
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def borrowed(page: Path) -> Iterator[tuple[str, str]]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of every `python -m raes.NAME ...` that stands in a page, in blocks, tables and sentences.
+    """The module and arguments of every `python -m raes.NAME ...` or `python -m benchmarks ...` in a page.
 
-    Words that are no commands but forms, with `...` or CAPITALS for what the reader puts in, are left out.
+    Blocks, tables and sentences count. Forms with `...`, NAME or PATH for what the reader puts in are left out.
     """
     text = page.read_text().replace("\\\n", " ")
     found = []

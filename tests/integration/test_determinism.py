@@ -19,7 +19,7 @@ from raes.rng import Purpose
 from raes.runtime.collector import Collector
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import noise
-from raes.tasks import Genomes, Snapshot, Tasks
+from raes.tasks import Genomes, Round, Snapshot, Tasks
 
 from .helpers import (
     Command,
@@ -209,8 +209,11 @@ class Generation:
 
     def batch(self, results: list[Results]) -> Batch:
         """What a collector makes of them."""
-        collector = Collector(lambda first, count: self.tasks.take(slice(2 * first, 2 * (first + count))),
-                              2, self.pairs, 0, 0.0, None)  # fmt: skip
+
+        def ask(first: int, count: int) -> Tasks:
+            return self.tasks.take(slice(2 * first, 2 * (first + count)))
+
+        collector = Collector(Round(self.snapshot, ask, group=2, min_groups=self.pairs))
         collector.start()
         for part in results:
             collector.add(part)

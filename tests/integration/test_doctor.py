@@ -32,20 +32,18 @@ def doctor(commands: Commands, *words: str, code: int = 0, **variables: str) -> 
 def test_this_machine_is_healthy(commands: Commands, words: tuple[str, ...]) -> None:
     command, told = doctor(commands, *TASK, *words)
     assert command.out.splitlines()[-1].startswith("healthy")
-    assert "InvertedPendulum: es, 16 episodes a generation" in command.out
+    assert "InvertedPendulum: es, 16 episodes per generation" in command.out
     (node,) = told["nodes"]
     assert node["answer"]["step_seconds"] < 0.01
     assert node["answer"]["cores"] < 1.5
-    assert {outlook["episodes"] for outlook in told["outlook"]} == {16}
     written = {path.name for path in commands.cwd.iterdir() if not path.name.startswith("command-")}
     assert written - COPIED == {"doctor.json"}
 
 
-def test_a_pool_that_this_machine_cannot_hold_is_a_fault_and_is_predicted_all_the_same(commands: Commands) -> None:
-    command, told = doctor(commands, *TASK, "ray.address=local", "workers=14400", code=1)
+def test_a_pool_that_this_machine_cannot_hold_is_a_fault(commands: Commands) -> None:
+    command, _ = doctor(commands, *TASK, "ray.address=local", "workers=14400", code=1)
     assert "FAULT" in command.out
     assert "14400 workers need about" in command.out
-    assert {outlook["workers"] for outlook in told["outlook"]} == {14400}
     assert not (commands.cwd / "runs").exists()
 
 
@@ -127,4 +125,5 @@ def test_a_small_object_store_is_named(commands: Commands, machines: Machines) -
     assert len(faults) == 3  # 120 MB into each of three stores of 100 MiB
     assert all("object store holds 0.10 GiB" in one["text"] for one in faults)
     refused = commands.refuse("env=CartPole", f"ray.address={machines.address}", "noise.size=30000000", "run_dir=no")
-    assert "start Ray with a larger --object-store-memory" in refused
+    assert faults[0]["text"] in refused
+    assert "--object-store-memory=" in refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from raes.bench.__main__ import BENCHES
 from raes.config.cli import arguments_of, parse
 from raes.config.compose import opened
 from raes.config.schema import conf_dir, from_tree
+from raes.training.driver import Driver
 
 from .documented import PAGES, REPOSITORY, Block, blocks, borrowed, commands
 from .helpers import Commands, records_of
@@ -214,7 +217,7 @@ def quoted(page: Path) -> list[str]:
     text = page.read_text()
     tables = re.findall(r"^\| message \|.*\n\|[- |]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     found = [re.match(r"\| `(.*)` \| ", row) for table in tables for row in table.splitlines()]
-    return [one[1] for one in found if one] + re.findall(r"says `([^`]*…[^`]*)`", text)
+    return [one[1] for one in found if one] + re.findall(r"log has `([^`]*…[^`]*)`", " ".join(text.split()))
 
 
 def in_code(message: str, known: list[str]) -> bool:
@@ -231,7 +234,12 @@ def test_every_quoted_message_is_in_the_code() -> None:
     assert not in_code("run_dir=… holds a cat already", known)
 
 
-def test_the_figures_of_runs_are_those_of_the_page(module_commands: Commands) -> None:
+def test_the_loop_on_the_page_is_that_of_the_driver() -> None:
+    loops = [block.body for block in blocks(REPOSITORY / "docs" / "how-it-works.md") if block.kind == "python"]
+    assert loops == [textwrap.dedent(inspect.getsource(Driver._search))]
+
+
+def test_the_metrics_of_runs_are_those_of_the_page(module_commands: Commands) -> None:
     text = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text()
     documented = set(re.findall(r"`((?:returns|episode|eval|search|progress|speed|pool|faults)/\w+)`", text))
     written: set[str] = set()
@@ -282,6 +290,8 @@ def test_formulas_tables_and_curves_are_made(site: Path) -> None:
     assert "arithmatex" not in page
     assert "algorithm.pairs" in page
     assert "<!-- made" not in "".join(path.read_text() for path in site.rglob("*.html"))
+    listed = (site / "reference" / "commands.html").read_text()
+    assert all(f"python -m {program} {name}" in listed for program, benches in PROGRAMS.items() for name in benches)
     [picture] = re.findall(r'src="(\S+Swimmer\S+\.png)"', page)
     assert (site / "methods" / picture).resolve().read_bytes().startswith(b"\x89PNG")
 

@@ -177,10 +177,10 @@ def test_an_episode_that_hangs_is_left_out_and_stays_left_out(
     last = records_of(commands.cwd / "run")[-1]
     assert last["faults/episodes_quarantined"] in (1, 2)  # both episodes of a pair share the seed
     index = int(re.findall(r"index=(\d+)\)", command.out)[0])
-    # The verdict is in the checkpoint: a run that goes on from there does not try the episode again.
+    # The quarantine is in the checkpoint: a run that goes on from there does not try the episode again.
     before = commands.cwd / "run" / "checkpoints" / "gen_000002"
-    verdicts = [verdict["index"] for verdict in json.loads((before / "verdicts.json").read_text())]
-    assert index in verdicts
+    quarantine = [record["index"] for record in json.loads((before / "quarantine.json").read_text())]
+    assert index in quarantine
 
 
 def test_a_slow_worker_is_helped_out(commands: Commands, machines: Machines, node: Any) -> None:

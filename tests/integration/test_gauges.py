@@ -8,12 +8,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from raes.runtime.gauges import FIGURES, TAGS, metric_name
+from raes.runtime.gauges import DESCRIPTIONS, TAGS, metric_name
 
 from .helpers import CARTPOLE, Commands, records_of
 
 DASHBOARD = Path(__file__).parents[2] / "cluster" / "grafana" / "raes.json"
-EXPORTED = {f"ray_{metric_name(key)}" for key in FIGURES}
+EXPORTED = {f"ray_{metric_name(key)}" for key in DESCRIPTIONS}
 
 
 def scrape(ports: list[int]) -> dict[str, dict[str, float]]:
@@ -55,7 +55,7 @@ def test_prometheus_finds_the_figures_of_a_run(commands: Commands, ray_folder: P
 def test_the_keys_are_those_of_the_records(commands: Commands) -> None:
     commands.run(*CARTPOLE, "runtime=serial", "run_dir=run", "generations=1")
     keys = {key for record in records_of(commands.cwd / "run") for key in record}
-    assert {key for key in FIGURES if not key.startswith("live/")} <= keys
+    assert {key for key in DESCRIPTIONS if not key.startswith("live/")} <= keys
 
 
 def test_every_panel_of_the_dashboard_asks_for_what_is_exported() -> None:

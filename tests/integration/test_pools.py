@@ -31,8 +31,7 @@ from raes.runtime.scheduling import Size
 from raes.runtime.session import connect
 from raes.runtime.worker import WorkerSpec
 from raes.runtime.worker_pool import ActorPool
-from raes.tasks import Snapshot
-from raes.training.driver import evaluation_tasks
+from raes.tasks import Snapshot, evaluation_tasks
 
 from .helpers import ended, wait_for
 from .shared_ray import SharedRay

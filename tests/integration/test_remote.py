@@ -20,10 +20,10 @@ from tensorboard.compat.tensorflow_stub.io import gfile
 import raes
 from raes.config.compose import compose
 from raes.report.run_finder import Found, StoredRun, find, read
-from raes.training.driver import drive
 from raes.training.events import EventLog
-from raes.training.limits import RunOutcome, Stop
+from raes.training.limits import RunOutcome, StopSignal
 from raes.training.prepare import prepare
+from raes.training.start import drive
 from raes.types import UserError
 
 from .helpers import SERIAL, Commands, commands_in, theta_of
@@ -61,7 +61,7 @@ class Here:
             during()
 
         config = prepare(compose([*words, f"run_dir={run_dir}", f"upload.spool={self.spool}"]))
-        return drive(config, Stop(), EventLog(report))
+        return drive(config, StopSignal(), EventLog(report))
 
     def spools(self) -> list[Path]:
         return list(self.spool.glob("*/run"))

@@ -209,7 +209,7 @@ def test_one_episode_in_a_hundred_of_each_kind(commands: Commands) -> None:
             ("purpose=evaluation", "purpose=training index 6, 7"),
         ),
         (("run_dir=a_run", "generation=1", "index=6", "purpose=held_out"), ("purpose=held_out", "'training'")),
-        (("run_dir=a_run", "generation=1", "index=6", "seconds=0"), ("seconds must lie in (0, 1e6], got 0",)),
+        (("run_dir=a_run", "generation=1", "index=6", "seconds=0"), ("seconds=0: must be positive",)),
         (("run_dir=a_run", "generation=1"), ("index is missing",)),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else str(value),

@@ -16,7 +16,7 @@ import yaml
 
 from raes.rng import Purpose, reset_seed
 from raes.runtime.scheduling import Share
-from raes.runtime.sweep_resources import SharedTables, SweepResources, start_commons
+from raes.runtime.sweep_resources import SharedTables, SweepResources, start_sweep_resources
 from raes.search import noise
 from raes.training.prepare import _short
 
@@ -38,7 +38,7 @@ def joined(shared_ray: SharedRay) -> Iterator[None]:
 
 @pytest.mark.usefixtures("joined")
 def test_the_jobs_of_a_sweep_read_one_table_and_share_the_cpus() -> None:
-    commons, handle = start_commons(places=2)
+    commons, handle = start_sweep_resources(places=2)
     one, other = (SharedTables(SweepResources(commons.name, job), 100_000) for job in (0, 1))
     assert one.on(one.node) == other.on(one.node), "each job has a table of its own"
     assert one.fingerprint == noise.fingerprint(noise.make_table(100_000))

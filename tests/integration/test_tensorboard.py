@@ -92,7 +92,7 @@ def test_the_page_shows_curves_intervals_the_video_and_the_configuration(command
         for title in (
             "evaluation: mean and 95 % interval",
             "perturbed policies: mean, worst, best",
-            "timesteps a second",
+            "timesteps per second",
         ):
             opened(page, f"{address}/#custom_scalars", TEXT, lambda text, title=title: title in text)
         assert opened(page, f"{address}/#custom_scalars", CURVES, lambda count: count >= 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from raes.algorithms import ARS, ARSSettings
 from raes.results import Batch, Moments
@@ -24,10 +25,10 @@ def updated(table: Float32, returns: np.ndarray, **changes: object) -> tuple[np.
     genomes = ars.ask(state, 0, PAIRS).genomes.take(slice(0, None, 2))
     lengths = np.arange(2 * PAIRS).reshape(PAIRS, 2)
     batch = Batch(np.arange(PAIRS), genomes, returns, np.sign(returns), lengths, capped_share=0.0)
-    state, figures = ars.tell(
+    state, metrics = ars.step(
         state, batch, lambda index, weights, squared=False: noise.weighted_sum(table, index, weights, D)
     )
-    assert "update_ratio" not in figures  # theta was zero
+    assert "update_ratio" not in metrics  # theta was zero
     return state.theta, np.stack([table[start : start + D] for start in genomes.noise_index]).astype(np.float64)
 
 
@@ -77,5 +78,5 @@ def test_returns_that_differ_by_rounding_alone_mean_no_step(table: Float32) -> N
 
 @pytest.mark.parametrize("best", [0, PAIRS + 1])
 def test_best_must_lie_within_the_pairs(best: int) -> None:
-    with pytest.raises(ValueError, match=f"best must lie in .*{best}"):
-        ARSSettings(pairs=PAIRS, best=best)
+    with pytest.raises(ValidationError, match=r"(?s)best.*(greater than or equal to 1|at most pairs)"):
+        TypeAdapter(ARSSettings).validate_python({"pairs": PAIRS, "best": best})

@@ -99,6 +99,7 @@ def test_what_cannot_be_described_is_refused(name: str, words: str) -> None:
         descriptor(name, env)
 
 
+@pytest.mark.kernels
 def test_novelty_needs_little_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     behaviors, known = rng.standard_normal((30, 50)), rng.standard_normal((40, 50))

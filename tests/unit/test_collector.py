@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from raes.results import RESULT_DTYPE, Batch, Fault, Moments, Results
 from raes.rng import Purpose
 from raes.runtime.collector import Collector
-from raes.tasks import Tasks
-from raes.training.driver import evaluation_tasks
+from raes.tasks import Round, Tasks, evaluation_tasks
 
 from .conftest import SmallES
 
@@ -72,7 +71,8 @@ def gather(collector: Collector, rng: random.Random | None = None, broken: Seque
 
 
 def new(pairs: int, timesteps: int = 0, expected_length: float = 0.0, evaluation: Tasks | None = None) -> Collector:
-    return Collector(ask, 2, pairs, timesteps, expected_length, evaluation)
+    snapshot = SEARCH.algorithm.snapshot(SEARCH.state)
+    return Collector(Round(snapshot, ask, 2, pairs, None, timesteps, expected_length, evaluation=evaluation))
 
 
 def bits(batch: Batch | None) -> tuple[object, ...]:
@@ -190,7 +190,7 @@ def test_an_evaluation_runs_along_in_index_order_and_apart(training: bool) -> No
         collector = gather(new(4, evaluation=evaluation), rng, [1])
         assert bits(collector.batch()) == bits(gather(new(4), broken=[1]).batch())
     else:
-        collector = Collector(None, 2, 0, 0, 0.0, evaluation)
+        collector = Collector(Round(SEARCH.algorithm.snapshot(SEARCH.state), evaluation=evaluation))
         assert collector.start() == [evaluation]
         assert not collector.complete
         for row in (6, 1, 0, 5, 3, 2, 4):

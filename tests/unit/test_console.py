@@ -59,7 +59,7 @@ def record(generation: int, evaluation: float | None = None) -> dict[str, float]
     return figures
 
 
-def live(generation: int, answered: int = 0, **changes: object) -> Progress:
+def progress(generation: int, answered: int = 0, **changes: object) -> Progress:
     """After 30 seconds and 120,000 timesteps a generation of 40 episodes."""
     part = generation + answered / 40
     start = Progress(generation, answered, 40, int(120_000 * part), 30.0 * part, 2, 0, 50.0, 0, 0, False)
@@ -70,7 +70,7 @@ def test_a_pipe_gets_one_plain_line_a_generation(config: Config) -> None:
     stream = io.StringIO()
     console = Console(config, stream)
     for generation in range(3):
-        console(("live", live(generation, 20)))
+        console(("progress", progress(generation, 20)))
         console(("record", record(generation)))
     console.close()
     lines = stream.getvalue().splitlines()
@@ -84,10 +84,10 @@ def test_a_terminal_gets_all_that_moves_within_a_generation(config: Config, monk
     monkeypatch.setenv("COLUMNS", "200")
     stream = Terminal()
     console = Console(config, stream)
-    console(("live", live(3)))
+    console(("progress", progress(3)))
     console(("record", record(3)))
-    console(("live", live(4, 10)))
-    console(("live", live(4, 20, actors_lost=1, quarantined=3)))
+    console(("progress", progress(4, 10)))
+    console(("progress", progress(4, 20, actors_lost=1, quarantined=3)))
     line, status = stream.rows(200)
     assert line.startswith("gen     3")
     assert [piece.strip("█░ ") for piece in status.split("  ")][1:] == [
@@ -100,11 +100,11 @@ def test_a_terminal_gets_all_that_moves_within_a_generation(config: Config, monk
 @pytest.mark.parametrize(
     ("limits", "now", "share"),
     [
-        ({"generations": 10}, live(4, 20), 0.45),
-        ({"generations": 10}, live(10, 20, evaluating=True), 1.0),
-        ({"generations": None, "max_timesteps": 1_000_000}, live(4, 20), 0.54),
-        ({"max_minutes": 3.0}, live(4, 20), 0.75),
-        ({"generations": None}, live(4, 20), None),
+        ({"generations": 10}, progress(4, 20), 0.45),
+        ({"generations": 10}, progress(10, 20, evaluating=True), 1.0),
+        ({"generations": None, "max_timesteps": 1_000_000}, progress(4, 20), 0.54),
+        ({"max_minutes": 3.0}, progress(4, 20), 0.75),
+        ({"generations": None}, progress(4, 20), None),
     ],
 )
 def test_the_share_is_that_of_the_limit_that_comes_first(
@@ -119,8 +119,8 @@ def test_the_time_left_of_a_resumed_run_is_taken_at_the_pace_of_today(
     monkeypatch.setenv("COLUMNS", "200")
     stream = Terminal()
     console = Console(config, stream)
-    console(("live", live(5, seconds=1000.0)))  # 1,000 slow seconds for the first five generations
-    console(("live", live(6, seconds=1010.0)))
+    console(("progress", progress(5, seconds=1000.0)))  # 1,000 slow seconds for the first five generations
+    console(("progress", progress(6, seconds=1010.0)))
     assert "40s left" in stream.rows(200)[-1]
 
 
@@ -132,9 +132,9 @@ def test_the_status_never_wraps_and_drops_whole_pieces(
     stream = Terminal()
     console = Console(config, stream)
     for generation in range(3):
-        console(("live", live(generation, 20)))
+        console(("progress", progress(generation, 20)))
         console(("record", record(generation, evaluation=50.0)))
-    console(("live", live(4, 20)))
+    console(("progress", progress(4, 20)))
     rows = stream.rows(columns)
     assert len(rows) == 4
     assert all(len(row) <= columns - 3 for row in rows)
@@ -153,11 +153,11 @@ def test_what_a_narrower_terminal_broke_into_rows_is_taken_away(
     monkeypatch.setenv("COLUMNS", "200")
     stream = Terminal()
     console = Console(config, stream)
-    console(("live", live(3)))
+    console(("progress", progress(3)))
     monkeypatch.setenv("COLUMNS", "60")
     before = len(stream.getvalue())
     assert before > 100
-    console(("live", live(4)))
+    console(("progress", progress(4)))
     assert stream.getvalue()[before:].startswith(f"\r\x1b[{(before - 1) // 60}A\x1b[J")
 
 
@@ -169,7 +169,7 @@ def test_any_encoding_will_do(config: Config, encoding: str, monkeypatch: pytest
     monkeypatch.setattr(stream, "isatty", lambda: True)
     console = Console(config, stream)
     console(("notice", "run_dir=läufe/走"))
-    console(("live", live(5)))
+    console(("progress", progress(5)))
     written = raw.getvalue().decode(encoding)
     assert "run_dir=l" in written
     assert ("█" in written) == (encoding == "utf-8")
@@ -180,7 +180,7 @@ def test_a_terminal_is_left_clean(config: Config) -> None:
     stream = Terminal()
     console = Console(config, stream)
     console(("record", record(3)))
-    console(("live", live(4)))
+    console(("progress", progress(4)))
     console.close()
     assert len(stream.rows(80)) == 1
     assert "\x1b[?25l" not in stream.getvalue()  # the cursor is never hidden
@@ -195,9 +195,9 @@ def test_plain_and_a_dumb_terminal_get_no_status(config: Config, kind: str, monk
     else:
         config = replace(config, console="plain")
     console = Console(config, stream)
-    console(("live", live(0, 3)))
+    console(("progress", progress(0, 3)))
     console(("record", record(0)))
-    console(("live", live(1, 3)))
+    console(("progress", progress(1, 3)))
     console.close()
     assert stream.getvalue() == describe(record(0)) + "\n"
 
@@ -205,7 +205,7 @@ def test_plain_and_a_dumb_terminal_get_no_status(config: Config, kind: str, monk
 def test_quiet_shows_notices_only(config: Config) -> None:
     stream = Terminal()
     console = Console(replace(config, console="quiet"), stream)
-    console(("live", live(0, 3)))
+    console(("progress", progress(0, 3)))
     console(("record", record(0)))
     console(("notice", "a rollout actor was lost"))
     assert stream.getvalue() == "a rollout actor was lost\n"

@@ -39,7 +39,7 @@ def batch_of(search: SmallES, seed: int = 0, **changes: object) -> Batch:
 
 
 def tell(search: SmallES, table: Float32, batch: Batch) -> tuple[GradientState, dict[str, float]]:
-    return search.algorithm.tell(
+    return search.algorithm.step(
         search.state,
         batch,
         lambda index, weights, squared=False: noise.weighted_sum(table, index, weights, D, squared=squared),
@@ -78,16 +78,16 @@ def test_tell_equals_the_float64_computation(search: type[SmallES], table: Float
     m, v = 0.1 * ascent, 0.01 * ascent**2
     step = 0.02 * np.sqrt(1 - 0.99) / (1 - 0.9) * m / (np.sqrt(v) + 1e-4)
 
-    state, figures = tell(es, table, batch)
+    state, metrics = tell(es, table, batch)
     np.testing.assert_allclose(state.theta, theta + step, rtol=1e-5)
     assert state.theta.dtype == np.float32
     assert state.generation == 1
     np.testing.assert_allclose(state.optimizer.first, m, rtol=1e-4)
     np.testing.assert_allclose(state.optimizer.second, v, rtol=1e-4)
-    assert figures["grad_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
-    assert figures["theta_norm"] == pytest.approx(np.linalg.norm(theta), rel=1e-5)
-    assert figures["update_ratio"] == pytest.approx(np.linalg.norm(step) / np.linalg.norm(theta), rel=1e-5)
-    assert figures["stepsize"] == 0.02
+    assert metrics["grad_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+    assert metrics["theta_norm"] == pytest.approx(np.linalg.norm(theta), rel=1e-5)
+    assert metrics["update_ratio"] == pytest.approx(np.linalg.norm(step) / np.linalg.norm(theta), rel=1e-5)
+    assert metrics["stepsize"] == 0.02
 
 
 def test_the_gradient_has_no_sigma_in_it(search: type[SmallES], table: Float32) -> None:
@@ -108,9 +108,9 @@ def test_the_search_climbs_towards_better_returns(search: type[SmallES], table: 
 
 def test_equal_returns_leave_theta_to_the_weight_decay_alone(search: type[SmallES], table: Float32) -> None:
     es = search(D, optimizer=OptimizerSettings(weight_decay=0.0))
-    state, figures = tell(es, table, batch_of(es, returns=np.full((PAIRS, 2), 3.5)))
+    state, metrics = tell(es, table, batch_of(es, returns=np.full((PAIRS, 2), 3.5)))
     np.testing.assert_array_equal(state.theta, es.state.theta)
-    assert figures["grad_norm"] == 0.0
+    assert metrics["grad_norm"] == 0.0
 
 
 def test_swapping_plus_and_minus_reverses_the_step(search: type[SmallES], table: Float32) -> None:
@@ -135,9 +135,9 @@ def test_the_alive_bonus_changes_the_fitness_and_leaves_the_returns(search: type
 def test_the_update_ratio_is_absent_where_theta_is_zero(search: type[SmallES], table: Float32) -> None:
     es = search(D)
     es.state = es.algorithm.init(np.zeros(D, np.float32), es.state.conditions.observations)
-    _, figures = tell(es, table, batch_of(es))
-    assert "update_ratio" not in figures
-    assert np.isfinite(list(figures.values())).all()
+    _, metrics = tell(es, table, batch_of(es))
+    assert "update_ratio" not in metrics
+    assert np.isfinite(list(metrics.values())).all()
 
 
 def test_tell_takes_in_the_observations_and_changes_the_old_state_in_nothing(
@@ -165,9 +165,9 @@ def test_sigma_and_stepsize_decay_with_the_generation_down_to_their_minimum(
     sigmas, stepsizes, asked = [], [], []
     for _ in range(4):
         asked.append(float(es.algorithm.ask(es.state, 0, 1).genomes.scale[0]))
-        es.state, figures = tell(es, table, batch_of(es))
-        sigmas.append(figures["sigma"])
-        stepsizes.append(figures["stepsize"])
+        es.state, metrics = tell(es, table, batch_of(es))
+        sigmas.append(metrics["sigma"])
+        stepsizes.append(metrics["stepsize"])
     assert sigmas == [0.08, 0.04, 0.02, 0.02]
     assert stepsizes == [0.1, 0.05, 0.03, 0.03]
     assert asked == pytest.approx(sigmas)
@@ -176,13 +176,13 @@ def test_sigma_and_stepsize_decay_with_the_generation_down_to_their_minimum(
 def test_the_running_length_follows_the_episodes_and_feeds_the_cap(search: type[SmallES], table: Float32) -> None:
     es = search(D, episode_cap=EpisodeCap("mean", factor=2.0))
     assert es.algorithm.snapshot(es.state).max_steps is None
-    es.state, figures = tell(es, table, batch_of(es, lengths=np.full((PAIRS, 2), 10)))
-    assert "episode_cap" not in figures
-    assert es.algorithm.expected_length(es.state) == 10
+    es.state, metrics = tell(es, table, batch_of(es, lengths=np.full((PAIRS, 2), 10)))
+    assert "episode_cap" not in metrics
+    assert es.algorithm.next_round(es.state).expected_length == 10
     assert es.algorithm.snapshot(es.state).max_steps == 20
-    es.state, figures = tell(es, table, batch_of(es, lengths=np.full((PAIRS, 2), 20)))
-    assert figures["episode_cap"] == 20
-    assert es.algorithm.expected_length(es.state) == pytest.approx(11)
+    es.state, metrics = tell(es, table, batch_of(es, lengths=np.full((PAIRS, 2), 20)))
+    assert metrics["episode_cap"] == 20
+    assert es.algorithm.next_round(es.state).expected_length == pytest.approx(11)
     assert es.algorithm.snapshot(es.state).max_steps == 22
 
 

@@ -133,7 +133,7 @@ def test_the_checker_catches_a_broken_rule(module: str, source: str) -> None:
     [
         ("raes.runtime.worker_pool", "import ray"),
         ("raes.training.launch", "def f():\n    import ray"),
-        ("raes.train", "import hydra\nfrom raes.training.driver import drive"),
+        ("raes.train", "import hydra\nfrom raes.training.start import drive"),
         ("raes.algorithms.es", "from .algorithm import Algorithm\nfrom raes.search import noise"),
         ("raes.training.driver", "from raes.config.schema import Config"),
         ("raes.search.made_up", "import raes.policies"),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raes.algorithms.es import ES, ESSettings
-from raes.policies import MLP, PolicySettings
-from raes.policies.batched import BatchedMLP
+from raes.policies import MLP, ActionSpec, PolicySettings
+from raes.policies.batched import BatchedMLP, cache_lines
+from raes.policies.heads import Continuous
 from raes.problems.episode import EpisodeSpec
 from raes.problems.lockstep import LANES
 from raes.results import Results
@@ -17,9 +21,10 @@ from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import low_rank, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.perturbation import Decoder
-from raes.tasks import Genomes, LowRank, Snapshot, Tasks
+from raes.tasks import Genomes, Layers, LowRank, Snapshot, Tasks
 from raes.types import Float32, UserError
 
+from .alignment import ALIGNMENTS, at, buffers_at
 from .worlds import toy
 
 NETWORK = PolicySettings("mlp", (24, 17))
@@ -85,6 +90,89 @@ def test_a_lane_acts_like_the_network_with_the_decoded_parameters(table: Float32
         np.testing.assert_allclose(side_by_side[lane], policy.outputs(observations[lane]), rtol=1e-4, atol=1e-6)
 
 
+class Lanes:
+    """A batched network, and genomes and observations for as many lanes as it has; all arrays begin at `offset`."""
+
+    def __init__(self, shape: tuple[int, int], hidden: tuple[int, ...], rank: int, bias: bool, offset: int = 0) -> None:
+        inputs, outputs = shape
+        head = Continuous(ActionSpec("box", (outputs,), "float32", np.full(outputs, -1.0), np.full(outputs, 1.0)))
+        network = PolicySettings("mlp" if hidden else "linear", hidden, bias=bias, init_norm=1.0)
+        alone = MLP(inputs, head, network)
+        form = LowRank(rank, alone.layer_sizes)
+        self._noise = at(offset, drawn(LANES * form.noise_size, 1).reshape(LANES, -1))
+        self._observations = at(offset, 3 * np.random.default_rng(2).standard_normal((LANES, inputs)))
+        with buffers_at(offset):
+            self._policy = BatchedMLP(inputs, head, network, form, LANES)
+        self._policy.set_parameters(at(offset, alone.initial_theta(np.random.default_rng(0)) + 0.1))
+        self._policy.set_normaliser(np.full(inputs, 0.2), np.full(inputs, 0.7), 5.0)
+
+    def run(self, members: Sequence[int], others: float = 0.0) -> dict[int, bytes]:
+        """What these members act, side by side in the first lanes; the observations of the other lanes are `others`."""
+        for lane, member in enumerate(members):
+            self._policy.set_lane(lane, self._noise[member], -0.3 if member % 2 else 0.3)
+        observations = np.full_like(self._observations, others)
+        observations[: len(members)] = self._observations[list(members)]
+        with np.errstate(invalid="ignore"):
+            outputs = self._policy.outputs(observations)
+        return {member: outputs[lane].tobytes() for lane, member in enumerate(members)}
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize(
+    ("shape", "hidden", "rank", "bias"),
+    [
+        ((17, 6), (64, 64), 1, True),
+        ((25, 2), (17, 24), 3, False),
+        ((348, 17), (256,), 1, True),
+        ((3, 1), (300,), 4, True),
+        ((1, 5), (), 1, False),
+    ],
+    ids=str,
+)
+def test_a_lanes_bits_depend_on_the_lane_alone(
+    shape: tuple[int, int], hidden: tuple[int, ...], rank: int, bias: bool
+) -> None:
+    """Not on its number, nor on the other lanes, nor on where in memory anything lies."""
+    whole = Lanes(shape, hidden, rank, bias).run(range(LANES))
+    assert len(set(whole.values())) == LANES
+    lanes = {offset: Lanes(shape, hidden, rank, bias, offset) for offset in (*ALIGNMENTS, 4, 60)}
+
+    @settings(max_examples=25)
+    @given(
+        st.sampled_from(sorted(lanes)),
+        st.permutations(range(LANES)),
+        st.integers(1, LANES),
+        st.sampled_from([0.0, 1e30, np.inf, np.nan]),
+    )
+    def check(offset: int, order: list[int], count: int, others: float) -> None:
+        found = lanes[offset].run(order[:count], others)
+        assert found == {member: whole[member] for member in order[:count]}
+
+    check()
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.sampled_from([0, 4, 20, 48]))
+def test_rows_of_whole_cache_lines_begin_at_one(shape: list[int], offset: int) -> None:
+    with buffers_at(offset):
+        rows = cache_lines(*shape)
+    assert rows.shape[:-1] == tuple(shape[:-1])
+    assert rows.shape[-1] - shape[-1] in range(16)
+    assert not any(number % 64 for number in (rows.ctypes.data, *rows.strides[:-1]))
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("layers", [((17, 25, 1), (1, 17, 1)), ((256, 64, 0), (6, 256, 0))], ids=str)
+def test_the_sums_bits_do_not_depend_on_where_the_table_lies(layers: Layers) -> None:
+    form, table = LowRank(2, layers), drawn(20_000)
+    index = np.random.default_rng(1).integers(0, table.size - form.noise_size, 300)
+    expected = low_rank.weighted_sum(form, table, index, drawn(300, 2))
+    one = low_rank.perturbation(form, table[3 : 3 + form.noise_size])
+    for offset in ALIGNMENTS:
+        moved = at(offset, table)
+        assert low_rank.weighted_sum(form, moved, index, at(offset, drawn(300, 2))).tobytes() == expected.tobytes()
+        assert low_rank.perturbation(form, moved[3 : 3 + form.noise_size]).tobytes() == one.tobytes()
+
+
 def started(spec: EpisodeSpec, table: Float32, rank: int = 1, pairs: int = 20) -> tuple[Tasks, Snapshot]:
     """A generation of the search and its snapshot."""
     problem = spec.build()
@@ -107,6 +195,7 @@ def rows(parts: list[Results]) -> dict[int, bytes]:
     return found
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("hidden", [(24, 17), (64, 64)], ids=str)
 @pytest.mark.parametrize("rank", [1, 2])
 def test_an_episodes_bits_do_not_depend_on_what_runs_beside_it(
@@ -123,6 +212,7 @@ def test_an_episodes_bits_do_not_depend_on_what_runs_beside_it(
     assert len(whole) == 40
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("fault", ["raise", "nan reward", "nan observation", "nan at the end"])
 def test_a_fault_in_one_lane_touches_no_other(table: Float32, fault: str) -> None:
     healthy, faulty = toy(NETWORK), toy(NETWORK, fault=fault)
@@ -161,5 +251,3 @@ def test_a_policy_that_gains_nothing_is_refused() -> None:
         settings.sized(8, ((2, 3, 1),))
     with pytest.raises(UserError, match="has no layers"):
         settings.sized(8, ())
-    with pytest.raises(ValueError, match="rank must be at least 1"):
-        ESSettings(perturbation="low_rank", rank=0)

@@ -81,9 +81,9 @@ def test_only_what_has_changed_is_sent(run: Run, operations: list[str]) -> None:
     run.mirror.send()
     assert operations == []
     (run.folder / "log.txt").write_text("a line")
-    run.checkpoints.keep_verdicts(1, [])
+    run.checkpoints.save_quarantine(1, [])
     run.mirror.send()
-    assert operations == ["put log.txt", "put checkpoints/gen_000001/verdicts.json"]
+    assert operations == ["put log.txt", "put checkpoints/gen_000001/quarantine.json"]
 
 
 def test_a_newer_checkpoint_supersedes_those_that_wait(run: Run) -> None:
@@ -205,7 +205,7 @@ def test_a_round_that_fails_anywhere_leaves_a_run_to_go_on_with_and_is_done_agai
     run.mirror.send()
     run.train(3, best=True)
     run.train(4, 5)
-    run.checkpoints.keep_verdicts(5, [])
+    run.checkpoints.save_quarantine(5, [])
     with monkeypatch.context() as patch:
         broke = break_at(patch, moment, cut)
         if moment <= 10:

@@ -146,6 +146,7 @@ def big_table() -> Float32:
     return make_table(1 << 20)
 
 
+@pytest.mark.kernels
 def test_the_sum_of_squares_equals_the_float64_one(big_table: Float32) -> None:
     num_params, rng = SUM_SLICE + 5, np.random.default_rng(0)
     index = rng.integers(0, big_table.size - num_params + 1, 40)
@@ -165,6 +166,7 @@ def test_the_sum_of_squares_equals_the_float64_one(big_table: Float32) -> None:
     assert noise.join_slices(parts, num_params).tobytes() == whole.tobytes()
 
 
+@pytest.mark.kernels
 def test_the_weighted_sum_has_the_same_bits_wherever_the_table_lies(big_table: Float32) -> None:
     """A table in the object store is read-only, and aligned in another way than one of this process."""
     rng = np.random.default_rng(0)
@@ -196,6 +198,7 @@ def test_slices_cover_the_parameters_and_more_than_one_are_even_in_number(num_pa
         assert ends[2].stop == ends[3].start
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("num_params", [5000, SUM_SLICE + 1, 5 * SUM_SLICE + 12_345])
 @pytest.mark.parametrize("stride", [7, 1000])
 def test_a_range_of_slices_has_the_bits_of_the_whole(big_table: Float32, num_params: int, stride: int) -> None:
@@ -213,6 +216,7 @@ def test_a_range_of_slices_has_the_bits_of_the_whole(big_table: Float32, num_par
         assert join_slices(parts, num_params).tobytes() == whole.tobytes()
 
 
+@pytest.mark.kernels
 def test_the_speed_of_the_sum_is_no_part_of_its_plan(big_table: Float32, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     num_params = 5 * SUM_SLICE

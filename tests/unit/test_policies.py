@@ -12,6 +12,7 @@ from raes.policies.mlp import grow
 from raes.problems.spaces import action_spec
 from raes.types import UserError
 
+from .alignment import ALIGNMENTS, at, buffers_at
 from .worlds import ACTIONS
 
 INPUTS, ACTION = 6, "box without bounds"
@@ -89,6 +90,20 @@ def test_theta_stays_as_it_is_and_new_parameters_take_effect() -> None:
         outputs.append(policy.outputs(observation).tolist())
         np.testing.assert_array_equal(theta, before)
     assert outputs[0] == outputs[2] != outputs[1]
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("hidden", [(), (17, 64), (300,)], ids=str)
+def test_the_outputs_have_the_same_bits_wherever_the_buffers_lie(hidden: tuple[int, ...], bias: bool) -> None:
+    theta = random_theta(build(hidden, 25, bias=bias))
+    observations, found = np.random.default_rng(1).standard_normal((8, 25)), []
+    for offset in ALIGNMENTS:
+        with buffers_at(offset):
+            policy = build(hidden, 25, bias=bias)
+        policy.set_parameters(at(offset, theta))
+        found.append([policy.outputs(at(offset, observation)).tolist() for observation in observations])
+    assert all(outputs == found[0] for outputs in found)
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -270,7 +270,11 @@ def test_published_figures_name_their_environments_version_and_source() -> None:
 
 @pytest.mark.parametrize(
     ("word", "says"),
-    [("resamples=3", "resamples must be at least 100"), ("thresholds=7", "thresholds"), ("unfinished=1", "unfinished")],
+    [
+        ("resamples=3", "must be at least 100"),
+        ("thresholds=7", "thresholds"),
+        ("unfinished=1", "unfinished"),
+    ],
 )
 def test_wrong_keys_are_named(word: str, says: str) -> None:
     words, keys = split(["runs/seed=0,env=Hopper", word])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from raes.search.schedules import EpisodeCap, exponential
 
@@ -40,6 +41,6 @@ def test_a_cap_follows_lengths_and_capped_share(cap: EpisodeCap, expected: list[
 )
 def test_a_cap_out_of_range_is_refused_with_key_and_value(wrong: dict) -> None:
     key, value = next(iter(wrong.items()))
-    with pytest.raises(ValueError, match=key) as caught:
-        EpisodeCap(**wrong)
+    with pytest.raises(ValidationError, match=key) as caught:
+        TypeAdapter(EpisodeCap).validate_python(wrong)
     assert str(value) in str(caught.value)

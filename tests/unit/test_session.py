@@ -10,26 +10,43 @@ from pathlib import Path
 import pytest
 
 from raes.runtime import session
-from raes.runtime.memory import check_memory, check_shared_memory, check_sizes, check_state, check_workers
+from raes.runtime.memory import (
+    Room,
+    check_memory,
+    check_shared_memory,
+    check_sizes,
+    check_state,
+    check_table,
+    check_workers,
+)
 from raes.storage.lock import RunLock
 from raes.types import UserError
 
 
 def test_a_table_larger_than_memory_is_refused_with_both_sizes() -> None:
-    with pytest.raises(UserError, match=r"needs 4096\.0 GiB .*noise\.size=.* free memory; choose a smaller policy"):
+    with pytest.raises(UserError, match=r"needs 4,096\.00 GiB .*noise\.size=.* are free; choose a smaller policy"):
         check_memory(2**42, copies=1)
 
 
 def test_a_table_larger_than_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2**26})())
-    with pytest.raises(UserError, match=r"/dev/shm has 0\.1 GiB free"):
+    with pytest.raises(UserError, match=r"/dev/shm has 0\.06 GiB free.*remount,size=342m.*runtime=serial"):
         check_shared_memory(2**26)
+
+
+def test_a_table_larger_than_the_store_of_a_node_is_refused_by_its_name() -> None:
+    room = Room(store=2**26)
+    check_table(2**25, room, "node 10.0.0.2")
+    with pytest.raises(
+        UserError, match=r"node 10\.0\.0\.2: .* holds 0\.06 GiB; start Ray there with --object-store-mem"
+    ):
+        check_table(2**26, room, "node 10.0.0.2")
 
 
 def test_a_table_that_fits_once_but_not_twice_is_refused_where_it_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raes.runtime.memory.free_memory", lambda: 2**30)
     check_memory(2**29, copies=1)
-    with pytest.raises(UserError, match="hold it twice"):
+    with pytest.raises(UserError, match="twice for a moment"):
         check_memory(2**29, copies=2)
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raes.config.schema import RaySettings, RuntimeSettings, from_tree
+from raes.config.schema import from_tree
+from raes.config.settings import RaySettings, RuntimeSettings
+from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.scheduling import Node, Share, place_workers
-from raes.training.driver import RunOutcome
+from raes.search import running_stats
+from raes.training.limits import RunOutcome
+from raes.training.prepare import PreparedRun
 from raes.training.sweep import SweepJob, check, labels, summary
 from raes.types import UserError
 
@@ -39,7 +44,9 @@ def jobs(count: int = 3, **changes: Any) -> list[SweepJob]:
     env, algorithm = {"name": "CartPole", "id": "CartPole-v1"}, {"name": "es", "pairs": 20}
     tree = {"env": env, "policy": {}, "algorithm": algorithm, "optimizer": {}, "generations": 1}
     config = from_tree(tree)
-    return [SweepJob(f"seed={seed}", replace(config, **({"seed": seed} | changes))) for seed in range(count)]
+    configs = [replace(config, **({"seed": seed} | changes)) for seed in range(count)]
+    spec, theta = FunctionSpec(FunctionSettings(call="x:y", dim=1)), np.zeros(1, np.float32)
+    return [SweepJob(f"seed={one.seed}", PreparedRun(one, spec, theta, running_stats.init(0))) for one in configs]
 
 
 def test_a_number_of_jobs_is_taken_and_auto_leaves_it_open() -> None:
@@ -73,9 +80,9 @@ def test_jobs_without_a_limit_may_run_where_none_waits() -> None:
 
 def test_jobs_on_several_rays_are_refused() -> None:
     one, two = jobs(2)
-    other = replace(two, config=replace(two.config, ray=RaySettings("other:6379")))
+    prepared = replace(two.prepared, config=replace(two.config, ray=RaySettings("other:6379")))
     with pytest.raises(UserError, match=r"ray\.address"):
-        check([one, other], "auto")
+        check([one, replace(two, prepared=prepared)], "auto")
 
 
 def test_labels_are_the_words_that_differ() -> None:

@@ -21,6 +21,7 @@ from raes.problems.spaces import action_spec
 from raes.tasks import Snapshot
 from raes.types import UserError
 
+from .alignment import ALIGNMENTS, buffers_at
 from .torch_modules import Net, Recurrent, Remembering
 from .worlds import ACTIONS, episode, toy
 
@@ -73,6 +74,16 @@ def test_observations_are_normalised_and_clipped() -> None:
     expected = policy.outputs(np.array([0.5, -5.0, 5.0])).copy()
     policy.set_normaliser(np.ones(3), np.full(3, 2.0), 5.0)
     np.testing.assert_array_equal(policy.outputs(np.array([1.25, -40.0, 40.0])), expected)
+
+
+@pytest.mark.parametrize("offset", [4, *ALIGNMENTS])
+def test_the_modules_inputs_begin_at_a_cache_line(offset: int) -> None:
+    """MKL rounds a matrix-vector product with where the vector begins."""
+    with buffers_at(offset):
+        policy = policy_of(built("Net", observation="box"))
+    assert policy._x.ctypes.data == policy._tensor.data_ptr()
+    assert policy._tensor.data_ptr() % 64 == 0
+    assert policy._tensor.dtype == torch.float32
 
 
 def test_a_recurrent_module_keeps_its_state_within_an_episode_and_is_reset_between() -> None:

@@ -13,8 +13,7 @@ from raes.results import Results
 from raes.rng import Purpose, generator, reset_seed
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.perturbation import Decoder
-from raes.tasks import Snapshot, Tasks
-from raes.training.driver import evaluation_tasks
+from raes.tasks import Snapshot, Tasks, evaluation_tasks
 from raes.types import Float32
 
 from .conftest import SmallES
@@ -57,6 +56,7 @@ def rows(parts: list[Results]) -> dict[int, tuple[object, ...]]:
     return found
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("policy", [LINEAR, PolicySettings("mlp", (64, 7))], ids=["linear", "mlp"])
 def test_an_episodes_bits_do_not_depend_on_what_shares_its_block(
     table: Float32, snapshot: Snapshot, policy: PolicySettings

@@ -26,10 +26,10 @@ from raes.runtime.scheduling import (
     block_size,
     blocks_to_hold,
     deadline,
-    is_hungry,
     is_late,
     is_low,
     is_short,
+    many_are_idle,
     patience,
     place_workers,
     placement,
@@ -229,5 +229,5 @@ def test_patience_is_twice_the_own_share_and_never_too_short() -> None:
     ("idle", "workers", "expected"),
     [(0, 0, False), (0, 90, False), (8, 90, False), (9, 90, True), (90, 90, True), (1, 4, True), (0, 4, False)],
 )
-def test_a_relay_is_hungry_when_a_tenth_of_its_workers_is_idle(idle: int, workers: int, expected: bool) -> None:
-    assert is_hungry(idle, workers) is expected
+def test_many_workers_of_a_relay_are_idle_when_a_tenth_is(idle: int, workers: int, expected: bool) -> None:
+    assert many_are_idle(idle, workers) is expected

@@ -1,8 +1,8 @@
-"""How long a generation takes: the ideal schedule of its episodes, and what driver and relays add. Pure; no Ray.
+"""How long a generation takes: the ideal schedule of its episodes, and what driver and relays add. Pure.
 
-The model of driver, relays and lost time is fitted to what `python -m raes.bench scale` measures, see
-`benchmarks.scale_model`. A generation at full speed takes the ideal schedule and what is lost, or as long as the driver
-or a relay computes, whichever is more.
+`benchmarks.scale_model` derives the model of driver, relays and lost time from what `python -m benchmarks scale`
+measures. A generation at full speed takes the ideal schedule plus the lost time, or as long as the driver or a relay
+computes, whichever is longer.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from raes.types import Float64
 
 @dataclass(frozen=True)
 class Model:
-    """The terms, in seconds where nothing else is said; without relays only the first two count.
+    """The terms of the model, in seconds unless noted; without relays only the first two count.
 
     Attributes:
         constant, per_result, per_call: the driver's CPU.
         relay_per_result, relay_per_call: the relays' CPU.
         calls_per_node, calls_per_pause: numbers of calls.
         lost_pauses, lost_episodes: lost time, in pauses and in mean episodes.
-        worst: the largest relative error of the driver's CPU seconds among the rows fitted.
+        worst: the largest relative error of the driver's CPU seconds among the measurements.
     """
 
     constant: float
@@ -38,43 +38,29 @@ class Model:
     worst: float = 0.0
 
     def calls(self, nodes: int, taken: float) -> float:
-        """Calls to relays in a generation of so many seconds, where no call has to wait for CPU."""
+        """Calls to relays in a generation of `taken` seconds, where no call has to wait for CPU."""
         return nodes * (self.calls_per_node + self.calls_per_pause * taken / report_seconds(nodes))
 
     def driver(self, episodes: int, calls: float) -> float:
-        """The driver's CPU seconds a generation."""
+        """The driver's CPU seconds per generation."""
         return self.constant + self.per_result * episodes + self.per_call * calls
 
     def relay(self, episodes: int, nodes: int, calls: float) -> float:
-        """One relay's CPU seconds a generation."""
+        """One relay's CPU seconds per generation."""
         return (self.relay_per_result * episodes + self.relay_per_call * calls) / nodes
 
     def lost(self, nodes: int, mean_seconds: float) -> float:
-        """Seconds a generation beyond the ideal schedule, where nothing but waiting costs time."""
+        """Seconds per generation beyond the ideal schedule, where nothing but waiting costs time."""
         return self.lost_pauses * report_seconds(nodes) + self.lost_episodes * mean_seconds
-
-
-RELAYS = Model(
-    constant=0.0,
-    per_result=0.0,
-    per_call=1.17e-3,
-    relay_per_result=1.05e-3,
-    calls_per_node=7.2,
-    calls_per_pause=1.0,
-    lost_episodes=0.38,
-    worst=0.72,
-)
-ALONE = Model(constant=0.0, per_result=4.5e-4, worst=0.85)
-"""The two fits of results/bench_scale.json: with a relay a node, and with a driver that holds all workers itself."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What to expect of a generation.
+    """The expected time of a generation.
 
     Attributes:
         seconds: of the generation.
-        ideal: the same where neither messages nor updates took any time.
+        ideal: seconds if neither messages nor updates took any time.
         driver_busy, relay_busy: the share of it in which the driver, or a relay, computes.
         limit: what would have to change to make it shorter: more `workers`; `episodes`, which are too few or too uneven
             for twice the workers to save a quarter; the `driver` or the `relays`.
@@ -87,15 +73,14 @@ class Forecast:
     limit: str
 
 
-def forecast(model: Model, seconds: Float64, workers: int, nodes: int, update: float = 0.0) -> Forecast:
+def forecast(model: Model, seconds: Float64, workers: int, nodes: int) -> Forecast:
     """A generation at full speed.
 
     Args:
         model: of messages.
-        seconds: float64 (episodes,), what each episode takes one worker.
+        seconds: float64 (episodes,), of each episode on one worker.
         workers: of all nodes together.
         nodes: that they are on.
-        update: seconds the driver computes while the workers wait.
     """
     ideal = list_schedule(seconds, workers)
     waited = ideal + model.lost(nodes, float(seconds.mean()))
@@ -104,16 +89,14 @@ def forecast(model: Model, seconds: Float64, workers: int, nodes: int, update: f
     driver, relay = model.driver(seconds.size, calls), model.relay(seconds.size, nodes, calls)
     spent = {"workers": waited, "driver": driver, "relays": relay}
     limit = max(spent, key=lambda name: spent[name])
-    taken = spent[limit] + update
-    if limit == "workers" and update > waited:
-        limit = "driver"
-    elif limit == "workers" and list_schedule(seconds, 2 * workers) > 0.75 * ideal:
+    taken = spent[limit]
+    if limit == "workers" and list_schedule(seconds, 2 * workers) > 0.75 * ideal:
         limit = "episodes"
-    return Forecast(taken, ideal, (driver + update) / taken, relay / taken, limit)
+    return Forecast(taken, ideal, driver / taken, relay / taken, limit)
 
 
 def list_schedule(seconds: Float64, workers: int) -> float:
-    """Seconds until all are done, where each worker that is free takes the next in order, at once (Graham 1966)."""
+    """Seconds of a list schedule: each free worker takes the next episode in order, at once (Graham 1966)."""
     ends = [0.0] * workers
     for one in seconds.tolist():
         heapq.heapreplace(ends, ends[0] + one)

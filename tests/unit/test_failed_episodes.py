@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from raes.results import FailedTasks
 from raes.rng import Purpose
 from raes.storage import failed_episodes
-from raes.tasks import Genomes, Lineages, Snapshot, Tasks
-from raes.training.driver import evaluation_tasks
+from raes.tasks import Genomes, Lineages, Snapshot, Tasks, evaluation_tasks
 from raes.types import UserError
 
 FULL = Snapshot(7, np.linspace(-1, 1, 5, dtype=np.float32), np.arange(3.0), np.full(3, 1.5), 4.0, 0.1, 250)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -14,11 +15,10 @@ from raes.search import running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import EpisodeCap
-from raes.tasks import Genomes, Layers, Snapshot, Tasks
-from raes.types import SETTINGS, Float64, Int64
+from raes.tasks import Genomes, Layers, Round, Snapshot, Tasks
+from raes.types import SETTINGS, Float64, Int64, Natural, NotNegative, Share
 
-if TYPE_CHECKING:
-    from .algorithm import WeightedSum
+from .protocol import Conditions, WeightedSum
 
 DRAW_CHUNK = 1024
 """Groups whose random numbers are drawn together, so that any range of groups gives the same numbers."""
@@ -32,7 +32,7 @@ class SearchSettings:
     """The keys that all algorithms have in common; a function that is no environment needs none of them.
 
     Attributes:
-        min_timesteps: timesteps a generation, at least.
+        min_timesteps: the fewest timesteps per generation.
         normalize_observations: whether policies see (observation - mean) / std.
         observation_share: share of the episodes whose observations enter the statistics.
         action_noise: std of the Gaussian noise on continuous actions, in training only.
@@ -42,23 +42,15 @@ class SearchSettings:
 
     __pydantic_config__ = SETTINGS
 
-    min_timesteps: int = 0
+    min_timesteps: Natural = 0
     normalize_observations: bool = True
-    observation_share: float = 1.0
-    action_noise: float = 0.0
+    observation_share: Share = 1.0
+    action_noise: NotNegative = 0.0
     alive_bonus: float = 0.0
     episode_cap: EpisodeCap = field(default_factory=EpisodeCap)
 
     size_key: ClassVar[str] = "population"
-    """The key that says how large a generation is."""
-
-    def __post_init__(self) -> None:
-        if self.min_timesteps < 0:
-            raise ValueError(f"min_timesteps must not be negative, got {self.min_timesteps}")
-        if not 0 <= self.observation_share <= 1:
-            raise ValueError(f"observation_share must lie in [0, 1], got {self.observation_share}")
-        if self.action_noise < 0:
-            raise ValueError(f"action_noise must not be negative, got {self.action_noise}")
+    """The key for the size of a generation."""
 
     @property
     def episodes(self) -> int:
@@ -78,27 +70,16 @@ class SearchSettings:
         return self
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """What a policy's episodes depend on beside its parameters, learnt on the way.
-
-    Attributes:
-        observations: running statistics of the observations.
-        episode_cap: timesteps, infinite for none.
-        running_length: running mean of the episodes' lengths, 0 before the first.
-    """
-
-    observations: RunningStats
-    episode_cap: float
-    running_length: float
-
-
-class Search:
+class Search(ABC):
     """What the algorithms build on; see `Algorithm` for the methods.
 
     Attributes:
-        pipelines: whether a generation may start around the state before the last update (`runtime.pipeline=1`).
-        needs_behavior: whether it reads what episodes did, beside their returns.
+        pipelines: whether a generation may perturb the state before the last update (`runtime.pipeline=1`).
+        needs_behavior: whether it reads what episodes did, besides their returns.
+        group: episodes that count only together: 2 for antithetic pairs, else 1.
+        min_groups: the fewest groups of a generation.
+        max_groups: the most that `min_timesteps` may extend it to; None for no bound.
+        min_timesteps: the fewest timesteps of a generation.
     """
 
     pipelines = False
@@ -116,21 +97,48 @@ class Search:
         """Bytes that the search's own state needs beyond a few vectors of d numbers."""
         return 0
 
-    def expected_length(self, state: Any) -> float:
-        """The running mean length of the episodes, 0 before the first."""
-        return float(state.conditions.running_length)
-
     def snapshot(self, state: Any) -> Snapshot:
         """theta, and the conditions of this generation's episodes."""
         return self.conditioned(Snapshot(state.generation, state.theta), state.conditions)
 
-    def probe(self, state: Any) -> tuple[Snapshot, Tasks] | None:
-        """Nothing to find out between generations."""
-        return None
+    def next_round(self, state: Any) -> Round:
+        """The next generation; a search that must know more before it overrides this."""
+        return Round(
+            snapshot=self.snapshot(state),
+            ask=lambda first, count: self.ask(state, first, count),
+            group=self.group,
+            min_groups=self.min_groups,
+            max_groups=self.max_groups,
+            min_timesteps=self.min_timesteps,
+            expected_length=float(state.conditions.running_length),
+        )
 
-    def settle(self, state: Any, batch: Batch | None, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
-        """Never called without a probe."""
-        raise NotImplementedError
+    def tell(
+        self, state: Any, round: Round, batch: Batch | None, weighted_sum: WeightedSum
+    ) -> tuple[Any, dict[str, float]]:
+        """The state after a generation (`step`) or after a probe (`after_probe`)."""
+        if round.purpose is Purpose.PROBE:
+            return self.after_probe(state, batch, weighted_sum)
+        assert batch is not None
+        return self.step(state, batch, weighted_sum)
+
+    @abstractmethod
+    def ask(self, state: Any, first: int, count: int) -> Tasks:
+        """The training episodes of `count` groups from number `first` on; the same however the groups are cut."""
+
+    @abstractmethod
+    def step(self, state: Any, batch: Batch, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
+        """The state after a generation, and metrics for the log."""
+
+    def after_probe(self, state: Any, batch: Batch | None, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
+        """The state after a probe, and metrics for the log; only a search that probes has this.
+
+        Args:
+            state: whose probe it was.
+            batch: the episodes without a fault, (n, 1); None where all failed.
+            weighted_sum: of slices of noise.
+        """
+        raise NotImplementedError(f"{type(self).__name__} asks for no probe")
 
     def normalizer(self, observations: RunningStats) -> tuple[Float64, float]:
         """The factor on observations less their mean, float64 (obs,), and the bound on what comes out.
@@ -209,3 +217,13 @@ def _drawn(draw: Any, first: int, count: int) -> Any:
     chunks = range(first // DRAW_CHUNK, (first + max(count, 1) - 1) // DRAW_CHUNK + 1)
     start = first % DRAW_CHUNK
     return np.concatenate([draw(chunk) for chunk in chunks])[start : start + count]
+
+
+def probe_round(snapshot: Snapshot, tasks: Tasks) -> Round:
+    """A round of these episodes alone, each a group of its own.
+
+    Args:
+        snapshot: its own, of the search's generation.
+        tasks: of purpose PROBE.
+    """
+    return Round(snapshot, lambda first, count: tasks, min_groups=len(tasks), purpose=Purpose.PROBE)

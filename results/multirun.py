@@ -1,8 +1,8 @@
-"""The runs of a multirun, one row each: the keys in which they differ, and how far they came.
+"""Gathers the runs of a sweep, one row each: the keys in which they differ, and their metrics.
 
-    python results/sweep.py NAME RUN_DIR [RUN_DIR ...] [command="python -m raes.train -m ..."]
+    python results/multirun.py NAME RUN_DIR [RUN_DIR ...] [command="python -m raes.train -m ..."]
 
-It writes results/NAME.json from the run directories; `<!-- made: sweep NAME -->` in a page of docs/ is its table.
+It writes results/NAME.json from the run directories; `<!-- made: sweep NAME -->` in a page of docs/ shows its table.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from raes.storage.provenance import machine, versions
 
 HERE = Path(__file__).parent
 OWN = ("run_dir", "algorithm.layers")
-"""Keys that always differ, or follow from others."""
+"""Keys that differ in every run, or depend on other keys."""
 
 
 def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configuration of a run, and its figures."""
+    """The configuration of a run, and its metrics."""
     config = flatten_config(load(run_dir / "config.yaml").as_dict())
     records = read_records(run_dir / "metrics.jsonl")
     evaluations = [record for record in records if "eval/return_mean" in record]
     perturbed = [record["returns/mean"] for record in records if "returns/mean" in record]
     best = max(evaluations, key=lambda record: float(record["eval/return_mean"]))
-    figures = {
+    metrics = {
         "timesteps": records[-1]["progress/timesteps"],
         "frames": records[-1].get("progress/frames"),
         "generations": len(perturbed),
@@ -41,24 +41,24 @@ def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         "best's 95 % interval": [best["eval/return_ci_low"], best["eval/return_ci_high"]],
         "curve_timesteps_eval_mean": [[one["progress/timesteps"], one["eval/return_mean"]] for one in evaluations],
     }
-    return config, figures
+    return config, metrics
 
 
 def gather(name: str, run_dirs: list[str], command: str) -> None:
-    """Write the figures of all runs."""
-    configs, figures = zip(*(row(Path(run_dir)) for run_dir in run_dirs), strict=True)
+    """Write the rows of all runs."""
+    configs, metrics = zip(*(row(Path(run_dir)) for run_dir in run_dirs), strict=True)
     keys = sorted({key for config in configs for key in config if key not in OWN})
     differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
-    rows = [{key: config.get(key) for key in differ} | one for config, one in zip(configs, figures, strict=True)]
+    rows = [{key: config.get(key) for key in differ} | one for config, one in zip(configs, metrics, strict=True)]
     report = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(), "versions": versions()}
     (HERE / f"{name}.json").write_text(json.dumps(report | {"keys": differ, "rows": rows}, indent=1) + "\n")
 
 
 def main() -> None:
-    """The command."""
-    name, *words = sys.argv[1:]
-    command = next((word.partition("=")[2] for word in words if word.startswith("command=")), "")
-    gather(name, [word for word in words if not word.startswith("command=")], command)
+    """Gather the runs that the command line names."""
+    name, *arguments = sys.argv[1:]
+    command = next((argument.partition("=")[2] for argument in arguments if argument.startswith("command=")), "")
+    gather(name, [argument for argument in arguments if not argument.startswith("command=")], command)
 
 
 if __name__ == "__main__":

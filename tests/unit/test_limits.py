@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from raes.algorithms import ESSettings
-from raes.config.schema import Config, GoalSettings
+from raes.config.schema import Config
+from raes.config.settings import GoalSettings
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
 from raes.search.optimizers import OptimizerSettings
-from raes.training.limits import FAULT_WINDOW, RunCounters
+from raes.training.limits import limit_reached, too_many_faults
+from raes.training.state import FAULT_WINDOW, RunCounters
 
 CONFIG = Config(EnvSettings(id="CartPole-v1"), PolicySettings(), ESSettings(), OptimizerSettings())
 
@@ -24,15 +26,15 @@ def config(**changes: Any) -> Config:
 
 def after(generations: list[tuple[int, int]]) -> RunCounters:
     """After generations of so many episodes, of which so many failed."""
-    progress = RunCounters()
+    counters = RunCounters()
     for total, faults in generations:
-        progress = progress.with_generation(total - faults, 10 * (total - faults), faults)
-    return progress
+        counters = counters.with_round(total - faults, 10 * (total - faults), faults)
+    return counters
 
 
 def test_counts_add_up_and_faults_count_apart() -> None:
-    progress = after([(100, 10), (50, 0)])
-    assert (progress.episodes, progress.timesteps, progress.quarantined) == (140, 1400, 10)
+    counters = after([(100, 10), (50, 0)])
+    assert (counters.episodes, counters.timesteps, counters.quarantined) == (140, 1400, 10)
 
 
 @pytest.mark.parametrize(
@@ -53,14 +55,14 @@ def test_counts_add_up_and_faults_count_apart() -> None:
 def test_a_run_stops_at_too_large_a_share_of_the_last_thousand_episodes(
     generations: list[tuple[int, int]], stops: bool
 ) -> None:
-    reason = after(generations).too_many_faults(0.05)
+    reason = too_many_faults(after(generations), 0.05)
     assert (reason is not None) == stops
     if reason is not None:
         assert "faults.max_share=0.05" in reason
 
 
 def test_the_reason_counts_only_episodes_that_were_run() -> None:
-    reason = after([(200, 60)]).too_many_faults(0.05)
+    reason = too_many_faults(after([(200, 60)]), 0.05)
     assert reason is not None
     assert reason.startswith("60 of the last 200 episodes")
 
@@ -72,20 +74,20 @@ def test_the_history_is_as_long_as_the_window_and_no_longer() -> None:
 
 
 def test_the_goal_counts_evaluations_in_a_row() -> None:
-    progress, streaks = RunCounters(), []
+    counters, streaks = RunCounters(), []
     for mean in (10.0, 9.9, 10.0, 12.0):
-        progress = progress.with_evaluation(mean, goal=10.0)
-        streaks.append(progress.goal_streak)
+        counters = counters.with_evaluation(mean, goal=10.0)
+        streaks.append(counters.goal_streak)
     assert streaks == [1, 0, 1, 2]
-    assert progress.best_return == 12.0
+    assert counters.best_return == 12.0
     assert RunCounters().with_evaluation(-5.0, None) == RunCounters(best_return=-5.0, goal_streak=0)
 
 
 def test_the_best_is_the_highest_also_where_all_are_negative() -> None:
-    progress = RunCounters()
+    counters = RunCounters()
     for mean in (-300.0, -200.0, -250.0):
-        progress = progress.with_evaluation(mean, None)
-    assert progress.best_return == -200.0
+        counters = counters.with_evaluation(mean, None)
+    assert counters.best_return == -200.0
 
 
 @pytest.mark.parametrize(
@@ -107,12 +109,12 @@ def test_the_best_is_the_highest_also_where_all_are_negative() -> None:
 def test_a_run_ends_at_its_goal_or_at_its_first_limit(
     changes: dict[str, Any], generation: int, timesteps: int, seconds: float, streak: int, word: str | None
 ) -> None:
-    progress = RunCounters(timesteps=timesteps, goal_streak=streak)
-    reason = progress.limit_reached(config(**changes), generation, seconds)
+    counters = RunCounters(timesteps=timesteps, goal_streak=streak)
+    reason = limit_reached(config(**changes), counters, generation, seconds)
     assert (reason is None) == (word is None)
     assert word is None or word in str(reason)
 
 
-def test_progress_survives_a_checkpoints_json() -> None:
-    progress = after([(300, 3)] * 5).with_evaluation(3.25, 1.0)
-    assert RunCounters.from_json(json.loads(json.dumps(dataclasses.asdict(progress)))) == progress
+def test_counters_survive_a_checkpoints_json() -> None:
+    counters = after([(300, 3)] * 5).with_evaluation(3.25, 1.0)
+    assert RunCounters.from_json(json.loads(json.dumps(dataclasses.asdict(counters)))) == counters

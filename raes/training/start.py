@@ -1,0 +1,128 @@
+"""Opens everything that a run needs, runs the driver, and closes everything again."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from raes.config.schema import save
+from raes.problems.atari import AtariSettings
+from raes.runtime.worker import WorkerSpec
+from raes.storage.checkpoint import Checkpoint, CheckpointStore
+from raes.storage.run_folder import RunFolder, open_folder
+from raes.training.build import build_algorithm, kept_arrays, make_executor
+from raes.training.checkpointing import Checkpointer, RunFacts
+from raes.training.driver import Driver, RunParts
+from raes.training.events import EventLog, RunLog
+from raes.training.limits import RunOutcome, StopSignal
+from raes.training.prepare import PreparedRun
+from raes.training.recorder import MetricsRecorder
+from raes.training.resume import check_noise, check_size, restore, starting_point
+from raes.training.state import RunCounters, RunState
+from raes.training.videos import Videos
+from raes.types import UserError
+
+if TYPE_CHECKING:
+    from raes.runtime.sweep_resources import SweepResources
+
+
+def drive(
+    prepared: PreparedRun,
+    stop: StopSignal,
+    events: EventLog,
+    embedded: bool = True,
+    restarted: bool = False,
+    shared: SweepResources | None = None,
+) -> RunOutcome:
+    """Search until a limit, the goal, a fault or a stop.
+
+    Args:
+        prepared: the run.
+        stop: set by whoever wants the run to end soon; a checkpoint is written.
+        events: what happens is reported here.
+        embedded: whether Ray is this command's own.
+        restarted: whether an earlier driver of the same command died; then resume from its newest checkpoint.
+        shared: what the jobs of a sweep share; None for a run of its own.
+    """
+    config = prepared.config
+
+    def notice(text: str) -> None:
+        events.emit(("notice", text))
+
+    try:
+        with open_folder(str(config.run_dir), config.checkpoint.keep, config.upload, notice) as folder:
+            if restarted and (config.resume == "never" or CheckpointStore(folder.path).names()):
+                prepared = replace(prepared, config=replace(config, resume="auto"))
+            try:
+                outcome = _run(prepared, folder, stop, events, embedded, shared)
+            except UserError as error:
+                return RunOutcome(2, folder.with_user_path(str(error)))
+            except Exception:
+                folder.finish(notice)  # whatever broke, what was written before is worth sending
+                raise
+            trouble = folder.finish(notice)
+            return outcome if trouble is None else RunOutcome(1, f"{outcome.reason}; {trouble}")
+    except UserError as error:
+        return RunOutcome(2, str(error))
+
+
+def _run(
+    prepared: PreparedRun,
+    folder: RunFolder,
+    stop: StopSignal,
+    events: EventLog,
+    embedded: bool,
+    shared: SweepResources | None,
+) -> RunOutcome:
+    """The run in an open folder.
+
+    Raises:
+        UserError: the checkpoint to resume from does not fit, or the executor cannot start.
+    """
+    started = time.perf_counter()
+    config, spec = prepared.config, prepared.problem
+    checkpoint, passed_over = starting_point(config, folder.path)
+    algorithm = build_algorithm(config)
+    if checkpoint is None:
+        search = algorithm.init(prepared.theta, prepared.observations)
+        state = RunState(search, search, RunCounters())
+    else:
+        check_size(checkpoint, prepared.theta.size)
+        state = restore(config, checkpoint)
+    with ExitStack() as stack:
+        executor = stack.enter_context(closing(make_executor(config, WorkerSpec(spec, config.seed), embedded, shared)))
+        if checkpoint is not None:
+            check_noise(checkpoint, executor.table_fingerprint)
+        store = CheckpointStore(folder.path, config.checkpoint.keep)
+        store.rewind(state.generation)
+        if store.pointed("best") is None:  # a branch, or its folder is gone: the next best must be kept
+            state = replace(state, counters=replace(state.counters, best_return=None))
+        save(config, folder.path / "config.yaml")
+        log = stack.enter_context(closing(RunLog(folder.path, config.as_dict(), state.generation, events)))
+        recorder = MetricsRecorder(
+            log,
+            executor,
+            frame_skip=config.env.frame_skip if isinstance(config.env, AtariSettings) else None,
+            histograms_every=config.tensorboard.histograms,
+            earlier=None if checkpoint is None else checkpoint.state,
+            started=started,
+        )
+        facts = RunFacts(config.as_dict(), executor.table_fingerprint, kept_arrays(spec))
+        checkpointer = Checkpointer(store, config.checkpoint.every, facts, recorder.totals)
+        videos = stack.enter_context(closing(Videos(config, spec, folder.path)))
+        parts = RunParts(algorithm, executor, log, recorder, checkpointer, videos)
+        driver = Driver(config, folder, parts, state, stop)
+        _report_start(driver, checkpoint, passed_over, state.generation)
+        if checkpoint is not None:
+            checkpointer.save(state)  # a branch has none of its own yet; elsewhere only the pointer is written
+        folder.start()
+        return driver.run()
+
+
+def _report_start(driver: Driver, checkpoint: Checkpoint | None, passed_over: list[str], generation: int) -> None:
+    for text in passed_over:
+        driver.notice(text)
+    if checkpoint is not None:
+        driver.notice(f"going on from {checkpoint.path}, generation {generation}")
