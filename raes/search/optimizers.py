@@ -61,15 +61,15 @@ class OptimizerSettings:
         if self.name != type(self).name:
             raise ValueError(f"name must be {type(self).name}, got {self.name!r}; make new settings for another one")
         if self.stepsize <= 0:
-            raise ValueError(f"stepsize must be positive, got {self.stepsize}")
+            raise ValueError(f"stepsize={self.stepsize}: must be positive")
         if not 0 < self.stepsize_decay <= 1:
-            raise ValueError(f"stepsize_decay must lie in (0, 1], got {self.stepsize_decay}")
+            raise ValueError(f"stepsize_decay={self.stepsize_decay}: must lie in (0, 1]")
         if not 0 <= self.stepsize_min <= self.stepsize:
-            raise ValueError(f"stepsize_min must lie in [0, stepsize], got {self.stepsize_min}")
+            raise ValueError(f"stepsize_min={self.stepsize_min}: must lie in [0, stepsize]")
         if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+            raise ValueError(f"weight_decay={self.weight_decay}: must not be negative")
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+            raise ValueError(f"momentum={self.momentum}: must lie in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class AdamSettings(OptimizerSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.beta2 < 1:
-            raise ValueError(f"beta2 must lie in [0, 1), got {self.beta2}")
+            raise ValueError(f"beta2={self.beta2}: must lie in [0, 1)")
         if self.epsilon <= 0:
-            raise ValueError(f"epsilon must be positive, got {self.epsilon}")
+            raise ValueError(f"epsilon={self.epsilon}: must be positive")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class ClipUpSettings(OptimizerSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.max_speed <= 0:
-            raise ValueError(f"max_speed must be positive, got {self.max_speed}")
+            raise ValueError(f"max_speed={self.max_speed}: must be positive")
 
 
 OPTIMIZERS: dict[str, type[OptimizerSettings]] = {

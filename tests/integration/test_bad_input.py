@@ -258,5 +258,5 @@ def test_actors_that_cannot_start_end_the_run(commands: Commands, shared_ray: Sh
     words = (*LINE, *shared_ray.words(), "workers=2", "generations=3", variables(ACTORS_CANNOT=how))
     command = commands.run(*words, code=1)
     text = command.out + command.err
-    assert ("the licence server does not answer" if how == "raise" else "died before they were ready") in text
+    assert ("the licence server does not answer" if how == "raise" else "in a row were lost") in text
     assert "Traceback" not in text
