@@ -39,7 +39,7 @@ from raes.tasks import Round, Tasks
 from raes.types import Float32, Float64, RunFailedError, UserError
 from raes.validation import real, vector, whole
 
-OPTIMIZERS = {
+DEFAULT_OPTIMIZERS = {
     "ars": OptimizerSettings(name="sgd", stepsize=0.02, momentum=0.0, weight_decay=0.0),
     "pgpe": OptimizerSettings(name="clipup", stepsize=0.15, weight_decay=0.0),
 }
@@ -85,7 +85,7 @@ class Optimizer:
         build, _ = ALGORITHMS[algorithm]
         size = noise.table_size(theta.size)
         check_memory(4 * size, copies=1)
-        chosen = optimizer or OPTIMIZERS.get(algorithm, OptimizerSettings(weight_decay=0.0))
+        chosen = optimizer or DEFAULT_OPTIMIZERS.get(algorithm, OptimizerSettings(weight_decay=0.0))
         if not isinstance(chosen, OptimizerSettings):
             raise UserError(f"optimizer must be a raes.OptimizerSettings(name=..., stepsize=...), got {chosen!r}")
         if optimizer is not None and not self.settings.uses_optimizer:
