@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from raes.config.effect import check_given, without_effect
+from raes.config.effect import check_overrides, without_effect
 from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, similar
 from raes.storage.metrics import flatten_config
 from raes.types import UserError
@@ -47,17 +47,17 @@ def compose(words: Sequence[str]) -> Config:
         raise UserError(explain_hydra(error, words)) from error
 
 
-def checked(tree: DictConfig, words: Sequence[str]) -> Config:
-    """The configuration that Hydra has composed from these words.
+def checked(tree: DictConfig, overrides: Sequence[str]) -> Config:
+    """The configuration that Hydra has composed from these overrides.
 
     Raises:
-        UserError: naming the wrong key, its value and the cure; also where a word changes nothing.
+        UserError: naming the wrong key, its value and the cure; also where an override changes nothing.
     """
-    for word in words:
-        if word.lstrip("+").startswith("optimizer.name="):
-            raise UserError(f"{word}: choose it with optimizer=..., which has the keys that it reads")
+    for override in overrides:
+        if override.lstrip("+").startswith("optimizer.name="):
+            raise UserError(f"{override}: choose it with optimizer=..., which has the keys that it reads")
     config = from_tree(tree)
-    for line in check_given(words, config):
+    for line in check_overrides(overrides, config):
         print(f"raes: {line}", file=sys.stderr, flush=True)
     return config
 

@@ -77,11 +77,11 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def check_given(words: Sequence[str], config: Config) -> list[str]:
-    """Refuse arguments that change nothing in the configuration that they are part of.
+def check_overrides(overrides: Sequence[str], config: Config) -> list[str]:
+    """Refuse overrides that change nothing in the configuration that they are part of.
 
     Args:
-        words: `key=value`, as they were given.
+        overrides: `key=value`, as they were given.
         config: what all of them make.
 
     Returns:
@@ -92,8 +92,8 @@ def check_given(words: Sequence[str], config: Config) -> list[str]:
     """
     rules = without_effect(flatten_config(config.as_dict()))
     refused, named = list[str](), list[str]()
-    for word in words:
-        key, _, value = word.lstrip("+").partition("=")
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
         for rule in rules:
             if rule.covers(key):
                 (refused if rule.refused else named).append(rule.message(key, value))

@@ -23,7 +23,7 @@ FUNCTION = ("env=function", "env.call=math:fsum", "env.dim=2")
 
 
 @pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"custom"}))
-def test_the_stepsize_moves_the_algorithms_that_say_so_and_no_other(algorithm: str) -> None:
+def test_the_stepsize_moves_the_algorithms_that_use_an_optimizer_and_no_other(algorithm: str) -> None:
     ends = set()
     for stepsize in (0.01, 0.5):
         search = raes.Optimizer(algorithm, [0.5, 0.5])

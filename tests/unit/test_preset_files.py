@@ -1,4 +1,4 @@
-"""Presets: every environment has with every algorithm what its files say, and nothing of them is left over."""
+"""Presets: every environment has with every algorithm the values of its files, and no other node is left."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def presets(env: str, algorithm: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("env", ENVS)
-def test_every_environment_has_with_every_algorithm_what_the_presets_say(env: str) -> None:
+def test_every_environment_has_with_every_algorithm_the_values_of_its_presets(env: str) -> None:
     for algorithm in ALGORITHMS:
         config = flatten_config(composed(env, algorithm).as_dict())
         assert not any(key.startswith(TUNED) for key in config)
