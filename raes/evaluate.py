@@ -72,6 +72,10 @@ class EvaluateArguments:
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must lie in [0, 2**63), got {self.seed}")
         Size.of(self.workers)
+        if self.runtime == "serial" and self.workers not in ("auto", 1):
+            raise ValueError(
+                f"workers={self.workers}: has no effect with runtime=serial; remove it, or set runtime=ray"
+            )
 
 
 def evaluate(arguments: EvaluateArguments, say: Callable[[str], None] = print) -> dict[str, Any]:

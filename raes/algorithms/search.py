@@ -51,6 +51,8 @@ class SearchSettings:
 
     size_key: ClassVar[str] = "population"
     """The key that says how large a generation is."""
+    uses_optimizer: ClassVar[bool] = False
+    """Whether the algorithm steps with the optimiser of the configuration."""
 
     def __post_init__(self) -> None:
         if self.min_timesteps < 0:

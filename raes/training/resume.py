@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from raes.config.schema import Config, differences, from_tree, load
+from raes.config.effect import differences
+from raes.config.schema import Config, current, from_tree, load
 from raes.policies import MLP, PolicySettings, build_head
 from raes.policies.mlp import grow
 from raes.problems.episode import EpisodeProblem
@@ -115,7 +116,7 @@ def earlier_policy(
         UserError: it does not fit.
     """
     checkpoint = read(locate(path, "start_from"))
-    earlier = from_tree(checkpoint.state["config"])
+    earlier = from_tree(current(checkpoint.state["config"]))
     state = trained(earlier, checkpoint)
     if earlier.algorithm.normalize_observations != normalized:
         raise UserError(
@@ -139,7 +140,7 @@ def earlier_policy(
 
 def trained(config: Config, checkpoint: Checkpoint) -> Any:
     """The search's state in a checkpoint of a run with this configuration."""
-    template = build_algorithm(config).init(checkpoint.arrays["theta"], running_stats.init(0))
+    template = build_algorithm(config, layers=()).init(checkpoint.arrays["theta"], running_stats.init(0))
     return RunState.restored(template, checkpoint).state
 
 

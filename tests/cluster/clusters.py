@@ -259,6 +259,7 @@ def folder_with_worlds(lab: Lab) -> Path:
 
 def alone(folder: Path, *words: str) -> None:
     """The same training in one process, outside of the lab."""
-    command = [str(PYTHON_ENV / "bin" / "python"), "-m", "raes.train", *words, "runtime=serial"]
+    acting = [word for word in words if not word.startswith("runtime.deadline=")]  # one process has none
+    command = [str(PYTHON_ENV / "bin" / "python"), "-m", "raes.train", *acting, "runtime=serial"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -22,8 +22,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from benchmarks.__main__ import BENCHES as DEVELOPERS_BENCHES
 from raes.bench.__main__ import BENCHES
 from raes.config.cli import arguments_of, parse
-from raes.config.compose import opened
-from raes.config.schema import conf_dir, from_tree
+from raes.config.compose import checked, opened
+from raes.config.schema import conf_dir
 
 from .documented import PAGES, REPOSITORY, Block, blocks, borrowed, commands
 from .helpers import Commands, records_of
@@ -177,7 +177,7 @@ def understand(words: list[str]) -> None:
         sweep = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(rest), None)
         for job in sweep[0]:
             with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-                from_tree(compose("config", overrides=list(job)))
+                checked(compose("config", overrides=list(job)), job)
         return
     if "--help" in rest or not rest:
         assert importlib.util.find_spec(module)

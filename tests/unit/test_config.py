@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from raes.algorithms import ALGORITHMS
 from raes.bench.atari_bench import NETWORKS
 from raes.config.compose import explain_hydra, known_keys
-from raes.config.schema import Config, conf_dir, differences, from_tree, load, save
+from raes.config.effect import differences
+from raes.config.schema import Config, conf_dir, from_tree, load, save
 from raes.policies import ConvSettings, PolicySettings
 from raes.problems.atari import AtariSettings
 from raes.storage.metrics import flatten_config
@@ -218,7 +219,7 @@ def test_the_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
         (["policy.bins=many"], ["policy.bins=many"]),
         (["policy.bins=true"], ["policy.bins=True"]),
         (["policy.bins=[0,nan]"], ["policy.bins", "nan"]),
-        (["optimizer.name=rmsprop"], ["optimizer.name", "adam, sgd, clipup", "'rmsprop'"]),
+        (["optimizer.name=rmsprop"], ["optimizer.name=rmsprop", "no such optimizer", "adam, sgd, clipup"]),
         (["optimizer.momentum=1"], ["optimizer.momentum", "[0, 1)", "1"]),
         (["seed=-1"], ["seed", "-1"]),
         (["seed=0.5"], ["seed=0.5", "integer"]),

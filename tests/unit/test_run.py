@@ -89,12 +89,12 @@ def test_any_text_crosses_hydras_grammar(value: str) -> None:
 def test_keywords_are_the_keys_of_the_command_line() -> None:
     keys = {
         "env": "HalfCheetah", "algorithm": "ars", "algorithm__sigma": np.float32(0.5), "goal__return_mean": None,
-        "algorithm.pairs": np.int64(7), "runtime": "serial", "workers": "2..4", "max_minutes": 1e-5,
+        "algorithm.pairs": np.int64(7), "runtime": "ray", "workers": "2..4", "max_minutes": 1e-5,
         "env__kwargs": {"frame_skip": 5, "deep": {"x": (1, 2.5, True, None)}}, "callbacks": ["a:B"],
     }  # fmt: skip
     words = [
         "env=HalfCheetah", "algorithm=ars", "algorithm.sigma=0.5", "goal.return_mean=null", "algorithm.pairs=7",
-        "runtime=serial", "workers=2..4", "max_minutes=0.00001", "env.kwargs.frame_skip=5",
+        "runtime=ray", "workers=2..4", "max_minutes=0.00001", "env.kwargs.frame_skip=5",
         "env.kwargs.deep={x:[1,2.5,true,null]}", "callbacks=[a:B]",
     ]  # fmt: skip
     assert compose(words_of(keys)) == compose(words)
