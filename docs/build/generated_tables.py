@@ -113,15 +113,19 @@ def optimizers() -> str:
 def presets() -> str:
     """The environments with a name of their own."""
     rows = []
+    games = {path.stem.removeprefix("atari_") for path in (conf_dir() / "preset" / "family").glob("atari_*.yaml")}
+    for path in (conf_dir() / "algorithm").glob("*.yaml"):  # some take the family's preset of another algorithm
+        games |= {path.stem for other in re.findall(r"\$\{family\}_(\w+)", path.read_text()) if other in games}
     for path in sorted((conf_dir() / "env").glob("*.yaml")):
-        found = sorted(other.stem for other in (conf_dir() / "preset").glob(f"{path.stem}_*.yaml"))
+        own = {other.stem for other in (conf_dir() / "preset").glob(f"{path.stem}_*.yaml")}
         if path.stem in ("atari", "function", "gymnasium"):
             continue
         tree = composed(f"env={path.stem}")
         env, hidden = tree["env"], tree["policy"].get("hidden")
         what = env.get("id") or f"ALE, {env['game']}"
         policy = tree["policy"]["name"] + (f" {hidden}" if hidden else "")
-        rows.append((f"env={path.stem}", what, policy, ", ".join(one.removeprefix(f"{path.stem}_") for one in found)))
+        found = {one.removeprefix(f"{path.stem}_") for one in own} | (games if "game" in env else set())
+        rows.append((f"env={path.stem}", what, policy, ", ".join(sorted(found))))
     return _table(("environment", "is", "policy", "presets for"), rows)
 
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from raes.config.effect import check_overrides, without_effect
-from raes.config.schema import Config, conf_dir, from_tree, of_another_optimizer, similar
+from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, similar
 from raes.storage.metrics import flatten_config
 from raes.types import UserError
 
@@ -126,7 +126,7 @@ def known_keys(words: Sequence[str] = ()) -> dict[str, Any]:
         chosen = _tree([])
     tree = OmegaConf.to_container(chosen, resolve=False)
     assert isinstance(tree, dict)
-    return flatten_config({str(key): value for key, value in tree.items()})
+    return flatten_config({str(key): value for key, value in tree.items() if key != TUNED})
 
 
 def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:

@@ -57,6 +57,9 @@ def _kind_of_optimizer(value: Any) -> str:
     return str(value.get("name", "adam") if isinstance(value, Mapping) else value.name)
 
 
+TUNED = "tuned"
+"""Node of presets: values for optimisers, by option; the optimiser in use takes its own, and the node ends there."""
+
 PLACES = ("run_dir", "resume", "start_from")
 """Keys whose value is a path or a URL."""
 
@@ -161,6 +164,7 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
     plain: Any = tree
     if isinstance(tree, DictConfig):
         plain = OmegaConf.to_container(tree, resolve=True)
+        plain.pop(TUNED, None)
     for node, options, default in (("algorithm", ALGORITHMS, None), ("optimizer", OPTIMIZERS, "adam")):
         name = (plain.get(node) or {}).get("name", default)
         if name not in options:
