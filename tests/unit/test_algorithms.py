@@ -208,7 +208,7 @@ def test_the_sphere_is_improved_a_hundredfold_and_random_search_fivefold(name: s
 @pytest.mark.parametrize("name", [name for name in EVERY if name not in PURE_NOVELTY | {"random_search"}])
 def test_rosenbrock_is_improved(name: str) -> None:
     assert rosenbrock(np.zeros(DIM)) == 4
-    assert min(reached(name, rosenbrock, seed=seed) for seed in range(2)) < 3.0
+    assert any(reached(name, rosenbrock, seed=seed) < 3.0 for seed in range(2))
 
 
 @pytest.mark.parametrize("name", sorted(name for name in EVERY if name.startswith("ns")))

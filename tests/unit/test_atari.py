@@ -101,8 +101,13 @@ def test_the_cap_on_frames_cuts_an_episode_off() -> None:
         assert len(mine) < TIMESTEPS
 
 
-@pytest.mark.parametrize("game", [*PRESETS, "tennis"])
-@pytest.mark.parametrize("changes", [{}, {"noops": 0}, {"sticky": 0.25}])
+@pytest.mark.parametrize(
+    ("game", "changes"),
+    [
+        *[(game, {"sticky": 0.25}) for game in (*PRESETS, "tennis")],
+        *[(game, changes) for game in ("freeway", "breakout", "tennis") for changes in ({}, {"noops": 0})],
+    ],
+)
 def test_an_episode_is_the_same_after_others(game: str, changes: dict[str, Any]) -> None:
     settings = replace(AtariSettings(game=game), **changes)
     with closing(AtariEnvironment(settings)) as used, closing(AtariEnvironment(settings)) as fresh:

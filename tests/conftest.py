@@ -1,0 +1,27 @@
+"""Shared by all tests: tables of noise that are made once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import pytest
+
+from raes.search import noise
+from raes.types import Float32
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_are_made_once() -> Iterator[None]:
+    """A table of a size has the same content in every run, and making it takes longer than a short search."""
+    make = noise.make_table
+
+    @functools.lru_cache(maxsize=2)
+    def made(size: int) -> Float32:
+        table = make(size)
+        table.flags.writeable = False
+        return table
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise, "make_table", made)
+        yield
