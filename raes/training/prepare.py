@@ -21,6 +21,7 @@ from raes.search.noise import table_size
 from raes.search.running_stats import RunningStats
 from raes.storage.location import location
 from raes.storage.run_folder import check_writable
+from raes.tasks import Layers
 from raes.training import ray_job
 from raes.training.build import build_algorithm, problem_spec
 from raes.training.resume import first_policy, locate, starting_point
@@ -45,12 +46,14 @@ class PreparedRun:
         problem: the recipe of the problem.
         theta: float32 (d,), the parameters that a new search starts from.
         observations: the observation statistics that it starts from.
+        layers: what the parameters are made of, for low-rank noise; see `LowRank`.
     """
 
     config: Config
     problem: ProblemSpec
     theta: Float32
     observations: RunningStats
+    layers: Layers = ()
 
 
 def prepare(config: Config, overrides: str = "") -> PreparedRun:
@@ -92,7 +95,7 @@ def resolve_config(config: Config, overrides: str = "") -> PreparedRun:
         theta, observations = first_policy(start, problem)
     if checkpoint is not None:
         spec = problem_spec(config, checkpoint)
-    return PreparedRun(_absolute(config), spec, theta, observations)
+    return PreparedRun(_absolute(config), spec, theta, observations, problem.layers)
 
 
 def fit_to_problem(config: Config, problem: Problem) -> Config:

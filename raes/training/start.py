@@ -84,7 +84,7 @@ def _run(
     started = time.perf_counter()
     config, spec = prepared.config, prepared.problem
     checkpoint, passed_over = starting_point(config, folder.path)
-    algorithm = build_algorithm(config)
+    algorithm = build_algorithm(config, prepared.layers)
     if checkpoint is None:
         search = algorithm.init(prepared.theta, prepared.observations)
         state = RunState(search, search, RunCounters())
