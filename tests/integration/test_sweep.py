@@ -38,7 +38,7 @@ def joined(shared_ray: SharedRay) -> Iterator[None]:
 
 @pytest.mark.usefixtures("joined")
 def test_the_jobs_of_a_sweep_read_one_table_and_share_the_cpus() -> None:
-    shared, handle = start_sweep_resources(places=2)
+    shared, handle = start_sweep_resources(jobs=2)
     one, other = (SharedTables(SweepResources(shared.name, job), 100_000) for job in (0, 1))
     assert one.on(one.node) == other.on(one.node), "each job has a table of its own"
     assert one.fingerprint == noise.fingerprint(noise.make_table(100_000))
