@@ -28,8 +28,8 @@ from .forked import ForkedProcess, ForkServer
 
 TIMEOUT = 240.0
 """Seconds a command may take; a busy machine of 2 cores is the measure."""
-LEFTOVER_SECONDS = 30.0
-"""How long Ray's processes may outlive their command."""
+LEFTOVER_SECONDS = 90.0
+"""How long Ray's processes may outlive their command; its agents look for a lost head for a minute."""
 WORLDS = "trial_worlds"
 """The module of environments beside this file; `Commands` copies it to the folder that commands run in."""
 CARTPOLE = ("env=gymnasium", "env.id=CartPole-v1", "policy=linear", "algorithm.pairs=3", "noise.size=50000",
