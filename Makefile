@@ -48,10 +48,7 @@ test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real
 	tests/setup-system.sh
 	$(BIN)/python -m pytest -m cluster $(CLUSTER_TESTS)
 
-test-test-tools: $(READY_DEV) ## Run the tests of films, windows, pages, the notebook and the benchmarks (about 8 minutes)
-	$(BIN)/python -m pytest -m tools -n $(PROCESSES) --dist loadfile
-
-docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 5 minutes)
+test-docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 5 minutes)
 	$(BIN)/python -m pytest -m documentation -n $(PROCESSES)
 
 test-slow: $(READY_DEV) ## Run the learning and installation tests too (about an hour)

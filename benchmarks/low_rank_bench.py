@@ -78,8 +78,8 @@ class Contender:
         problem = spec.build()
         settings = ESSettings(pairs=pairs)
         if rank is not None:
-            settings = replace(settings, perturbation="low_rank", rank=rank).sized(problem.num_params, problem.layers)
-        search = ES(settings, OptimizerSettings(), SEED, table.size)
+            settings = replace(settings, perturbation="low_rank", rank=rank)
+        search = ES(settings, OptimizerSettings(), SEED, table.size, problem.layers)
         theta = problem.initial_theta(generator(SEED, Purpose.INITIAL_THETA))
         state = search.init(theta, running_stats.init(problem.observation_size))
         problem.close()

@@ -69,6 +69,10 @@ class EvaluateArguments:
 
     def __post_init__(self) -> None:
         Size.of(self.workers)
+        if self.runtime == "serial" and self.workers not in ("auto", 1):
+            raise ValueError(
+                f"workers={self.workers}: has no effect with runtime=serial; remove it, or set runtime=ray"
+            )
 
 
 def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = print) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def run_apart(config: Config, tasks: Tasks, snapshot: Snapshot, seconds: float) 
             f"the episode cannot be run: {content}; config.yaml and the environment must be those of the run"
         )
     if kind == "done":
-        return _told(content)
+        return _read_result(content)
     if kind == "late":
         content = f"still running after {seconds if begun else START_SECONDS:g} s"
     return Replayed(True, content if begun else f"before the episode began: {content}")
@@ -189,7 +189,7 @@ def _death(exitcode: int) -> str:
     return f"the process died of signal {-exitcode} ({names.get(-exitcode, 'no name')})"
 
 
-def _told(results: Results) -> Replayed:
+def _read_result(results: Results) -> Replayed:
     """The worker's result of the one episode."""
     if results.faults:
         return Replayed(True, results.faults[0].reason, results.faults[0].reason)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raes.config.cli import complain, display_path
-from raes.config.compose import explain_hydra, opened
-from raes.config.schema import PLACES, Config, conf_dir, from_tree
+from raes.config.compose import checked, explain_hydra, opened
+from raes.config.schema import PLACES, Config, conf_dir
 from raes.storage.location import location
 from raes.storage.metrics import read_records
 from raes.training import ray_job
@@ -161,10 +161,11 @@ def composed(tree: Any) -> Config:
     Raises:
         UserError: a value is wrong.
     """
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return from_tree(tree)
+        return checked(tree, HydraConfig.get().overrides.task)
     except OmegaConfBaseException as error:
         raise UserError(explain_hydra(error)) from error
 

@@ -31,10 +31,11 @@ from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings
 from raes.problems.function import FunctionSettings
 from raes.report.report_tables import thresholds
-from raes.search.optimizers import OptimizerSettings
+from raes.search.optimizers import OPTIMIZERS
 
 REPOSITORY = RESULTS.parent
 sys.path.insert(0, str(REPOSITORY))  # for benchmarks/, which is not installed
+PACKAGE = Path(schema.__file__).parents[1]
 GYMNASIUM = ("env=gymnasium", "env.id=CartPole-v1")
 FUNCTION = ("env=function", "env.call=module:f", "env.dim=1")
 SWEEP = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
@@ -86,7 +87,7 @@ def group(name: str) -> str:
 
 
 def settings(kind: str) -> str:
-    """The keys of one kind of environment, policy or optimiser."""
+    """The keys of one kind of environment or policy."""
     which: dict[str, tuple[str, type[Any], tuple[str, ...]]] = {
         "env": ("env", EnvSettings, GYMNASIUM),
         "atari": ("env", AtariSettings, ("env=atari", "env.game=pong")),
@@ -94,24 +95,40 @@ def settings(kind: str) -> str:
         "policy": ("policy", PolicySettings, (*GYMNASIUM, "policy=mlp")),
         "conv": ("policy", ConvSettings, ("env=atari", "env.game=pong")),
         "torch": ("policy", TorchSettings, (*GYMNASIUM, "policy=torch", "policy.module=module:Class")),
-        "optimizer": ("optimizer", OptimizerSettings, GYMNASIUM),
     }
     node, cls, overrides = which[kind]
     return _table(("key", "default", "meaning"), list(_rows(node, cls, composed(*overrides)[node])))
 
 
+def optimizers() -> str:
+    """The keys of all optimisers, with the defaults of each option; a key that an optimiser does not read has none."""
+    options = sorted(path.stem for path in (conf_dir() / "optimizer").glob("*.yaml"))
+    defaults = {option: composed(f"optimizer={option}", *GYMNASIUM)["optimizer"] for option in options}
+    meanings = {key: text for cls in OPTIMIZERS.values() for key, text in _meanings(cls).items()}
+    rows = [
+        (f"optimizer.{key}", *(_shown(one[key]) if key in one else "" for one in defaults.values()), meanings[key])
+        for key in dict.fromkeys(key for one in defaults.values() for key in one)
+        if key != "name"
+    ]
+    return _table(("key", *(f"`optimizer={option}`" for option in options), "meaning"), rows)
+
+
 def presets() -> str:
     """The environments that have presets."""
     rows = []
+    games = {path.stem.removeprefix("atari_") for path in (conf_dir() / "preset" / "family").glob("atari_*.yaml")}
+    for path in (conf_dir() / "algorithm").glob("*.yaml"):  # some take the family's preset of another algorithm
+        games |= {path.stem for other in re.findall(r"\$\{family\}_(\w+)", path.read_text()) if other in games}
     for path in sorted((conf_dir() / "env").glob("*.yaml")):
-        found = sorted(other.stem for other in (conf_dir() / "preset").glob(f"{path.stem}_*.yaml"))
+        own = {other.stem for other in (conf_dir() / "preset").glob(f"{path.stem}_*.yaml")}
         if path.stem in ("atari", "function", "gymnasium"):
             continue
         tree = composed(f"env={path.stem}")
         env, hidden = tree["env"], tree["policy"].get("hidden")
         what = env.get("id") or f"ALE, {env['game']}"
         policy = tree["policy"]["name"] + (f" {hidden}" if hidden else "")
-        rows.append((f"env={path.stem}", what, policy, ", ".join(one.removeprefix(f"{path.stem}_") for one in found)))
+        found = {one.removeprefix(f"{path.stem}_") for one in own} | (games if "game" in env else set())
+        rows.append((f"env={path.stem}", what, policy, ", ".join(sorted(found))))
     return _table(("option", "environment", "policy", "presets for"), rows)
 
 
@@ -205,6 +222,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "group": group,
     "keys": keys,
     "milestones": milestones,
+    "optimizers": optimizers,
     "options": options,
     "presets": presets,
     "results": results,
@@ -216,10 +234,10 @@ MAKERS: dict[str, Callable[..., str]] = {
 
 @cache
 def composed(*overrides: str) -> dict[str, Any]:
-    """The configuration that a command line composes, with interpolations unresolved."""
+    """The configuration that a command line composes."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=False)
+        tree = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 

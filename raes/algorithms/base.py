@@ -51,6 +51,8 @@ class SearchSettings:
 
     size_key: ClassVar[str] = "population"
     """The key for the size of a generation."""
+    uses_optimizer: ClassVar[bool] = False
+    """Whether the algorithm steps with the optimiser of the configuration."""
 
     @property
     def episodes(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from raes.import_object import import_object
 from raes.search.optimizers import OptimizerSettings
@@ -25,6 +25,8 @@ class CustomSettings(PopulationSettings):
     name: Literal["custom"] = "custom"
     module: str = ""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    uses_optimizer: ClassVar[bool] = True  # it gets one, and may read it
 
     def __post_init__(self) -> None:
         if self.module.count(":") != 1:

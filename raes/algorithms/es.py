@@ -28,21 +28,19 @@ class ESSettings(GradientSettings):
         shaping: a name in `raes.search.shaping.SHAPINGS`.
         perturbation: `full`, or `low_rank`: the noise of each layer is a product of two thin matrices.
         rank: their width.
-        layers: of the policy, see `LowRank`; filled in for `low_rank`.
     """
 
     name: Literal["es"] = "es"
     shaping: str = "centered_ranks"
     perturbation: Literal["full", "low_rank"] = "full"
     rank: Count = 1
-    layers: Layers | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_shaping(self.shaping, self.alive_bonus)
 
     def sized(self, num_params: int, layers: Layers) -> Self:
-        """With the layers that low-rank perturbations are for."""
+        """The same, where low-rank perturbations fit these layers."""
         if self.perturbation == "full":
             return self
         thin = LowRank(self.rank, layers).noise_size
@@ -52,19 +50,26 @@ class ESSettings(GradientSettings):
                 f"algorithm.perturbation=low_rank with algorithm.rank={self.rank}: this policy {which}; set "
                 "algorithm.perturbation=full, or choose a larger policy=mlp"
             )
-        return replace(self, layers=layers)
+        return self
 
 
 class ES(GradientSearch):
-    """Evolution Strategies with full-rank or low-rank perturbations."""
+    """Evolution Strategies (Salimans et al., algorithm 2), with full-rank or low-rank perturbations.
 
-    def __init__(self, settings: ESSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
+    Args:
+        layers: what theta is made of, see `LowRank`; the snapshots of `perturbation=low_rank` need them.
+    """
+
+    def __init__(
+        self, settings: ESSettings, optimizer: OptimizerSettings, seed: int, table_size: int, layers: Layers = ()
+    ) -> None:
         super().__init__(settings, optimizer, seed, table_size)
         self._shape = SHAPINGS[settings.shaping]
-        self._low_rank = None if settings.layers is None else LowRank(settings.rank, settings.layers)
+        self._low_rank = LowRank(settings.rank, layers) if settings.perturbation == "low_rank" else None
 
     def snapshot(self, state: GradientState) -> Snapshot:
         """With the form of the noise."""
+        assert self._low_rank is None or self._low_rank.layers, "low-rank noise needs the layers of the policy"
         return replace(super().snapshot(state), low_rank=self._low_rank)
 
     def step(

@@ -45,6 +45,7 @@ class GradientSettings(SearchSettings):
     shared_reset: bool = True
 
     size_key: ClassVar[str] = "pairs"
+    uses_optimizer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.sigma_min > self.sigma:

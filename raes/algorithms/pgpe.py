@@ -51,6 +51,7 @@ class PGPESettings(SearchSettings):
     shared_reset: bool = True
 
     size_key: ClassVar[str] = "pairs"
+    uses_optimizer: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.max_pairs is not None and self.max_pairs < self.pairs:

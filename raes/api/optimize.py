@@ -76,7 +76,8 @@ class Optimizer:
             settings: keys of the algorithm's configuration, e.g. `sigma`, `population`, `pairs`.
 
         Raises:
-            UserError: there is no such algorithm or key, a value is wrong, or the memory does not hold the search.
+            UserError: there is no such algorithm or key, a value is wrong, the algorithm has no use for the optimizer,
+                or the memory does not hold the search.
         """
         seed = whole("seed", seed, 0)
         theta = vector("x0", x0)
@@ -87,6 +88,10 @@ class Optimizer:
         chosen = optimizer or OPTIMIZERS.get(algorithm, OptimizerSettings(weight_decay=0.0))
         if not isinstance(chosen, OptimizerSettings):
             raise UserError(f"optimizer must be a raes.OptimizerSettings(name=..., stepsize=...), got {chosen!r}")
+        if optimizer is not None and not self.settings.uses_optimizer:
+            from raes.config.effect import without_effect  # OmegaConf is not needed for anything else here
+
+            raise UserError(without_effect({"algorithm.name": algorithm})[0].message("optimizer", chosen.name))
         self._algorithm: Any = build(self.settings, chosen, seed, size)
         check_state(algorithm, self._algorithm.memory(theta.size), theta.size)
         self.state: Any = self._algorithm.init(theta, running_stats.init(0))

@@ -33,7 +33,7 @@ def command(work: Callable[[], int | None]) -> None:
 
 
 def ending(work: Callable[[], int | None]) -> int:
-    """The exit code of a command: what `work` returns, 2 for a user's error and 1 for a run that failed, each told in
+    """The exit code of a command: what `work` returns, 2 for a user's error and 1 for a run that failed, each in
     one message, and 130 for an interrupt."""
     try:
         return work() or 0

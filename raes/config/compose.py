@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -17,7 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from raes.config.schema import Config, conf_dir, from_tree, similar
+from raes.config.effect import check_given, without_effect
+from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, similar
 from raes.storage.metrics import flatten_config
 from raes.types import UserError
 
@@ -40,9 +42,24 @@ def compose(words: Sequence[str]) -> Config:
         UserError: naming the wrong key, its value and the cure.
     """
     try:
-        return from_tree(_tree([opened(word) for word in words]))
+        return checked(_tree([opened(word) for word in words]), words)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain_hydra(error, words)) from error
+
+
+def checked(tree: DictConfig, words: Sequence[str]) -> Config:
+    """The configuration that Hydra has composed from these words.
+
+    Raises:
+        UserError: naming the wrong key, its value and the cure; also where a word changes nothing.
+    """
+    for word in words:
+        if word.lstrip("+").startswith("optimizer.name="):
+            raise UserError(f"{word}: choose it with optimizer=..., which has the keys that it reads")
+    config = from_tree(tree)
+    for line in check_given(words, config):
+        print(f"raes: {line}", file=sys.stderr, flush=True)
+    return config
 
 
 def words_of(keys: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -101,15 +118,15 @@ def _own_hydra() -> Iterator[None]:
 
 
 def known_keys(words: Sequence[str] = ()) -> dict[str, Any]:
-    """Every key of the configuration that these words choose from the groups, dotted; of the default one, where they
-    choose what there is not."""
+    """Every key of the configuration that these words choose from the groups, dotted, and its value; of the default
+    one, where they choose what there is not."""
     try:
         chosen = _tree([word for word in words if word.partition("=")[0] in GROUPS])
     except (HydraException, OmegaConfBaseException):
         chosen = _tree([])
     tree = OmegaConf.to_container(chosen, resolve=False)
     assert isinstance(tree, dict)
-    return flatten_config({str(key): value for key, value in tree.items()})
+    return flatten_config({str(key): value for key, value in tree.items() if key != TUNED})
 
 
 def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
@@ -122,8 +139,14 @@ def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
         return f"{word}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word"
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if unknown:
-        key = unknown.group(1)
-        others = similar(key, known_keys(words))
+        key, known = unknown.group(1), known_keys(words)
+        value = next((one.partition("=")[2] for one in words if one.lstrip("+").partition("=")[0] == key), "")
+        for rule in without_effect(known):
+            if rule.covers(key):
+                return rule.message(key, value)
+        if (foreign := of_another_optimizer(key, value, known)) is not None:
+            return foreign
+        others = similar(key, known)
         return f"{key}: there is no such key{others}; see conf/config.yaml, or --cfg job for all keys"
     group = re.search(r"Could not find '([^']+)/([^']+)'", text)
     if group:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,7 +32,7 @@ from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings
 from raes.problems.function import FunctionSettings
 from raes.runtime.scheduling import Size
-from raes.search.optimizers import OptimizerSettings
+from raes.search.optimizers import OPTIMIZERS, AdamSettings, ClipUpSettings, SGDSettings, keys_of, optimizers_with
 from raes.storage.files import write_atomically
 from raes.storage.location import Location, StoreError, location
 from raes.storage.metrics import flatten_config
@@ -50,6 +51,14 @@ def _kind_of_policy(value: Any) -> str:
     name = value.get("name") if isinstance(value, Mapping) else value.name
     return {"torch": "torch", "conv": "convolutional"}.get(str(name), "network")
 
+
+def _kind_of_optimizer(value: Any) -> str:
+    """The same for optimisers; Adam is the default."""
+    return str(value.get("name", "adam") if isinstance(value, Mapping) else value.name)
+
+
+TUNED = "tuned"
+"""Node of presets: values for optimisers, by option; the optimiser in use takes its own, and the node ends there."""
 
 PLACES = ("run_dir", "resume", "start_from")
 """Keys whose value is a path or a URL."""
@@ -74,7 +83,12 @@ class Config:
         Discriminator(_kind_of_policy),
     ]
     algorithm: Annotated[AlgorithmSettings, Field(discriminator="name")]
-    optimizer: OptimizerSettings
+    optimizer: Annotated[
+        Annotated[AdamSettings, Tag("adam")]
+        | Annotated[SGDSettings, Tag("sgd")]
+        | Annotated[ClipUpSettings, Tag("clipup")],
+        Discriminator(_kind_of_optimizer),
+    ]
     seed: Seed = 0
     generations: Count | None = None
     max_timesteps: Count | None = None
@@ -135,30 +149,35 @@ RANGES = {
 }
 """What pydantic's errors about a range ask for, each with the limit."""
 
-BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("env", "environment"), ("env", "atari")}
+BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("optimizer", name) for name in OPTIMIZERS}
+BRANCHES |= {("env", "environment"), ("env", "atari")}
 BRANCHES |= {("policy", "network"), ("policy", "convolutional"), ("policy", "torch")}
 """What pydantic inserts into the path of a key where there are several kinds of settings."""
 
 
 def conf_dir() -> Path:
-    """The Hydra groups: `raes/conf` in an installed wheel, `conf` beside the package in a checkout."""
+    """The Hydra groups: `raes/conf` in an installed wheel, `conf` next to the package in a checkout."""
     package = Path(str(importlib.resources.files("raes")))
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 
 
 def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
-    """The checked configuration.
+    """The checked configuration, from what Hydra has composed or from plain values.
 
     Raises:
         UserError: naming every wrong key, its value and the cure.
     """
-    plain: Any = OmegaConf.to_container(tree, resolve=True) if isinstance(tree, DictConfig) else dict(tree)
-    name = (plain.get("algorithm") or {}).get("name")
-    if name not in ALGORITHMS:
-        raise UserError(f"algorithm.name={name}: there is no such algorithm; choose one of {', '.join(ALGORITHMS)}")
+    plain: Any = tree
+    if isinstance(tree, DictConfig):
+        plain = OmegaConf.to_container(tree, resolve=True)
+        plain.pop(TUNED, None)
+    for node, options, default in (("algorithm", ALGORITHMS, None), ("optimizer", OPTIMIZERS, "adam")):
+        name = (plain.get(node) or {}).get("name", default)
+        if name not in options:
+            raise UserError(f"{node}.name={name}: there is no such {node}; choose one of {', '.join(options)}")
     try:
-        return TypeAdapter(Config).validate_json(json.dumps(plain), strict=True)
+        return _adapter().validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         lines = [explain(one, flatten_config(plain)) for one in error.errors()]
         hints = [HINTS.get(line.partition("=")[0]) for line in lines]
@@ -166,6 +185,11 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
         raise UserError("\n".join(text)) from error
     except TypeError as error:
         raise UserError(f"the configuration holds a value that is not plain data: {error}") from error
+
+
+@cache
+def _adapter() -> TypeAdapter[Config]:
+    return TypeAdapter(Config)
 
 
 def explain(error: Any, known: Mapping[str, Any]) -> str:
@@ -182,6 +206,8 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
         del loc[1]
     key = re.sub(r"\.(\d+)", r"[\1]", ".".join(loc))
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        if (foreign := of_another_optimizer(key, error["input"], known)) is not None:
+            return foreign
         return f"{key}: there is no such key{similar(key, known)}; remove it"
     if error["type"].startswith("missing"):
         return f"{key} is missing; give {key}=..."
@@ -200,21 +226,26 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
     return f"{key}={error['input']}: {message[0].lower()}{message[1:]}"
 
 
+def of_another_optimizer(key: str, value: Any, known: Mapping[str, Any]) -> str | None:
+    """What is wrong with a key that only other optimisers have; None where it is another kind of key.
+
+    Args:
+        key: dotted, not among the keys of the configuration.
+        value: what it was given.
+        known: the configuration's values by dotted key.
+    """
+    node, _, name = key.rpartition(".")
+    others = optimizers_with(name) if node == "optimizer" else []
+    if not others:
+        return None
+    chosen = known.get("optimizer.name")
+    return f"{key}={value}: has no effect with optimizer={chosen}; remove it, or set optimizer={' or '.join(others)}"
+
+
 def similar(key: str, known: Mapping[str, Any]) -> str:
     """What the user may have meant, in brackets; empty where nothing is close."""
     close = difflib.get_close_matches(key, [name for name in known if name != key], n=3, cutoff=0.6)
     return f" (close: {', '.join(close)})" if close else ""
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The keys that decide what is computed and differ, as `key: old -> new`."""
-    flat_old, flat_new = flatten_config(old), flatten_config(new)
-    absent = "(absent)"
-    return [
-        f"{key}: {flat_old.get(key, absent)} -> {flat_new.get(key, absent)}"
-        for key in sorted(flat_old.keys() | flat_new.keys())
-        if not key.startswith(FREE_TO_CHANGE) and flat_old.get(key, absent) != flat_new.get(key, absent)
-    ]
 
 
 def save(config: Config, path: Path) -> None:
@@ -238,4 +269,18 @@ def load(path: Location) -> Config:
         ) from error
     if not isinstance(tree, DictConfig):
         raise UserError(f"{path} is not a RAES configuration; run_dir must name a run of RAES")
-    return from_tree(tree)
+    return from_tree(current(OmegaConf.to_container(tree)))  # type: ignore[arg-type]
+
+
+def current(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration without the keys that earlier versions wrote and no algorithm reads.
+
+    They are `algorithm.layers`, which follow from the policy, and keys of other optimisers than the one in use.
+    """
+    plain = {key: dict(value) if isinstance(value, Mapping) else value for key, value in stored.items()}
+    plain.get("algorithm", {}).pop("layers", None)
+    optimizer = plain.get("optimizer", {})
+    if optimizer.get("name") in OPTIMIZERS:
+        own = keys_of(optimizer["name"])
+        plain["optimizer"] = {key: value for key, value in optimizer.items() if key in own or not optimizers_with(key)}
+    return plain

@@ -77,7 +77,7 @@ class CheckpointSettings:
 
     Attributes:
         every: generations between checkpoints; `auto` writes whenever that costs less than 2 % of the time.
-        keep: how many of the newest stay, beside the best.
+        keep: how many of the newest stay, besides the best.
     """
 
     __pydantic_config__ = SETTINGS
@@ -97,7 +97,7 @@ class FaultSettings:
 
 @dataclass(frozen=True)
 class VideoSettings:
-    """Videos of a run in training, made beside it.
+    """Videos of a run in training, made by another process.
 
     Attributes:
         every: generations between videos; one at the end too; 0 for none.

@@ -15,7 +15,7 @@ SPEED_SECONDS = 15.0
 
 
 class Console:
-    """Shows events of a run, as `console` says: `auto`, `plain` (no status) or `quiet` (notices only)."""
+    """Shows events of a run, by the key `console`: `auto`, `plain` (no status) or `quiet` (notices only)."""
 
     def __init__(self, config: Config, stream: TextIO | None = None) -> None:
         self._config = config

@@ -15,7 +15,7 @@ class Column:
 
     Attributes:
         key: of the rows; a row without it, or with None, shows a dash.
-        heading: what the table says above it.
+        heading: what stands above it.
         form: a format specification, as in `format(value, form)`.
     """
 

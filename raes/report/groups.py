@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raes.config.effect import without_effect
 from raes.config.schema import FREE_TO_CHANGE
 from raes.report.run_finder import StoredRun, Unreadable
 
@@ -76,9 +77,12 @@ def _split(task: str, algorithm: str, runs: Sequence[StoredRun]) -> list[RunGrou
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys and values that define a method."""
+    """The keys and values that define a method: those that act."""
+    rules = without_effect(config)
     return {
-        key: value for key, value in config.items() if key.startswith(ENV_METHOD) or not key.startswith(NOT_A_METHOD)
+        key: value
+        for key, value in config.items()
+        if key.startswith(ENV_METHOD) or not (key.startswith(NOT_A_METHOD) or any(rule.covers(key) for rule in rules))
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from raes.config.schema import conf_dir
+from raes.config.schema import conf_dir, current
 from raes.storage import lease
 from raes.storage.location import Location, RemotePath, StoreError, location
 from raes.storage.metrics import Record, flatten_config, read_records
@@ -159,7 +159,7 @@ def _read(path: Location) -> StoredRun | Unreadable:
     tree = OmegaConf.to_container(OmegaConf.create((path / "config.yaml").read_text()))
     if not isinstance(tree, dict):
         return Unreadable(str(path), "damaged: config.yaml holds no configuration")
-    config = flatten_config({str(key): value for key, value in tree.items()})
+    config = flatten_config(current({str(key): value for key, value in tree.items()}))
     for key in ("seed", "algorithm.name", "env.name"):
         config[key]  # a KeyError names what is missing
     records = read_records(path / "metrics.jsonl")

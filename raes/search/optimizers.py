@@ -6,16 +6,19 @@ A step maximises: theta + step, where the gradient is g - weight_decay * theta.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal, Self, cast
 
 import numpy as np
 
-from raes.types import SETTINGS, Float32
+from raes.types import SETTINGS, Float32, UserError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class OptimizerSettings:
-    """Configuration group `optimizer`.
+    """Configuration group `optimizer`: the keys that all optimisers have.
+
+    `OptimizerSettings(name="sgd", stepsize=0.1)` makes the settings of the optimiser with that name, by default Adam's.
 
     Attributes:
         name: `adam`, `sgd` or `clipup`.
@@ -23,10 +26,7 @@ class OptimizerSettings:
         stepsize_decay: factor on the stepsize each generation.
         stepsize_min: where the decay ends.
         weight_decay: l2 coefficient, subtracted from the gradient as weight_decay * theta.
-        momentum: of `sgd` and `clipup`; Adam's beta1.
-        beta2: of Adam.
-        epsilon: of Adam, added to the uncorrected sqrt(v).
-        max_speed: of `clipup`, the bound on the velocity's norm.
+        momentum: of the velocity; Adam's beta1.
     """
 
     __pydantic_config__ = SETTINGS
@@ -37,13 +37,29 @@ class OptimizerSettings:
     stepsize_min: float = 0.0
     weight_decay: float = 0.005
     momentum: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    max_speed: float = 0.3
+
+    def __new__(cls, name: str = "adam", *values: float, **keys: float) -> Self:
+        """Settings of the class that belongs to the name.
+
+        Raises:
+            UserError: there is no such optimiser, or it has no such key.
+        """
+        if cls is not OptimizerSettings:
+            return super().__new__(cls)
+        if name not in OPTIMIZERS:
+            raise UserError(f"name must be one of {', '.join(OPTIMIZERS)}, got {name!r}")
+        own = keys_of(name)
+        for key, value in keys.items():
+            if key in own:
+                continue
+            if others := " or ".join(f"name={other!r}" for other in optimizers_with(key)):
+                raise UserError(f"{key}={value}: has no effect with name={name!r}; remove it, or give {others}")
+            raise UserError(f"{key}: optimizer {name} has no such key; it has {', '.join(own)}")
+        return super().__new__(cast("type[Self]", OPTIMIZERS[name]))
 
     def __post_init__(self) -> None:
-        if self.name not in ("adam", "sgd", "clipup"):
-            raise ValueError(f"name must be one of adam, sgd, clipup, got {self.name!r}")
+        if self.name != type(self).name:
+            raise ValueError(f"name must be {type(self).name}, got {self.name!r}; make new settings for another one")
         if self.stepsize <= 0:
             raise ValueError(f"stepsize must be positive, got {self.stepsize}")
         if not 0 < self.stepsize_decay <= 1:
@@ -52,10 +68,71 @@ class OptimizerSettings:
             raise ValueError(f"stepsize_min must lie in [0, stepsize], got {self.stepsize_min}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
-        if not (0 <= self.momentum < 1 and 0 <= self.beta2 < 1):
-            raise ValueError(f"momentum and beta2 must lie in [0, 1), got {self.momentum} and {self.beta2}")
-        if self.epsilon <= 0 or self.max_speed <= 0:
-            raise ValueError(f"epsilon and max_speed must be positive, got {self.epsilon} and {self.max_speed}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+
+
+@dataclass(frozen=True)
+class AdamSettings(OptimizerSettings):
+    """Configuration group `optimizer`, option `adam`; the keys of `OptimizerSettings`, and:
+
+    Attributes:
+        beta2: decay of the second moment.
+        epsilon: added to the uncorrected sqrt(v).
+    """
+
+    name: Literal["adam"] = "adam"
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.beta2 < 1:
+            raise ValueError(f"beta2 must lie in [0, 1), got {self.beta2}")
+        if self.epsilon <= 0:
+            raise ValueError(f"epsilon must be positive, got {self.epsilon}")
+
+
+@dataclass(frozen=True)
+class SGDSettings(OptimizerSettings):
+    """Configuration group `optimizer`, options `sgd` and `plain`; the keys of `OptimizerSettings`."""
+
+    name: Literal["sgd"] = "sgd"
+
+
+@dataclass(frozen=True)
+class ClipUpSettings(OptimizerSettings):
+    """Configuration group `optimizer`, option `clipup`; the keys of `OptimizerSettings`, and:
+
+    Attributes:
+        max_speed: the bound on the velocity's norm.
+    """
+
+    name: Literal["clipup"] = "clipup"
+    max_speed: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_speed <= 0:
+            raise ValueError(f"max_speed must be positive, got {self.max_speed}")
+
+
+OPTIMIZERS: dict[str, type[OptimizerSettings]] = {
+    "adam": AdamSettings,
+    "sgd": SGDSettings,
+    "clipup": ClipUpSettings,
+}
+"""Name -> its settings."""
+
+
+def keys_of(name: str) -> list[str]:
+    """The keys that an optimiser reads."""
+    return [field.name for field in fields(OPTIMIZERS[name])]
+
+
+def optimizers_with(key: str) -> list[str]:
+    """The names of the optimisers that read a key."""
+    return [name for name in OPTIMIZERS if key in keys_of(name)]
 
 
 @dataclass(frozen=True)
@@ -75,7 +152,7 @@ class OptimizerState:
 
 def init(settings: OptimizerSettings, num_params: int) -> OptimizerState:
     """The state before the first step."""
-    second = num_params if settings.name == "adam" else 0
+    second = num_params if isinstance(settings, AdamSettings) else 0
     return OptimizerState(0, np.zeros(num_params, np.float32), np.zeros(second, np.float32))
 
 
@@ -92,11 +169,15 @@ def step(
         stepsize: of this generation.
     """
     ascent = gradient - np.float32(settings.weight_decay) * theta
-    return {"adam": _adam, "sgd": _sgd, "clipup": _clipup}[settings.name](settings, state, ascent, stepsize)
+    if isinstance(settings, AdamSettings):
+        return _adam(settings, state, ascent, stepsize)
+    if isinstance(settings, ClipUpSettings):
+        return _clipup(settings, state, ascent, stepsize)
+    return _sgd(settings, state, ascent, stepsize)
 
 
 def _adam(
-    settings: OptimizerSettings, state: OptimizerState, ascent: Float32, stepsize: float
+    settings: AdamSettings, state: OptimizerState, ascent: Float32, stepsize: float
 ) -> tuple[Float32, OptimizerState]:
     """Adam (Kingma & Ba 2015), the bias correction folded into the stepsize as in their section 2."""
     t = state.steps + 1
@@ -118,7 +199,7 @@ def _sgd(
 
 
 def _clipup(
-    settings: OptimizerSettings, state: OptimizerState, ascent: Float32, stepsize: float
+    settings: ClipUpSettings, state: OptimizerState, ascent: Float32, stepsize: float
 ) -> tuple[Float32, OptimizerState]:
     """ClipUp (Toklu et al. 2020, algorithm 1): normalised gradient, velocity clipped to max_speed."""
     norm = float(np.linalg.norm(ascent))

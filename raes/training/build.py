@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from raes.algorithms import ALGORITHMS
+from raes.algorithms import ALGORITHMS, ESSettings
 from raes.config.schema import Config
 from raes.policies import ConvSettings
 from raes.problems.atari import AtariSettings
@@ -21,16 +21,28 @@ from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
 from raes.storage.checkpoint import Checkpoint
 from raes.storage.tree import Arrays
+from raes.tasks import Layers
 from raes.types import UInt8
 
 if TYPE_CHECKING:  # it needs Ray, which runtime=serial does without
     from raes.runtime.sweep_resources import SweepResources
 
 
-def build_algorithm(config: Config) -> Any:
-    """The algorithm that the configuration names; see `raes.algorithms.Algorithm`."""
+def build_algorithm(config: Config, layers: Layers | None = None) -> Any:
+    """The algorithm that the configuration names; see `raes.algorithms.Algorithm`.
+
+    Args:
+        config: see there.
+        layers: of the problem, for low-rank noise; None: the problem is built to see them, where they are needed.
+    """
     algorithm, _ = ALGORITHMS[config.algorithm.name]
-    return algorithm(config.algorithm, config.optimizer, config.seed, config.noise.size)
+    arguments: tuple[Any, ...] = (config.algorithm, config.optimizer, config.seed, config.noise.size)
+    if isinstance(config.algorithm, ESSettings) and config.algorithm.perturbation == "low_rank":
+        if layers is None:
+            with closing(problem_spec(config).build()) as problem:
+                layers = problem.layers
+        arguments += (layers,)
+    return algorithm(*arguments)
 
 
 def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> ProblemSpec:

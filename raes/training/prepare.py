@@ -128,7 +128,7 @@ def _check_algorithm(config: Config, problem: Problem) -> None:
     settings = config.algorithm
     check_sizes(f"algorithm.{settings.size_key}", getattr(settings, settings.size_key), settings.episodes)
     check_sizes("evaluation.episodes", config.evaluation.episodes, config.evaluation.episodes)
-    algorithm = build_algorithm(config)
+    algorithm = build_algorithm(config, problem.layers)
     check_state(settings.name, algorithm.memory(problem.num_params), problem.num_params)
     if settings.action_noise and not problem.continuous:
         raise UserError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from raes.config.schema import Config, differences, from_tree, load
+from raes.config.effect import differences
+from raes.config.schema import Config, current, from_tree, load
 from raes.policies import MLP, PolicySettings, build_head
 from raes.policies.mlp import grow
 from raes.problems.episode import EpisodeProblem
@@ -112,7 +113,7 @@ def earlier_policy(
         UserError: it does not fit.
     """
     checkpoint = read(locate(path, "start_from"))
-    earlier = from_tree(checkpoint.state["config"])
+    earlier = from_tree(current(checkpoint.state["config"]))
     state = restore(earlier, checkpoint).search
     if earlier.algorithm.normalize_observations != normalized:
         raise UserError(
@@ -136,7 +137,7 @@ def earlier_policy(
 
 def restore(config: Config, checkpoint: Checkpoint) -> RunState:
     """The state in a checkpoint of a run with this configuration."""
-    template = build_algorithm(config).init(checkpoint.arrays["theta"], running_stats.init(0))
+    template = build_algorithm(config, layers=()).init(checkpoint.arrays["theta"], running_stats.init(0))
     return RunState.restore(template, checkpoint)
 
 

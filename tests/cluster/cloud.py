@@ -1,9 +1,9 @@
 """A cloud in the lab: moto's EC2, IAM and S3, where every instance that runs is a host of the lab behind a firewall.
 
-`python cloud.py` runs on the laptop. An instance that moto says is running becomes a host (`host-up.sh`), one that is
+`python cloud.py` runs on the laptop. An instance that is running in moto becomes a host (`host-up.sh`), one that is
 terminated vanishes, and each host lets in what the security groups of its instance were asked to let in, by nftables.
-In the folder LAB: `cloud.log` tells what happened, `cloud.ready` says that the endpoint answers, `requests.jsonl` holds
-every request, and `refuse.json` says of which instance types how many spot requests are still to be refused.
+In the folder LAB: `cloud.log` holds what happened, `cloud.ready` is there once the endpoint answers, `requests.jsonl`
+holds every request, and `refuse.json` holds for which instance types how many spot requests are still to be refused.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def log(*words: object) -> None:
 
 
 def refuse_spot_requests() -> None:
-    """Let moto refuse spot requests of the types and as often as refuse.json says."""
+    """Let moto refuse spot requests of the types and as often as refuse.json has it."""
     from moto.ec2.exceptions import EC2ClientError
     from moto.ec2.models import EC2Backend
 

@@ -34,7 +34,7 @@ MAKE = ("make", f"VENV={PYTHON_ENV}", "-o", f"{PYTHON_ENV}/.ready-dev")
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, message: Callable[[], str]) -> Any:
-    """Look twice a second until the condition holds."""
+    """Look every half second until the condition holds."""
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end, message()
@@ -107,7 +107,7 @@ class Cluster:
         raise NotImplementedError
 
     def nodes(self) -> list[str]:
-        """The addresses of the nodes that the head says are alive."""
+        """The addresses of the nodes that are alive by the head."""
         out = self.head().run(f"python -c '{NODES}'", check=False)
         return re.findall(r'"([\d.]+)"', out.partition("NODES")[2])
 
@@ -135,7 +135,7 @@ class Cluster:
 class LocalCluster(Cluster):
     """`cluster/local.yaml` on hosts of the lab: the file as it is, but for its addresses.
 
-    Use it as a context: hosts and cluster come up, and go with the lab. `hosts` says how each host differs from the
+    Use it as a context: hosts and cluster come up, and go with the lab. `hosts` is how each host differs from the
     others, by address: keywords of `Lab.add`, for example `{"10.77.0.12": {"shm": "64m"}}`. Workers that are `off`
     stand in the file too; they join when `Lab.add` switches them on.
     """
@@ -229,7 +229,7 @@ class AwsCluster(Cluster):
         wait_for(lambda: f"vanish {instance['id']}" in log.read_text(), 60, log.read_text)
 
     def requests(self, action: str) -> list[dict[str, str]]:
-        """What was asked of EC2."""
+        """What was requested from EC2."""
         import base64
         import urllib.parse
 
@@ -259,6 +259,7 @@ def folder_with_worlds(lab: Lab) -> Path:
 
 def alone(folder: Path, *words: str) -> None:
     """The same training in one process, outside of the lab."""
-    command = [str(PYTHON_ENV / "bin" / "python"), "-m", "raes.train", *words, "runtime=serial"]
+    acting = [word for word in words if not word.startswith("runtime.deadline=")]  # one process has none
+    command = [str(PYTHON_ENV / "bin" / "python"), "-m", "raes.train", *acting, "runtime=serial"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -189,7 +189,7 @@ class Lab:
             addresses: its addresses, `/24` where no length is given; the first one is its name too, if it has none.
             name: what it is called.
             shm, tmp: how large its /dev/shm and /tmp are.
-            keys: files of public keys that may log in, beside the laptop's own.
+            keys: files of public keys that may log in, besides the laptop's own.
         """
         name = name or addresses[0]
         settings = self.settings(shm, tmp)

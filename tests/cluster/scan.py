@@ -1,8 +1,8 @@
-"""Asks every port of a machine without the cluster's secret, and says how it answers; runs on a host or on the laptop.
+"""Asks every port of a machine without the cluster's secret, and prints the answers; runs on a host or on the laptop.
 
 `python scan.py open ADDRESS` prints the TCP ports that accept a connection; `python scan.py ask ADDRESS PORT ...` calls
 each of those ports as HTTP and as gRPC, with methods of all of Ray's services, and prints one JSON object: what each
-port said. Nothing of Ray is imported, so that nothing adds a secret on the way.
+port replied. Nothing of Ray is imported, so that nothing adds a secret on the way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import time
 
 SECONDS = 2.0
-"""How long a connection may take; a firewall says nothing at all."""
+"""How long a connection may take; a firewall never answers."""
 PATHS = (
     "/",
     "/metrics",

@@ -132,12 +132,12 @@ def test_each_ray_port_refuses_a_caller_without_the_secret(up: AwsCluster, run: 
         scan = f"HOME=/nowhere {HOME}/raes-venv/bin/python {HERE}/scan.py ask {asked['private']} {words}"
         out = up.lab[asker["id"]].run(f"unset RAY_AUTH_MODE; {scan}", timeout=240)
         answers = json.loads(out.partition("SCAN ")[2])
-        for port, said in answers.items():
-            told = {question for question, answer in said.items() if answer in ("200", "OK")}
-            if set(said) <= {q for q in said if q.startswith("GET")} and said["GET /"] == "200":
+        for port, replies in answers.items():
+            answered = {question for question, answer in replies.items() if answer in ("200", "OK")}
+            if set(replies) <= {q for q in replies if q.startswith("GET")} and replies["GET /"] == "200":
                 continue  # Prometheus' figures, whatever the path: see cluster/README.md
-            assert told <= FIGURES_ONLY, (port, ports[int(port)], said)
-            assert {"401", "UNAUTHENTICATED"} & set(said.values()), (port, ports[int(port)], said)
+            assert answered <= FIGURES_ONLY, (port, ports[int(port)], replies)
+            assert {"401", "UNAUTHENTICATED"} & set(replies.values()), (port, ports[int(port)], replies)
 
 
 def test_a_spot_machine_is_taken_away_and_replaced(up: AwsCluster, run: Run, gate: Path) -> None:

@@ -31,8 +31,8 @@ def examine(cluster: LocalCluster, *words: str, level: str = "fault") -> tuple[i
     """Exit code, what was printed, and the findings of this level."""
     line = f"cd ~ && python -m raes.doctor {' '.join(words)} out=doctor.json; echo code $?; cat doctor.json"
     printed, _, rest = cluster.head().run(line, timeout=300).partition("\ncode ")
-    code, _, told = rest.partition("\n")
-    return int(code), printed, [one for one in json.loads(told)["findings"] if one["level"] == level]
+    code, _, report = rest.partition("\n")
+    return int(code), printed, [one for one in json.loads(report)["findings"] if one["level"] == level]
 
 
 def test_a_healthy_cluster_is_said_to_be_healthy(cluster: LocalCluster) -> None:

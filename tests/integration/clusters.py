@@ -1,4 +1,4 @@
-"""What tests of elastic runs do to a cluster of virtual nodes, beside adding and killing nodes."""
+"""What tests of elastic runs do to a cluster of virtual nodes, besides adding and killing nodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Machines(machines.Machines):
         )  # fmt: skip
 
     def asked_for(self) -> list[dict[str, float]]:
-        """What was asked of the autoscaler and not taken back."""
+        """What was requested from the autoscaler and not taken back."""
         import json
 
         import ray.experimental.internal_kv as kv

@@ -35,7 +35,7 @@ PRELOADED = (
     "hydra._internal.utils", "pydantic.dataclasses", "tensorboardX.event_file_writer", "tensorboardX.proto.api_pb2",
     "tensorboardX.proto.plugin_hparams_pb2",
 )  # fmt: skip
-"""What commands import sooner or later, beside the modules of RAES."""
+"""What commands import sooner or later, besides the modules of RAES."""
 NEVER = ("ray", "torch", "matplotlib", "pygame")
 """They start threads, or decide at their import what a command decides."""
 

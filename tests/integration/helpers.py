@@ -31,7 +31,7 @@ TIMEOUT = 240.0
 LEFTOVER_SECONDS = 90.0
 """How long Ray's processes may outlive their command; its agents look for a lost head for a minute."""
 WORLDS = "trial_worlds"
-"""The module of environments beside this file; `Commands` copies it to the folder that commands run in."""
+"""The module of environments next to this file; `Commands` copies it to the folder that commands run in."""
 CARTPOLE = ("env=gymnasium", "env.id=CartPole-v1", "policy=linear", "algorithm.pairs=3", "noise.size=50000",
             "evaluation.episodes=2", "ray.address=local")  # fmt: skip
 """A short command; `env=CartPole` would take a preset, which is none of these tests' business."""
@@ -55,7 +55,7 @@ class Command:
         Args:
             words: the program and its arguments.
             cwd: its working directory.
-            environment: variables beside this process's own.
+            environment: variables besides this process's own.
             server: forks it, where it is `python -m` of a module that may be forked.
         """
         self.token = uuid.uuid4().hex
@@ -223,7 +223,7 @@ def variables(**values: str) -> str:
 
 
 def refused(*words: str) -> str:
-    """What `python -m raes.train WORDS` says when it refuses them; in this process, by the calls that it makes."""
+    """What `python -m raes.train WORDS` prints when it refuses them; in this process, by the calls that it makes."""
     with pytest.raises(UserError) as caught:
         prepare(compose(words))
     return str(caught.value)
@@ -235,7 +235,7 @@ def records_of(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def deterministic(run_dir: Path) -> list[dict[str, Any]]:
-    """What metrics.jsonl says of the search itself: neither time nor faults."""
+    """What metrics.jsonl holds of the search itself: neither time nor faults."""
     return [
         {key: value for key, value in record.items() if key.startswith(DETERMINISTIC) and key != "progress/seconds"}
         for record in records_of(run_dir)

@@ -32,7 +32,7 @@ CARTPOLE = ("env=gymnasium", "env.id=CartPole-v1", *PLAIN, "generations=1")
 
 
 @pytest.mark.parametrize(
-    ("words", "said", "fork"),
+    ("words", "expected", "fork"),
     [
         pytest.param(("env=Hoper",), ("env=Hoper", "Hopper"), False, id="unknown environment"),
         pytest.param(("algorithm.sgima=1",), ("algorithm.sgima", "algorithm.sigma"), True, id="unknown key"),
@@ -43,19 +43,19 @@ CARTPOLE = ("env=gymnasium", "env.id=CartPole-v1", *PLAIN, "generations=1")
     ],
 )
 def test_a_command_is_refused_before_anything_starts(
-    commands: Commands, words: tuple[str, ...], said: tuple[str, ...], fork: bool
+    commands: Commands, words: tuple[str, ...], expected: tuple[str, ...], fork: bool
 ) -> None:
     """One process for each place where words are checked; the rules of `tests/unit/test_config.py` are no processes."""
     (commands.cwd / "file").write_text("")
     message = commands.refuse(*CARTPOLE, *words, fork=fork)
-    for text in said:
+    for text in expected:
         assert text in message, message
     assert not list(commands.cwd.rglob("config.yaml"))
     assert len(message) < 1500
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         pytest.param(("algorithm.action_noise=0.1",), ("algorithm.action_noise=0.1", "action_noise=0"), id="noise"),
         pytest.param(
@@ -76,11 +76,11 @@ def test_a_command_is_refused_before_anything_starts(
     ],
 )
 def test_what_cannot_run_is_refused(
-    words: tuple[str, ...], said: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], expected: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     message = refused(*CARTPOLE, *words)
-    for text in said:
+    for text in expected:
         assert text in message, message
     assert not list(tmp_path.iterdir())
     assert len(message) < 1500
@@ -144,7 +144,7 @@ def test_a_policy_that_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         pytest.param(("run_dir=trained", "checkpoint=7"), ("checkpoint=7", "gen_000001"), id="absent generation"),
         pytest.param(("run_dir=trained", "checkpoint=worst"), ("checkpoint=worst", "latest"), id="wrong checkpoint"),
@@ -152,7 +152,7 @@ def test_a_policy_that_does_not_fit_is_refused() -> None:
     ],
 )
 def test_evaluate_refuses(
-    trained: Path, words: tuple[str, ...], said: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+    trained: Path, words: tuple[str, ...], expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """In this process; the rules of its words are those of `tests/unit/test_command.py`."""
@@ -160,7 +160,7 @@ def test_evaluate_refuses(
     monkeypatch.setattr(sys, "argv", ["raes.evaluate", *words, "runtime=serial"])
     assert ending(evaluate.main) == 2
     message = capsys.readouterr().err
-    for text in said:
+    for text in expected:
         assert text in message, message
 
 
@@ -206,8 +206,8 @@ def test_an_evaluation_episode_fails(commands: Commands) -> None:
     seed = str(reset_seed(0, Purpose.EVALUATION, 0, 1))
     words = (*LINE, "runtime=serial", "generations=2", "evaluation.every=1", "evaluation.episodes=3")
     command = commands.run(*words, BAD="raise", BAD_SEEDS=seed)
-    said = "evaluation episode left out (seed=0, generation=0, index=1): RuntimeError: the joint came off"
-    assert said in command.out
+    expected = "evaluation episode left out (seed=0, generation=0, index=1): RuntimeError: the joint came off"
+    assert expected in command.out
     assert [record["eval/episodes"] for record in records_of(commands.cwd / "run")] == [2, 2, 2]
 
 

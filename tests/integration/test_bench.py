@@ -1,4 +1,4 @@
-"""The benchmarks run, their figures make sense, and a wrong name or key is said in one line."""
+"""The benchmarks run, their figures make sense, and a wrong name or key is refused in one line."""
 
 from __future__ import annotations
 

@@ -76,17 +76,17 @@ def raw_steps(run_dir: Path) -> dict[str, list[int]]:
 
 def same_curves(run_dir: Path) -> None:
     """TensorBoard holds what metrics.jsonl holds: every key at every generation, once, and nothing else."""
-    told: dict[str, dict[int, float]] = defaultdict(dict)
+    recorded: dict[str, dict[int, float]] = defaultdict(dict)
     for record in records_of(run_dir):
         for key, value in record.items():
-            told[key][record["progress/generation"]] = value
+            recorded[key][record["progress/generation"]] = value
     shown = scalars(run_dir)
-    assert shown.keys() == told.keys()
-    for tag, curve in told.items():
+    assert shown.keys() == recorded.keys()
+    for tag, curve in recorded.items():
         assert shown[tag] == {step: pytest.approx(value, rel=1e-6) for step, value in curve.items()}, tag
     for tag, steps in raw_steps(run_dir).items():
-        if tag in told:
-            assert steps == sorted(told[tag]), tag
+        if tag in recorded:
+            assert steps == sorted(recorded[tag]), tag
 
 
 def test_run_directory(run_dir: Path) -> None:
@@ -271,8 +271,8 @@ def test_generations_count_from_the_beginning(run_dir: Path, module_commands: Co
     assert "6 generations are done" in command.out
     assert generations_of(run_dir) == [0, 1, 2, 3, 4, 5, 6]
     assert latest(run_dir).name == "gen_000006"
-    told = [{k: v for k, v in r.items() if k.startswith("eval/")} for r in records_of(run_dir)]
-    assert len(before.splitlines()) == len(told)
+    recorded = [{k: v for k, v in r.items() if k.startswith("eval/")} for r in records_of(run_dir)]
+    assert len(before.splitlines()) == len(recorded)
 
 
 def test_max_timesteps_count_from_the_beginning(commands: Commands) -> None:

@@ -23,17 +23,17 @@ CLUSTER = pytest.mark.cluster
 def doctor(commands: Commands, *words: str, code: int = 0, **variables: str) -> tuple[Command, dict[str, Any]]:
     """What it prints, and what it writes."""
     command = commands.run(*words, "out=doctor.json", module="raes.doctor", code=code, **variables)
-    told: dict[str, Any] = json.loads((commands.cwd / "doctor.json").read_text())
-    assert told["healthy"] is (code == 0)
-    return command, told
+    report: dict[str, Any] = json.loads((commands.cwd / "doctor.json").read_text())
+    assert report["healthy"] is (code == 0)
+    return command, report
 
 
 @pytest.mark.parametrize("words", [("ray.address=local",), ("runtime=serial",)])
 def test_this_machine_is_healthy(commands: Commands, words: tuple[str, ...]) -> None:
-    command, told = doctor(commands, *TASK, *words)
+    command, report = doctor(commands, *TASK, *words)
     assert command.out.splitlines()[-1].startswith("healthy")
     assert "InvertedPendulum: es, 16 episodes per generation" in command.out
-    (node,) = told["nodes"]
+    (node,) = report["nodes"]
     assert node["answer"]["step_seconds"] < 0.01
     assert node["answer"]["cores"] < 1.5
     written = {path.name for path in commands.cwd.iterdir() if not path.name.startswith("command-")}
@@ -48,7 +48,7 @@ def test_a_pool_that_this_machine_cannot_hold_is_a_fault(commands: Commands) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "report"),
     [
         (("env=Nothing",), "env=Nothing: there is no such option"),
         (("algorithm.pears=3",), "algorithm.pears"),
@@ -59,9 +59,9 @@ def test_a_pool_that_this_machine_cannot_hold_is_a_fault(commands: Commands) -> 
     ],
 )
 def test_bad_input_is_refused_as_the_training_command_refuses_it(
-    commands: Commands, words: tuple[str, ...], told: str
+    commands: Commands, words: tuple[str, ...], report: str
 ) -> None:
-    assert told in commands.refuse(*words, module="raes.doctor")
+    assert report in commands.refuse(*words, module="raes.doctor")
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,9 @@ def machines(ray_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @CLUSTER
 def test_a_node_with_another_package_is_named(commands: Commands, machines: Machines) -> None:
     address = f"ray.address={machines.address}"
-    command, told = doctor(commands, *TASK, address, code=1)
-    assert len(told["nodes"]) == 3
-    (fault,) = [one for one in told["findings"] if one["level"] == "fault"]
+    command, report = doctor(commands, *TASK, address, code=1)
+    assert len(report["nodes"]) == 3
+    (fault,) = [one for one in report["findings"] if one["level"] == "fault"]
     assert fault["text"].startswith("has mujoco 3.3.0;")
     assert "constraints.txt" in fault["cure"]
     assert "mujoco 3.3.0" in command.out
@@ -104,24 +104,24 @@ def test_a_node_with_another_package_is_named(commands: Commands, machines: Mach
 def test_a_run_leaves_such_a_node_out_and_says_so_once(commands: Commands, machines: Machines) -> None:
     words = (*TASK, f"ray.address={machines.address}", "generations=3", "run_dir=run", "evaluation.every=0")
     out = commands.run(*words, "goal.return_mean=1e9").out
-    told = re.findall(r".*has mujoco 3\.3\.0, not .* as the driver on .*", out)
-    assert len(told) == 1
+    report = re.findall(r".*has mujoco 3\.3\.0, not .* as the driver on .*", out)
+    assert len(report) == 1
     assert "done: 3 generations" in out
 
 
 @CLUSTER
 def test_a_node_without_the_rom_is_named(commands: Commands, machines: Machines) -> None:
     words = ("env=Pong", "policy=a3c", "policy.reference=0", "noise.size=10000000")
-    _, told = doctor(commands, *words, f"ray.address={machines.address}", code=1)
-    (fault,) = [one for one in told["findings"] if one["level"] == "fault"]
+    _, report = doctor(commands, *words, f"ray.address={machines.address}", code=1)
+    (fault,) = [one for one in report["findings"] if one["level"] == "fault"]
     assert fault["text"].startswith("env.game=pong: its ROM is not where ale-py has it")
     assert "it works on" in fault["cure"]
 
 
 @CLUSTER
 def test_a_small_object_store_is_named(commands: Commands, machines: Machines) -> None:
-    _, told = doctor(commands, "env=CartPole", f"ray.address={machines.address}", "noise.size=30000000", code=1)
-    faults = [one for one in told["findings"] if one["level"] == "fault"]
+    _, report = doctor(commands, "env=CartPole", f"ray.address={machines.address}", "noise.size=30000000", code=1)
+    faults = [one for one in report["findings"] if one["level"] == "fault"]
     assert len(faults) == 3  # 120 MB into each of three stores of 100 MiB
     assert all("object store holds 0.10 GiB" in one["text"] for one in faults)
     refused = commands.refuse("env=CartPole", f"ray.address={machines.address}", "noise.size=30000000", "run_dir=no")

@@ -96,8 +96,8 @@ def run(block: Block, checkout: Path, environment: dict[str, str]) -> None:
         text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     print(f"{block.page}:{block.line} took {sum(os.times()[2:4]) - start:.1f} CPU seconds")
-    said = f"{block.body}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert done.returncode == 0, f"{block.page}:{block.line} ends with {done.returncode}\n{said}"
+    output = f"{block.body}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, f"{block.page}:{block.line} ends with {done.returncode}\n{output}"
 
 
 @pytest.mark.documentation
@@ -196,7 +196,7 @@ def understand(words: list[str]) -> None:
     parse(arguments_of(command), rest, module, None)
 
 
-# What a page says of the code.
+# What a page states about the code.
 
 
 def texts() -> list[str]:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cluster
 RUN = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "algorithm.pairs=20", "noise.size=50000",
        "evaluation.every=3", "evaluation.episodes=2", "checkpoint.every=1", "generations=6")  # fmt: skip
 SLOW = {"STEP_SECONDS": "0.02"}
-"""Ten steps an episode, so a generation of 40 takes 8 worker seconds."""
+"""Ten steps per episode, so a generation of 40 takes 8 worker seconds."""
 
 
 @pytest.fixture(scope="module")

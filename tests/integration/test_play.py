@@ -66,12 +66,12 @@ def test_a_film_shows_the_returns_of_the_evaluation(commands: Commands, words: t
     command = commands.run(*run, "out=auto", module="raes.play", DISPLAY="")
     assert ("MuJoCo draws with" in command.out) == ("env.id=Hopper-v5" in words)
     (first, first_length), (second, second_length) = played(command.out)
-    told = evaluated(commands, *run)
-    assert (first + second) / 2 == pytest.approx(float(told["return_mean"]), abs=0.011)
-    assert {min(first, second), max(first, second)} == {float(told["return_min"]), float(told["return_max"])}
-    assert {first_length, second_length} >= {int(told["length_min"]), int(told["length_max"])}
+    metrics = evaluated(commands, *run)
+    assert (first + second) / 2 == pytest.approx(float(metrics["return_mean"]), abs=0.011)
+    assert {min(first, second), max(first, second)} == {float(metrics["return_min"]), float(metrics["return_max"])}
+    assert {first_length, second_length} >= {int(metrics["length_min"]), int(metrics["length_max"])}
     film = pictures(commands.cwd / "run" / "videos" / "gen_000001_seed3.mp4")
-    every = 3 if "env.id=Hopper-v5" in words else 1  # 125 timesteps a second are more than a screen shows
+    every = 3 if "env.id=Hopper-v5" in words else 1  # 125 timesteps per second are more than a screen shows
     assert len(film) == pytest.approx((first_length + second_length + 2) / every, abs=4)  # first, last and rounding
     assert film[0][:-BAR].std() > 10, "nothing is drawn"
     assert np.abs(film[0].astype(int) - film[-1]).max() > 50, "nothing moves"
@@ -98,8 +98,8 @@ def test_the_camera_goes_with_the_body(env_id: str, monkeypatch: pytest.MonkeyPa
 def test_a_game_as_a_person_and_as_the_agent_see_it(commands: Commands) -> None:
     commands.run(*GAME, "run_dir=run")
     command = commands.run("run_dir=run", "checkpoint=latest", "out=film.mp4", module="raes.play")
-    told = evaluated(commands, "run_dir=run", "checkpoint=latest", "episodes=1")
-    assert played(command.out) == [(float(told["return_mean"]), int(told["length_min"]))]
+    metrics = evaluated(commands, "run_dir=run", "checkpoint=latest", "episodes=1")
+    assert played(command.out) == [(float(metrics["return_mean"]), int(metrics["length_min"]))]
     film = pictures(commands.cwd / "film.mp4")
     assert len(film) == 300  # every frame of the emulator
     with av.open(str(commands.cwd / "film.mp4")) as container:

@@ -74,11 +74,11 @@ import raes
 
 class Tracker(raes.Callback):
     def on_start(self, config):
-        open("told.txt", "w").write(config["env"]["id"])
+        open("called.txt", "w").write(config["env"]["id"])
     def on_generation(self, record):
         return record["progress/generation"] == 2
     def on_end(self, reason):
-        open("told.txt", "a").write(" " + reason)
+        open("called.txt", "a").write(" " + reason)
 """
 
 
@@ -118,7 +118,7 @@ def test_the_command_tells_callbacks_too_and_they_may_end_it(commands: Commands)
     (commands.cwd / "track.py").write_text(TRACKER)
     command = commands.run(*SERIAL, "generations=50", "run_dir=run", "callbacks=[track:Tracker]")
     assert "done: track:Tracker asked for the end" in command.out
-    assert (commands.cwd / "told.txt").read_text() == "CartPole-v1 track:Tracker asked for the end"
+    assert (commands.cwd / "called.txt").read_text() == "CartPole-v1 track:Tracker asked for the end"
     assert records_of(commands.cwd / "run")[-1]["progress/generation"] == 4
     commands.run(*SERIAL, "generations=5", "run_dir=run", "resume=auto")  # without the callback: free to change
     refused = commands.refuse(*SERIAL, "run_dir=other", "callbacks=[track:Trakcer]")

@@ -32,7 +32,7 @@ from .stores import BUCKET, SECRET, Plan, Store, everything, s3
 
 LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", *SERIAL[2:], "checkpoint.every=1", "evaluation.every=3",
         "upload.every=0.1")  # fmt: skip
-"""Generations that take as long as STEP_SECONDS says."""
+"""Generations that last as long as STEP_SECONDS."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ class Here:
 
     Attributes:
         spool: where its spools lie.
-        texts: what the last run said.
+        texts: what the last run printed.
     """
 
     def __init__(self, folder: Path) -> None:

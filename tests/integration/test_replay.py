@@ -27,7 +27,7 @@ DEATH = "its worker was lost 3 times while it ran nothing else; the last: its pr
 
 
 class Fault(NamedTuple):
-    """What a message says: the command's words after `python -m raes.replay`, and the reason."""
+    """What a message holds: the arguments after `python -m raes.replay`, and the reason."""
 
     words: tuple[str, ...]
     reason: str
@@ -44,7 +44,7 @@ def faults_in(text: str) -> list[Fault]:
 
 
 def replay(commands: Commands, fault: Fault, *words: str, code: int = 1, **environment: str) -> Command:
-    """Run the command; BAD_SEEDS are the same as in training where the test says nothing else."""
+    """Run the command; BAD_SEEDS are the same as in training unless the test sets others."""
     environment = {"BAD_SEEDS": BAD_SEEDS} | environment
     command = commands.run(*fault.words, *words, module="raes.replay", code=code, **environment)
     assert f"\nrecorded  {fault.reason}\n" in command.out, str(command)
@@ -96,16 +96,16 @@ def test_a_fault_that_does_not_show_is_said(module_commands: Commands, faults: l
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "expected"),
     [
         ("die", "the process died of signal 9 (SIGKILL)"),
         ("segfault", "the process died of signal 11 (SIGSEGV)"),
         ("exit", "the process ended with exit code 7"),
     ],
 )
-def test_a_crash_is_told(module_commands: Commands, faults: list[Fault], bad: str, said: str) -> None:
+def test_a_crash_is_reported(module_commands: Commands, faults: list[Fault], bad: str, expected: str) -> None:
     command = replay(module_commands, faults[1], "seconds=1000", BAD=bad)  # and at once
-    assert command.out.endswith(f"\nreplayed  {said}\nthe episode fails again\n")
+    assert command.out.endswith(f"\nreplayed  {expected}\nthe episode fails again\n")
     assert ("trial_worlds.py" in command.err) == (bad == "segfault"), "the stack, where it crashed"
 
 
@@ -199,7 +199,7 @@ def test_one_episode_in_a_hundred_of_each_kind(commands: Commands) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("run_dir=absent", "generation=1", "index=6"), ("absent/config.yaml", "run_dir")),
         (("run_dir=a_run", "generation=3", "index=6"), ("generation=3", "there are generations 0, 1, 2, 4")),
@@ -215,9 +215,11 @@ def test_one_episode_in_a_hundred_of_each_kind(commands: Commands) -> None:
     ids=lambda value: value[-1] if isinstance(value, tuple) else str(value),
 )
 @pytest.mark.usefixtures("faults")
-def test_what_is_not_there_is_refused(module_commands: Commands, words: tuple[str, ...], said: tuple[str, ...]) -> None:
+def test_what_is_not_there_is_refused(
+    module_commands: Commands, words: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
     message = module_commands.refuse(*words, module="raes.replay")
-    for text in said:
+    for text in expected:
         assert text in message, message
 
 

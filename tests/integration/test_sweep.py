@@ -38,14 +38,14 @@ def joined(shared_ray: SharedRay) -> Iterator[None]:
 
 @pytest.mark.usefixtures("joined")
 def test_the_jobs_of_a_sweep_read_one_table_and_share_the_cpus() -> None:
-    commons, handle = start_sweep_resources(jobs=2)
-    one, other = (SharedTables(SweepResources(commons.name, job), 100_000) for job in (0, 1))
+    shared, handle = start_sweep_resources(jobs=2)
+    one, other = (SharedTables(SweepResources(shared.name, job), 100_000) for job in (0, 1))
     assert one.on(one.node) == other.on(one.node), "each job has a table of its own"
     assert one.fingerprint == noise.fingerprint(noise.make_table(100_000))
     np.testing.assert_array_equal(one.local, noise.make_table(100_000))
-    assert SweepResources(commons.name, 1).share() == Share(1, 2)
+    assert SweepResources(shared.name, 1).share() == Share(1, 2)
     ray.get(handle.leave.remote(0))
-    assert SweepResources(commons.name, 1).share() == Share(0, 1)
+    assert SweepResources(shared.name, 1).share() == Share(0, 1)
 
 
 def test_one_job_fails_and_the_others_go_on_to_the_bits_that_they_have_alone(

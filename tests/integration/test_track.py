@@ -41,8 +41,8 @@ def test_mlflow_holds_the_keys_the_figures_and_the_configuration(commands: Comma
     commands.run(*SERIAL, "generations=3", "evaluation.every=1", "run_dir=run", "callbacks=[track:MLflow]",
                  MLFLOW_TRACKING_URI=f"file:{store}", MLFLOW_ALLOW_FILE_STORE="true")  # fmt: skip
     (tracked,) = [path.parent for path in store.rglob("params")]
-    told = [float(line.split()[1]) for line in (tracked / "metrics/eval/return_mean").read_text().splitlines()]
-    assert told == [record["eval/return_mean"] for record in records_of(commands.cwd / "run")]
+    logged = [float(line.split()[1]) for line in (tracked / "metrics/eval/return_mean").read_text().splitlines()]
+    assert logged == [record["eval/return_mean"] for record in records_of(commands.cwd / "run")]
     assert (tracked / "params/algorithm.pairs").read_text() == "3"
     assert yaml.safe_load((tracked / "artifacts/config.yaml").read_text())["env"]["id"] == "CartPole-v1"
     assert (tracked / "tags/ended").read_text() == "3 generations are done"

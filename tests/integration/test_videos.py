@@ -1,4 +1,4 @@
-"""Videos of a run in training: beside it, in `videos/` and in TensorBoard, and without any effect on it."""
+"""Videos during training: made by another process, in `videos/` and in TensorBoard, without any effect on the run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_process_beside_a_run_gives_way_to_it(commands: Commands) -> None:
     command = commands.start(*SERIAL, *VIDEO, "generations=3", "run_dir=run")
     wanted = {19: "19"}
 
-    def standing() -> dict[int, str]:
+    def videos() -> dict[int, str]:
         """The niceness of the process that films, and of its session where Linux weighs sessions."""
         for process in command.relatives():
             with suppress(psutil.Error, OSError):
@@ -65,7 +65,7 @@ def test_the_process_beside_a_run_gives_way_to_it(commands: Commands) -> None:
                     return {int(process.nice()): session.read_text().split()[-1] if session.exists() else "19"}
         return {}
 
-    command.wait_for(lambda: standing() == wanted)
+    command.wait_for(lambda: videos() == wanted)
     command.wait()
 
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_filmed_is_a_notice(commands: Commands) -> None:
     commands.run(*LINE, "generations=3", "run_dir=plain")
     command = commands.run(*LINE, "video.every=1", "generations=3", "run_dir=run")
     assert theta_of(commands.cwd / "run").tobytes() == theta_of(commands.cwd / "plain").tobytes()
-    assert command.out.count("no video of generation") == 1, "told once"
+    assert command.out.count("no video of generation") == 1, "once"
     assert "rgb_array" in command.out
     assert files(commands.cwd / "run") == []
 

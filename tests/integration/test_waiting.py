@@ -10,7 +10,7 @@ import time
 import ray
 import raes
 
-ray.init(log_to_driver=False)  # RAY_ADDRESS says where
+ray.init(log_to_driver=False)  # at RAY_ADDRESS
 
 @ray.remote(num_cpus=3)
 class Other:
@@ -24,28 +24,28 @@ RUN = """
 import threading
 
 def free_them():
-    while "wait for CPUs" not in open("said.txt").read():
+    while "wait for CPUs" not in open("printed.txt").read():
         time.sleep(0.2)
     ray.kill(other)
 
-class Said:
+class Printed:
     def write(self, text):
-        open("said.txt", "a").write(text)
+        open("printed.txt", "a").write(text)
     def flush(self): ...
     def isatty(self): return False
 
 class BothWork:
     def on_generation(self, record):
-        return "have a CPU now" in open("said.txt").read()
+        return "have a CPU now" in open("printed.txt").read()
 
 import sys
-open("said.txt", "w").close()
-sys.stdout = Said()
+open("printed.txt", "w").close()
+sys.stdout = Printed()
 threading.Thread(target=free_them, daemon=True).start()
 run = raes.fit(env="gymnasium", env__id="CartPole-v1", policy="linear", algorithm__pairs=3, noise__size=50_000,
                evaluation__episodes=2, evaluation__every=0, workers=2, max_minutes=2, callbacks=[BothWork()])
 sys.stdout = sys.__stdout__
-print(open("said.txt").read(), run.reason)
+print(open("printed.txt").read(), run.reason)
 """
 
 

@@ -49,7 +49,7 @@ class Line(gymnasium.Env[Any, Any]):
     which reset seeds are added; BAD_SEEDS, a list of seeds, or `all`, at which BAD happens, or of SEED:BAD: `raise`,
     `nan_reward`, `nan_observation`, `die`, `segfault`, `exit`, `hang` or `hang_in_child`; PULSE, a file that grows
     while an episode hangs; ACTORS_CANNOT: `raise` or `die`, in the constructor of rollout actors only; STEP_SECONDS,
-    what a step takes; SLEEP_ONCE, a file: who comes first makes it and sleeps for SLEEP_SECONDS.
+    the time of a step; SLEEP_ONCE, a file: who comes first makes it and sleeps for SLEEP_SECONDS.
     """
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)

@@ -16,7 +16,7 @@ from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.types import Float32
 
-set_hypothesis_home_dir(str(Path(tempfile.gettempdir()) / "raes_hypothesis"))  # nothing beside the sources
+set_hypothesis_home_dir(str(Path(tempfile.gettempdir()) / "raes_hypothesis"))  # nothing next to the sources
 settings.register_profile("raes", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("raes")
 

@@ -1,4 +1,4 @@
-"""Atari environments: beside Gymnasium's preprocessing, and the same episode whatever came before."""
+"""Atari environments: compared with Gymnasium's preprocessing, and the same episode whatever came before."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ def parsed(*words: str) -> EvaluateArguments:
 
 
 def test_words_become_typed_arguments() -> None:
-    arguments = parsed("run_dir=runs/a=b", "checkpoint=12", "episodes=5", "seed=0", "workers=2", "runtime=serial")
-    assert arguments == EvaluateArguments("runs/a=b", 12, 5, 0, 2, "serial")
+    arguments = parsed("run_dir=runs/a=b", "checkpoint=12", "episodes=5", "seed=0", "workers=2", "runtime=ray")
+    assert arguments == EvaluateArguments("runs/a=b", 12, 5, 0, 2, "ray")
     assert parsed("run_dir=x", "workers=auto").workers == "auto"
 
 

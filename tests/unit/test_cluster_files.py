@@ -171,7 +171,7 @@ def test_kuberays_objects_have_the_fields_that_matter() -> None:
 
 
 def linter(*words: str) -> subprocess.CompletedProcess[str]:
-    """A linter that lies beside this Python."""
+    """A linter in the same folder as this Python."""
     program, *rest = words
     return subprocess.run([str(Path(sys.executable).with_name(program)), *rest], capture_output=True, text=True)
 

@@ -222,12 +222,12 @@ def test_the_failed_tasks_are_those_that_were_asked_for() -> None:
     everything = ask(0, 10)
     for block, source in zip(blocks, (everything, everything, evaluation), strict=True):
         assert same_tasks(block.tasks, source.take(block.tasks.index))
-    told = [
+    expected = [
         (block.tasks.purpose, Fault(index, reason))
         for block in blocks
         for index, reason in zip(block.tasks.index.tolist(), block.reasons, strict=True)
     ]
-    assert told == collector.faults
+    assert expected == collector.faults
 
 
 def test_a_failed_task_behind_the_prefix_is_none_of_the_generations() -> None:

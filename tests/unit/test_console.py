@@ -1,4 +1,4 @@
-"""The console on a terminal, in a pipe and in a notebook, and what launch says of a pool that is too large."""
+"""The console on a terminal, in a pipe and in a notebook, and what launch prints of a pool that is too large."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raes.training.launch import advise
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal; `COLUMNS` sets its width."""
+    """A stream that claims to be a terminal; `COLUMNS` sets its width."""
 
     encoding = "utf-8"
 
@@ -60,7 +60,7 @@ def record(generation: int, evaluation: float | None = None) -> dict[str, float]
 
 
 def progress(generation: int, answered: int = 0, **changes: object) -> Progress:
-    """After 30 seconds and 120,000 timesteps a generation of 40 episodes."""
+    """After 30 seconds and 120,000 timesteps, in a generation of 40 episodes."""
     part = generation + answered / 40
     start = Progress(generation, answered, 40, int(120_000 * part), 30.0 * part, 2, 0, 50.0, 0, 0, False)
     return replace(start, **changes)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Convolutional policies: beside PyTorch, with virtual batch normalisation, and the same bits whatever came before."""
+"""Convolutional policies: compared with PyTorch, virtual batch normalisation, the same bits whatever came before."""
 
 from __future__ import annotations
 

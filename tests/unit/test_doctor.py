@@ -130,10 +130,10 @@ def test_open_files_are_counted_by_workers() -> None:
     assert "ulimit -n" in found.cure
 
 
-@pytest.mark.parametrize(("clock", "error", "told"), [(1.0, 0.0, False), (-30.0, 0.1, True), (30.0, 60.0, False)])
-def test_clocks(clock: float, error: float, told: bool) -> None:
+@pytest.mark.parametrize(("clock", "error", "warns"), [(1.0, 0.0, False), (-30.0, 0.1, True), (30.0, 60.0, False)])
+def test_clocks(clock: float, error: float, warns: bool) -> None:
     found = judged(replace(WORKER, clock=clock, clock_error=error))
-    assert [one.level for one in found] == ["warning"] * told
+    assert [one.level for one in found] == ["warning"] * warns
     assert all("30.0 s behind" in one.text for one in found)
 
 
@@ -165,7 +165,7 @@ def test_the_run_directory() -> None:
 
 
 def test_the_worst_comes_first_and_the_last_line_counts() -> None:
-    found = judged(replace(WORKER, answer="env.id=X cannot be made; mend it"), replace(tried(undrawn="x; y"), cpus=1))
+    found = judged(replace(WORKER, answer="env.id=X cannot be made; fix it"), replace(tried(undrawn="x; y"), cpus=1))
     assert [one.level for one in found] == ["fault", "note"]
     lines = show.report(found).splitlines()
     assert lines[0].startswith("FAULT    two: env.id=X")

@@ -177,7 +177,7 @@ def started(spec: EpisodeSpec, table: Float32, rank: int = 1, pairs: int = 20) -
     """A generation of the search and its snapshot."""
     problem = spec.build()
     settings = ESSettings(pairs=pairs, perturbation="low_rank", rank=rank, action_noise=0.1, observation_share=0.5)
-    search = ES(settings.sized(problem.num_params, problem.layers), OptimizerSettings(), 3, table.size)
+    search = ES(settings, OptimizerSettings(), 3, table.size, problem.layers)
     state = search.init(problem.initial_theta(np.random.default_rng(0)), running_stats.init(problem.observation_size))
     return search.ask(state, 0, pairs), search.snapshot(state)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from raes.search import optimizers
-from raes.search.optimizers import OptimizerSettings
+from raes.search.optimizers import OPTIMIZERS, OptimizerSettings
+from raes.types import UserError
 
 STEPS = 6
 D = 5
@@ -51,9 +54,8 @@ REFERENCE = {"adam": adam, "sgd": sgd, "clipup": clipup}
 @pytest.mark.parametrize("weight_decay", [0.0, 0.005, 0.3])
 @pytest.mark.parametrize("name", NAMES)
 def test_several_steps_equal_the_float64_recurrence(name: str, weight_decay: float) -> None:
-    settings = OptimizerSettings(
-        name, stepsize=0.1, weight_decay=weight_decay, momentum=0.8, beta2=0.95, epsilon=1e-3, max_speed=0.15
-    )
+    own = {"adam": {"beta2": 0.95, "epsilon": 1e-3}, "sgd": {}, "clipup": {"max_speed": 0.15}}[name]
+    settings = OptimizerSettings(name, stepsize=0.1, weight_decay=weight_decay, momentum=0.8, **own)
     rng = np.random.default_rng(0)
     raw = rng.standard_normal((STEPS, D)).astype(np.float32)
     theta = rng.standard_normal(D).astype(np.float32)
@@ -121,7 +123,7 @@ def test_weight_decay_pulls_towards_zero(name: str) -> None:
         {"momentum": 1.0},
         {"beta2": -0.1},
         {"epsilon": 0.0},
-        {"max_speed": 0.0},
+        {"max_speed": 0.0, "name": "clipup"},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
@@ -130,3 +132,39 @@ def test_settings_out_of_range_are_refused_with_key_and_value(wrong: dict) -> No
     with pytest.raises(ValueError, match=key) as caught:
         OptimizerSettings(**wrong)
     assert str(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"max_speed": 1}, "max_speed=1: has no effect with name='adam'; remove it, or give name='clipup'"),
+        (
+            {"name": "adam", "max_speed": 0.3},
+            "max_speed=0.3: has no effect with name='adam'; remove it, or give name='clipup'",
+        ),
+        ({"name": "sgd", "beta2": 0.9}, "beta2=0.9: has no effect with name='sgd'; remove it, or give name='adam'"),
+        ({"name": "rms"}, "name must be one of adam, sgd, clipup, got 'rms'"),
+        (
+            {"name": "sgd", "stepsiz": 1},
+            "stepsiz: optimizer sgd has no such key; it has name, stepsize, stepsize_decay, stepsize_min, "
+            "weight_decay, momentum",
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_key_that_the_optimiser_does_not_read_is_refused(keys: dict, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        OptimizerSettings(**keys)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_settings_are_of_the_class_that_the_name_means(name: str) -> None:
+    settings = OptimizerSettings(name, stepsize=0.2)
+    assert type(settings) is OPTIMIZERS[name]
+    assert isinstance(settings, OptimizerSettings)
+    assert settings == OPTIMIZERS[name](stepsize=0.2) == pickle.loads(pickle.dumps(settings))
+    assert replace(settings, stepsize=0.1) == OptimizerSettings(name, stepsize=0.1)
+    other = "sgd" if name == "adam" else "adam"
+    with pytest.raises(ValueError, match=f"name must be {name}, got '{other}'"):
+        replace(settings, name=other)

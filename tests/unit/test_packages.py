@@ -1,4 +1,4 @@
-"""What a process says of its packages, and when a worker refuses another one's episodes."""
+"""What a process reports of its packages, and when a worker refuses another one's episodes."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_other_libraries_are_told_once_even_where_an_episode_had_the_same_bits()
     digests = Digests()
     assert digests.add("aa on one (x86_64, numpy 2.4.6, scipy 1.17)") is None
     assert digests.add("aa on two (x86_64, numpy 2.4.6, scipy 1.17)") is None
-    told = digests.add("aa on three (x86_64, numpy 2.4.5, scipy 1.17)") or ""
-    assert "different libraries" in told
-    assert "three" in told
-    assert "numpy 2.4.6" in told
+    warning = digests.add("aa on three (x86_64, numpy 2.4.5, scipy 1.17)") or ""
+    assert "different libraries" in warning
+    assert "three" in warning
+    assert "numpy 2.4.6" in warning
     assert digests.add("aa on four (x86_64, numpy 2.4.5, scipy 1.17)") is None
     assert "different bits" in (digests.add("bb on five (x86_64, numpy 2.4.6, scipy 1.17)") or "")

@@ -1,4 +1,4 @@
-"""What the scale benchmark measures against: recorded lengths, the ideal schedule, the fitted model."""
+"""What the scale benchmark measures against: recorded lengths, the ideal schedule, the model fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from raes.runtime.scheduling import report_seconds
         ([1.0, 2.0, 3.0], 1, 6.0),
         ([1.0, 2.0, 3.0], 3, 3.0),
         ([1.0, 2.0, 3.0], 10, 3.0),
-        ([1.0, 1.0, 1.0, 3.0], 2, 4.0),  # the long one comes last, as the order says: 3.0 would be possible
+        ([1.0, 1.0, 1.0, 3.0], 2, 4.0),  # the long one comes last, by the order: 3.0 would be possible
         ([3.0, 1.0, 1.0, 1.0], 2, 3.0),
         ([2.0, 4.0, 1.0, 5.0, 1.0], 2, 8.0),  # ends 2, 4; then 3, 4; then 8, 4; then 8, 5
     ],

@@ -29,7 +29,7 @@ def executor() -> Iterator[SerialExecutor]:
 
 
 class Written:
-    """A run directory, and the events beside it."""
+    """A run directory, and its events."""
 
     def __init__(self, run_dir: Path) -> None:
         self.events: list[Event] = []

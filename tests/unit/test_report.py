@@ -99,7 +99,7 @@ def test_the_first_evaluation_at_a_threshold_counts() -> None:
 
 
 def write_run(folder: Path, returns: list[float], finished: bool = True, log: str = "", **config: Any) -> Path:
-    """A run directory as training leaves it, with an evaluation a generation."""
+    """A run directory as training leaves it, with one evaluation per generation."""
     folder.mkdir(parents=True)
     tree = {"seed": 0, "env": {"name": "Hopper", "id": "Hopper-v5", "kwargs": {}},
             "algorithm": {"name": "es", "sigma": 0.1}, "run_dir": str(folder), "generations": len(returns)}  # fmt: skip
@@ -269,17 +269,17 @@ def test_published_figures_name_their_environments_version_and_source() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "says"),
+    ("word", "message"),
     [
         ("resamples=3", "must be at least 100"),
         ("thresholds=7", "thresholds"),
         ("unfinished=1", "unfinished"),
     ],
 )
-def test_wrong_keys_are_named(word: str, says: str) -> None:
+def test_wrong_keys_are_named(word: str, message: str) -> None:
     words, keys = split(["runs/seed=0,env=Hopper", word])
     assert words == ["runs/seed=0,env=Hopper"]
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         parse(ReportArguments, keys, "raes.report", None)
 
 

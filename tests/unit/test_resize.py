@@ -1,4 +1,4 @@
-"""The resize by area: beside whole-number arithmetic, and beside OpenCV."""
+"""The resize by area: compared with whole-number arithmetic and with OpenCV."""
 
 from __future__ import annotations
 

@@ -89,12 +89,12 @@ def test_any_text_crosses_hydras_grammar(value: str) -> None:
 def test_keywords_are_the_keys_of_the_command_line() -> None:
     keys = {
         "env": "HalfCheetah", "algorithm": "ars", "algorithm__sigma": np.float32(0.5), "goal__return_mean": None,
-        "algorithm.pairs": np.int64(7), "runtime": "serial", "workers": "2..4", "max_minutes": 1e-5,
+        "algorithm.pairs": np.int64(7), "runtime": "ray", "workers": "2..4", "max_minutes": 1e-5,
         "env__kwargs": {"frame_skip": 5, "deep": {"x": (1, 2.5, True, None)}}, "callbacks": ["a:B"],
     }  # fmt: skip
     words = [
         "env=HalfCheetah", "algorithm=ars", "algorithm.sigma=0.5", "goal.return_mean=null", "algorithm.pairs=7",
-        "runtime=serial", "workers=2..4", "max_minutes=0.00001", "env.kwargs.frame_skip=5",
+        "runtime=ray", "workers=2..4", "max_minutes=0.00001", "env.kwargs.frame_skip=5",
         "env.kwargs.deep={x:[1,2.5,true,null]}", "callbacks=[a:B]",
     ]  # fmt: skip
     assert compose(words_of(keys)) == compose(words)
@@ -230,10 +230,10 @@ def test_the_program_that_calls_may_use_hydra_itself() -> None:
 
 
 class Watcher(raes.Callback):
-    """Notes what it is told; fails or stops where it is told to."""
+    """Keeps what it is called with; fails or stops where the test wants it."""
 
     def __init__(self, stop_at: float = 1e9, fail_in: str = "") -> None:
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
         self._stop_at, self._fail_in = stop_at, fail_in
 
     def on_start(self, config: Any) -> None:
@@ -248,7 +248,7 @@ class Watcher(raes.Callback):
         self._note("on_end", reason)
 
     def _note(self, method: str, what: Any) -> None:
-        self.told.append(what)
+        self.calls.append(what)
         if method == self._fail_in:
             raise KeyError("mine")
 
@@ -256,7 +256,7 @@ class Watcher(raes.Callback):
 def test_callbacks_are_told_of_start_generations_and_end(tmp_path: Path) -> None:
     watcher = Watcher()
     raes.fit("CartPole", run_dir=tmp_path / "run", callbacks=[watcher], **SHORT)
-    assert watcher.told == [3, 0, 1, 2, 3, "3 generations are done"]
+    assert watcher.calls == [3, 0, 1, 2, 3, "3 generations are done"]
 
 
 def test_a_callback_ends_the_run_with_an_evaluation(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_callback_ends_the_run_with_an_evaluation(tmp_path: Path) -> None:
     run = raes.fit("CartPole", run_dir=tmp_path / "run", callbacks=[watcher], **SHORT | {"generations": 50})
     assert run.reason.endswith("test_run:Watcher asked for the end")
     assert not run.interrupted
-    assert run.records[-1]["progress/generation"] == 3  # generation 2 was out when 1 was told of
+    assert run.records[-1]["progress/generation"] == 3  # generation 2 was out when 1 was reported
     assert "eval/return_mean" in run.records[-1]
 
 
@@ -273,12 +273,12 @@ def test_a_callback_that_fails_is_named_and_left_alone_and_changes_nothing(
 ) -> None:
     bad, good = Watcher(fail_in="on_generation"), Watcher()
     again = raes.fit("CartPole", run_dir=tmp_path / "run", callbacks=[bad, good], **SHORT)
-    assert bad.told == [3, 0]
-    assert good.told == [3, 0, 1, 2, 3, "3 generations are done"]
-    said = [line for line in capsys.readouterr().out.splitlines() if "callbacks:" in line]
-    assert len(said) == 1
-    assert "Watcher.on_generation failed (KeyError: 'mine'; " in said[0]
-    assert "test_run.py" in said[0]
+    assert bad.calls == [3, 0]
+    assert good.calls == [3, 0, 1, 2, 3, "3 generations are done"]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "callbacks:" in line]
+    assert len(lines) == 1
+    assert "Watcher.on_generation failed (KeyError: 'mine'; " in lines[0]
+    assert "test_run.py" in lines[0]
     assert again.theta.tobytes() == run.theta.tobytes()
 
 

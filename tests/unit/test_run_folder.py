@@ -26,15 +26,15 @@ class House:
 
     Attributes:
         run_dir: what the user calls it.
-        told: what was said on the way.
+        notices: notices so far.
     """
 
     def __init__(self, run_dir: str, spool: Path) -> None:
-        self.run_dir, self.spool, self.told = run_dir, spool, list[str]()
+        self.run_dir, self.spool, self.notices = run_dir, spool, list[str]()
 
     def open(self, machine: str = "here", every: float = 0.05, patience: float = 0.5) -> RunFolder:
         settings = UploadSettings(every, patience, str(self.spool / machine))
-        return open_folder(self.run_dir, 2, settings, self.told.append)
+        return open_folder(self.run_dir, 2, settings, self.notices.append)
 
     def lock(self) -> dict[str, object]:
         content: dict[str, object] = json.loads((location(self.run_dir) / ".lock").read_bytes())
@@ -104,7 +104,7 @@ def test_what_was_written_is_there_for_readers_and_for_the_next_command(house: H
     with house.open() as folder:
         folder.start()
         train(folder, 1, 2)
-        assert folder.finish(house.told.append) is None
+        assert folder.finish(house.notices.append) is None
     assert house.newest() == 2
     assert Checkpoints(location(house.run_dir)).pointed("latest") == "gen_000002"
     with house.open() as folder:
@@ -152,12 +152,12 @@ def test_a_spool_whose_content_has_arrived_is_removed_and_the_lock_is_free(remot
         spool = folder.path
         folder.start()
         train(folder, 1)
-        assert folder.finish(remote.told.append) is None
+        assert folder.finish(remote.notices.append) is None
     assert not spool.exists()
     assert remote.lock()["released"] is True
     with remote.open(machine="there"):  # without a wait
         pass
-    assert remote.told == []
+    assert remote.notices == []
 
 
 def test_a_command_that_is_refused_after_opening_leaves_no_trace(remote: House) -> None:
@@ -190,20 +190,20 @@ def test_a_store_that_fails_is_told_once_and_tried_again(remote: House, store: S
         train(folder, 1)
         wait_for(lambda: remote.newest() == 1)
         store.works = False
-        told: list[str] = []
+        notices: list[str] = []
         train(folder, 2)
-        wait_for(lambda: bool(told.extend(folder.notices()) or told))
+        wait_for(lambda: bool(notices.extend(folder.notices()) or notices))
         time.sleep(0.3)
         assert folder.notices() == []
         assert (
             f"Training goes on; uploads are tried again every 0.05 s, until then the newest checkpoints lie in "
-            f"{folder.path}" in told[0]
+            f"{folder.path}" in notices[0]
         )
         store.works = True
         wait_for(lambda: remote.newest() == 2)
-        wait_for(lambda: bool(told.extend(folder.notices()) or told[1:]))
-        assert told[1:] == [f"{remote.run_dir} answers again and has everything"]
-        assert folder.finish(told.append) is None
+        wait_for(lambda: bool(notices.extend(folder.notices()) or notices[1:]))
+        assert notices[1:] == [f"{remote.run_dir} answers again and has everything"]
+        assert folder.finish(notices.append) is None
 
 
 @pytest.mark.parametrize("fault", ["fails", "stands still"])
@@ -218,7 +218,7 @@ def test_a_store_that_never_comes_back_fails_the_run_and_the_spool_goes_on(
         store.works = fault != "fails"
         (store.answers.clear if fault == "stands still" else store.answers.set)()
         train(folder, 2)
-        text = folder.finish(remote.told.append)
+        text = folder.finish(remote.notices.append)
         assert text is not None
         assert f"They lie in {spool} on this machine" in text
         assert "resume=auto" in text
@@ -227,7 +227,7 @@ def test_a_store_that_never_comes_back_fails_the_run_and_the_spool_goes_on(
     with remote.open() as folder:
         assert Checkpoints(folder.path).find("latest").state["generation"] == 2
         folder.start()
-        assert folder.finish(remote.told.append) is None
+        assert folder.finish(remote.notices.append) is None
     assert remote.newest() == 2
     assert not spool.exists()
 
@@ -257,7 +257,7 @@ def test_another_machine_waits_for_a_sign_of_life_and_takes_over_from_the_dead(r
     wait_for(lambda: not dead._thread.is_alive())  # type: ignore[attr-defined]
     train(dead, 4)  # never sent
     with remote.open("alive", every=0.05) as folder:
-        assert "waiting 1 s for a sign of life" in remote.told[0]
+        assert "waiting 1 s for a sign of life" in remote.notices[0]
         assert Checkpoints(folder.path).find("latest").state["generation"] == 3
         folder.start()
         train(folder, 7)
@@ -267,7 +267,7 @@ def test_another_machine_waits_for_a_sign_of_life_and_takes_over_from_the_dead(r
         assert Checkpoints(folder.path).find("latest").state["generation"] == 7
     (aside,) = folder.path.parent.glob("run-*")
     assert Checkpoints(aside).find("latest").state["generation"] == 4
-    assert any(f"is kept as {aside}" in text for text in remote.told)
+    assert any(f"is kept as {aside}" in text for text in remote.notices)
 
 
 @pytest.mark.usefixtures("patient")
@@ -292,7 +292,7 @@ def test_a_command_whose_run_directory_was_taken_over_stops(remote: House) -> No
         train(folder, 2)
         with pytest.raises(RunFailedError, match=r"was taken over by process \d+ on elsewhere.*kept in"):
             folder.notices()
-        assert folder.finish(remote.told.append) is not None
+        assert folder.finish(remote.notices.append) is not None
     assert remote.newest() == 1
     assert remote.lock()["owner"] == "another"
 

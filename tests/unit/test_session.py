@@ -1,4 +1,4 @@
-"""Which Ray a command uses, where that can be told without starting one, and the lock of a run directory."""
+"""Which Ray a command uses, where that is known without starting one, and the lock of a run directory."""
 
 from __future__ import annotations
 

@@ -61,14 +61,14 @@ def test_other_numbers_of_jobs_are_refused(parallel: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"runtime": RuntimeSettings("serial")}, "runtime=serial"),
         ({"generations": None}, "may never end"),
     ],
 )
-def test_what_cannot_run_side_by_side_is_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_what_cannot_run_side_by_side_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         check(jobs(**changes), "auto")
 
 

@@ -168,20 +168,20 @@ def test_the_learning_rate_has_the_convention_of_pytorch_es() -> None:
 
 
 def test_a_module_is_trained_in_place_until_the_goal_is_met_and_saved(tmp_path: Path) -> None:
-    module, told = Net(), []
+    module, reported = Net(), []
     next(module.parameters()).requires_grad_(False)
     needed, threads = [one.requires_grad for one in module.parameters()], torch.get_num_threads()
     path = tmp_path / "module.pt"
     before = distance(module)
     returned = raes.train_module(
         module, distance, iterations=400, learning_rate=0.02, reward_goal=-1.0, consecutive_goals=2,
-        save_path=path, report=lambda iteration, value: told.append((iteration, value)),
+        save_path=path, report=lambda iteration, value: reported.append((iteration, value)),
     )  # fmt: skip
     assert returned is module
     assert distance(module) >= -1.0 > before
-    assert [value >= -1.0 for _, value in told[-2:]] == [True, True]
-    assert told[-1][0] < 400
-    assert told[-1][1] == pytest.approx(distance(module))
+    assert [value >= -1.0 for _, value in reported[-2:]] == [True, True]
+    assert reported[-1][0] < 400
+    assert reported[-1][1] == pytest.approx(distance(module))
     saved = torch.load(path)
     assert all(torch.equal(saved[name], value) for name, value in module.state_dict().items())
     assert [one.requires_grad for one in module.parameters()] == needed
@@ -204,7 +204,7 @@ def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_reward_that_fails_now_and_then_is_left_out_also_where_it_is_tested() -> None:
-    calls, told = [0], list[float]()
+    calls, reported = [0], list[float]()
 
     def flaky(module: nn.Module) -> float:
         calls[0] += 1
@@ -212,9 +212,11 @@ def test_a_reward_that_fails_now_and_then_is_left_out_also_where_it_is_tested() 
             raise RuntimeError("flaky")
         return distance(module)
 
-    raes.train_module(Net(), flaky, iterations=14, population_size=6, test_every=1, report=lambda _, x: told.append(x))
-    assert len(told) == 14
-    assert 0 < np.isnan(told).sum() < 14
+    raes.train_module(
+        Net(), flaky, iterations=14, population_size=6, test_every=1, report=lambda _, x: reported.append(x)
+    )
+    assert len(reported) == 14
+    assert 0 < np.isnan(reported).sum() < 14
 
 
 # Policies as plain arrays and as PyTorch modules.

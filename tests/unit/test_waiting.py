@@ -12,10 +12,10 @@ def test_workers_that_wait_for_cpus_are_told_of_once_and_again_when_all_work() -
     now[0] = WAIT_SECONDS - 0.1
     assert watch(4, 3) is None
     now[0] = WAIT_SECONDS
-    said = watch(4, 3)
-    assert said is not None
-    assert "3 of 4 workers wait for CPUs" in said
-    assert "workers=N" in said
+    notice = watch(4, 3)
+    assert notice is not None
+    assert "3 of 4 workers wait for CPUs" in notice
+    assert "workers=N" in notice
     now[0] = 10 * WAIT_SECONDS
     assert watch(4, 3) is None
     assert watch(4, 0) == "all 4 workers have a CPU now"
