@@ -20,7 +20,13 @@ SERIAL = ("runtime=serial",)
 @pytest.mark.parametrize(
     "words",
     [
-        ("algorithm=ga", "algorithm.population=8", "algorithm.parents=4", "algorithm.candidates=2"),
+        (
+            "algorithm=ga",
+            "algorithm.population=8",
+            "algorithm.parents=4",
+            "algorithm.candidates=2",
+            "algorithm.elite_episodes=1",
+        ),
         ("algorithm=nsra_es", "algorithm.pairs=3", "algorithm.agents=2"),
         ("algorithm=canonical_es", "algorithm.population=6"),
     ],
