@@ -32,8 +32,8 @@ from typing import TypedDict
 
 PRELOADED = (
     "gymnasium.envs.classic_control.cartpole", "gymnasium.envs.mujoco.hopper_v5", "hydra._internal.hydra",
-    "hydra._internal.utils", "pydantic.dataclasses", "tensorboardX.event_file_writer", "tensorboardX.proto.api_pb2",
-    "tensorboardX.proto.plugin_hparams_pb2",
+    "hydra._internal.utils", "pydantic.dataclasses", "s3fs", "tensorboardX.event_file_writer",
+    "tensorboardX.proto.api_pb2", "tensorboardX.proto.plugin_hparams_pb2",
 )  # fmt: skip
 """What commands import sooner or later, besides the modules of RAES."""
 NEVER = ("ray", "torch", "matplotlib", "pygame")

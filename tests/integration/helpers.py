@@ -28,8 +28,10 @@ from .forked import ForkedProcess, ForkServer
 
 TIMEOUT = 240.0
 """Seconds a command may take; a busy machine of 2 cores is the measure."""
-LEFTOVER_SECONDS = 30.0
+LEFTOVER_SECONDS = 60.0
 """How long Ray's processes may outlive their command."""
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Ray's processes that look for a head that was killed for a minute before they end."""
 WORLDS = "trial_worlds"
 """The module of environments next to this file; `Commands` copies it to the folder that commands run in."""
 CARTPOLE = ("env=gymnasium", "env.id=CartPole-v1", "policy=linear", "algorithm.pairs=3", "noise.size=50000",
@@ -119,8 +121,12 @@ class Command:
             raise AssertionError(f"still running after {timeout} seconds: {self}") from None
         if code is not None:
             assert self.code == code, str(self)
-        wait_for(lambda: not self.relatives(), LEFTOVER_SECONDS, lambda: f"left over: {self.relatives()}")
+        wait_for(lambda: not self.left_over(), LEFTOVER_SECONDS, lambda: f"left over: {self.left_over()}")
         return self
+
+    def left_over(self) -> list[psutil.Process]:
+        """What it should have taken with it."""
+        return [process for process in self.relatives() if not _title(process).startswith(AGENTS)]
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = TIMEOUT) -> Any:
         """Until the condition holds; the command must not end before."""

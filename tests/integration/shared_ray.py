@@ -50,13 +50,13 @@ class SharedRay:
         """What a command needs to run there as it would on a Ray of its own."""
         return f"ray.address={self.address}", "runtime.relays=false"
 
-    def actors(self) -> list[psutil.Process]:
-        """The processes that do something for somebody."""
+    def actors(self, name: str = "") -> list[psutil.Process]:
+        """The processes of actors and tasks, of those of a class where it is named."""
         found = []
         for process in psutil.Process(self._process.pid).children(recursive=True):
             with suppress(psutil.Error):
                 title = " ".join(process.cmdline())
-                if title.startswith("ray::") and not title.startswith(OWN):
+                if title.startswith(f"ray::{name}") and not title.startswith(OWN):
                     found.append(process)
         return found
 

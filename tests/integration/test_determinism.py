@@ -56,9 +56,9 @@ class Runs:
         words = (*COMMON, f"generations={generations}", f"run_dir={name}", *words)
         return self.commands.start(*words, fork=fork, **environment)
 
-    def gated(self, name: str) -> Command:
+    def gated(self, name: str, *words: str, **environment: str) -> Command:
         """Start it on Ray with 2 workers and wait until it stands still after generation 2."""
-        command = self(name, "workers=2", GATE=str(self.commands.cwd / name))
+        command = self(name, "workers=2", *words, **environment)
         command.wait_for(lambda: latest_generation(self.commands.cwd / name) >= 2)
         return command
 
@@ -148,9 +148,14 @@ def test_resumed_from_an_older_checkpoint_is_never_stopped(runs: Runs) -> None:
     runs.check("older")
 
 
-def test_a_lost_driver_goes_on_by_itself(runs: Runs) -> None:
-    command = runs.gated("driver-lost")
-    [driver] = command.actors("DriverActor")
+def gate(run_dir: Path) -> str:
+    """The word that shuts the gate of an environment on a Ray whose processes have not the command's variables."""
+    return f'env.kwargs={{gate:"{run_dir}"}}'
+
+
+def test_a_lost_driver_goes_on_by_itself(runs: Runs, shared_ray: SharedRay) -> None:
+    command = runs.gated("driver-lost", *shared_ray.words(), gate(runs.commands.cwd / "driver-lost"))
+    [driver] = shared_ray.actors("DriverActor")
     driver.send_signal(signal.SIGKILL)
     runs.open_gate("driver-lost")
     command.wait()
@@ -158,9 +163,9 @@ def test_a_lost_driver_goes_on_by_itself(runs: Runs) -> None:
     runs.check("driver-lost")
 
 
-def test_a_lost_rollout_actor_is_replaced(runs: Runs) -> None:
-    command = runs.gated("actor-lost")
-    actors = command.wait_for(lambda: found if len(found := command.actors("RolloutActor")) == 2 else None)
+def test_a_lost_rollout_actor_is_replaced(runs: Runs, shared_ray: SharedRay) -> None:
+    command = runs.gated("actor-lost", *shared_ray.words(), gate(runs.commands.cwd / "actor-lost"))
+    actors = command.wait_for(lambda: found if len(found := shared_ray.actors("RolloutActor")) == 2 else None)
     actors[0].send_signal(signal.SIGKILL)
     command.wait_for(lambda: "rollout actor was lost" in command.out)
     runs.open_gate("actor-lost")
@@ -173,7 +178,7 @@ def test_a_lost_rollout_actor_is_replaced(runs: Runs) -> None:
 
 
 def test_a_killed_command_is_resumed(runs: Runs) -> None:
-    command = runs.gated("command-killed")
+    command = runs.gated("command-killed", GATE=str(runs.commands.cwd / "command-killed"))
     os.kill(command.process.pid, signal.SIGKILL)
     resumed = runs("command-killed", "runtime=serial", "resume=auto")  # at once: Ray's processes may still live
     command.wait(code=-signal.SIGKILL)

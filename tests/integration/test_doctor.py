@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ale_py
 import pytest
+
+from raes.config.cli import ending
+from raes.doctor.__main__ import main
 
 from .clusters import Machines
 from .helpers import Command, Commands
@@ -59,9 +63,18 @@ def test_a_pool_that_this_machine_cannot_hold_is_a_fault(commands: Commands) -> 
     ],
 )
 def test_bad_input_is_refused_as_the_training_command_refuses_it(
-    commands: Commands, words: tuple[str, ...], report: str
-) -> None:
-    assert report in commands.refuse(*words, module="raes.doctor")
+    words: tuple[str, ...], report: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """In this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["raes.doctor", *words])
+    assert ending(main) == 2
+    assert report in capsys.readouterr().err
+
+
+def test_a_command_that_is_refused_prints_one_message(commands: Commands) -> None:
+    assert "algorithm.pears" in commands.refuse("algorithm.pears=3", module="raes.doctor")
 
 
 @pytest.fixture(scope="module")

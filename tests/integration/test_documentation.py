@@ -271,6 +271,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.documentation
 def test_the_site_needs_nothing_from_elsewhere(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 30
@@ -284,6 +285,7 @@ def test_the_site_needs_nothing_from_elsewhere(site: Path) -> None:
         assert not re.search(r"url\(\s*['\"]?(https?:)?//|@import\s+['\"]https?:", style.read_text()), style
 
 
+@pytest.mark.documentation
 def test_formulas_tables_and_curves_are_made(site: Path) -> None:
     page = (site / "methods" / "es.html").read_text()
     assert "<math" in page

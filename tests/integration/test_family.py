@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,17 +15,32 @@ import ray
 
 import raes
 from raes.algorithms import ALGORITHMS
+from raes.api.optimize import executor, run_round
+from raes.problems.function import FunctionSettings, FunctionSpec
+from raes.runtime.executor import Executor
+from raes.runtime.rounds import RoundRunner
 from raes.runtime.session import connect
+from raes.runtime.worker import WorkerSpec
 from raes.storage.checkpoint import read
 
 from .helpers import WORLDS, Commands
 from .shared_ray import SharedRay
 
 TABLE_BYTES = 4 << 24
+DIM, SEED = 6, 2
 SMALL = {"population": 24, "parents": 8, "candidates": 4}
 EVERY = sorted(ALGORITHMS)
 ONE_FIFTH = Path(__file__).parents[2] / "examples" / "one_fifth.py"
 TORCH_MODULES = Path(__file__).parents[1] / "unit" / "torch_modules.py"
+
+
+def settings_of(algorithm: str) -> dict[str, Any]:
+    """Small ones."""
+    known = ALGORITHMS[algorithm][1].__dataclass_fields__
+    if algorithm == "canonical_es":
+        return {"population": 24}
+    settings: dict[str, Any] = {key: value for key, value in SMALL.items() if key in known} or {"pairs": 12}
+    return settings | ({"module": "examples.one_fifth:OneFifth"} if algorithm == "custom" else {})
 
 
 def bumpy(x: np.ndarray) -> float:
@@ -35,7 +51,7 @@ def bumpy(x: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="module")
-def two_cpus(shared_ray: SharedRay) -> Iterator[None]:
+def joined(shared_ray: SharedRay) -> Iterator[None]:
     """The Ray of this process, whose workers get this file's functions sent along."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     connect(shared_ray.address, 2, 2 * TABLE_BYTES)
@@ -43,22 +59,41 @@ def two_cpus(shared_ray: SharedRay) -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture(scope="module")
+def two_workers(joined: None) -> Iterator[Executor]:
+    """The pool that `raes.minimize` would start for each search."""
+    settings = FunctionSettings(call="test:bumpy", dim=DIM, x0=(0.0,) * DIM, minimize=True)
+    with executor(WorkerSpec(FunctionSpec(settings, bumpy), SEED), TABLE_BYTES // 4, 2) as pool:
+        while pool.starting:
+            pool.collect(0.1)
+        yield pool
+
+
 @pytest.mark.parametrize("algorithm", EVERY)
-def test_two_workers_give_the_bits_of_one_process(two_cpus: None, algorithm: str) -> None:
-    known = ALGORITHMS[algorithm][1].__dataclass_fields__
-    settings = {key: value for key, value in SMALL.items() if key in known} or {"pairs": 12}
-    if algorithm == "canonical_es":
-        settings = {"population": 24}
-    if algorithm == "custom":
-        settings["module"] = "examples.one_fifth:OneFifth"
+def test_two_workers_give_the_bits_of_one_process(two_workers: Executor, algorithm: str) -> None:
+    settings = settings_of(algorithm)
+    alone = raes.minimize(bumpy, np.zeros(DIM), algorithm=algorithm, budget=150, seed=SEED, **settings)
+    together = raes.Optimizer(algorithm, np.zeros(DIM), seed=SEED, **settings)
+    together.start_at(-bumpy(np.zeros(DIM)))
+    runner = RoundRunner(two_workers)
+    while together.evaluations < 150:
+        run_round(together, runner, two_workers.weighted_noise_sum)
+    assert together.best_x is not None
+    assert alone.center.tobytes() == together.theta.tobytes()
+    assert alone.x.tobytes() == together.best_x.tobytes()
+    assert alone.evaluations == together.evaluations >= 150
+    assert alone.center.any(), "the search has moved"
+
+
+@pytest.mark.parametrize("algorithm", ["cma_es", "nsra_es"])
+def test_minimize_starts_as_many_workers_as_it_is_given(joined: None, algorithm: str) -> None:
     alone, together = (
-        raes.minimize(bumpy, np.zeros(6), algorithm=algorithm, budget=150, seed=2, workers=workers, **settings)
+        raes.minimize(bumpy, np.zeros(DIM), algorithm=algorithm, budget=80, workers=workers, **settings_of(algorithm))
         for workers in (1, 2)
     )
     assert alone.center.tobytes() == together.center.tobytes()
     assert alone.x.tobytes() == together.x.tobytes()
-    assert alone.evaluations == together.evaluations >= 150
-    assert alone.center.any(), "the search has moved"
+    assert alone.evaluations == together.evaluations
 
 
 @pytest.mark.parametrize(
@@ -85,7 +120,14 @@ def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(
     """Archive, chains, a growing population and a covariance are in the checkpoint."""
     for module in (TORCH_MODULES, ONE_FIFTH):
         shutil.copy(module, commands.cwd)
-    common = ("env=Pendulum", *words, "console=plain", "evaluation.every=0", "evaluation.episodes=1")
+    common = (
+        "env=Pendulum",
+        *words,
+        "console=plain",
+        "evaluation.every=0",
+        "evaluation.episodes=1",
+        "noise.size=1000000",
+    )
     commands.run(*common, "runtime=serial", "generations=4", "run_dir=whole")
     commands.run(*common, "runtime=serial", "generations=2", "run_dir=parts")
     commands.run(*common, "workers=2", *shared_ray.words(), "generations=4", "run_dir=parts", "resume=auto")

@@ -175,16 +175,18 @@ def test_a_relay_is_called_once_for_a_short_generation_and_not_between_two(
 
 
 @pytest.mark.parametrize("relays", [True, False])
-@pytest.mark.parametrize("bytes_by_value", [scheduling.SMALL_SNAPSHOT, 0])
 def test_a_second_snapshot_of_a_generation_takes_the_place_of_the_first(
-    tables: NodeTables, monkeypatch: pytest.MonkeyPatch, relays: bool, bytes_by_value: int
+    tables: NodeTables, monkeypatch: pytest.MonkeyPatch, relays: bool
 ) -> None:
-    monkeypatch.setattr(scheduling, "SMALL_SNAPSHOT", bytes_by_value)
+    """Whether snapshots travel within the calls or by way of the object store."""
     executor = RayExecutor(WorkerSpec(TrivialSpec(), 0), TRIVIAL_TABLE, Size(2, 2), relays=relays, deadline=None)
-    tasks = evaluation_tasks(Purpose.EVALUATION, 7, 6)
     try:
-        for value in (1.0, 2.0):  # as where novelty search asks for its agents' behaviours before a generation
-            executor.publish(Snapshot(7, np.full(2, value, dtype=np.float32)), oldest=7)
+        # Twice each, as where novelty search asks for its agents' behaviours before a generation.
+        for small, generation_number, value in ((True, 7, 1.0), (True, 7, 2.0), (False, 8, 3.0), (False, 8, 4.0)):
+            monkeypatch.setattr(scheduling, "SMALL_SNAPSHOT", scheduling.SMALL_SNAPSHOT if small else 0)
+            tasks = evaluation_tasks(Purpose.EVALUATION, generation_number, 6)
+            snapshot = Snapshot(generation_number, np.full(2, value, dtype=np.float32))
+            executor.publish(snapshot, oldest=generation_number)
             executor.submit(tasks)
             returns: list[float] = []
             while len(returns) < len(tasks):

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from .helpers import SERIAL, Command, Commands, latest, latest_generation, records_of, theta_of
+from .shared_ray import SharedRay
 
 HEAD = """
 import asyncio, threading
@@ -41,8 +42,10 @@ watcher = Watcher()
 own = raes.fit(env=Mine, run_dir="own", generations=3, callbacks=[watcher], **KEYS)
 assert not ray.is_initialized(), "a Ray that was opened for the run is closed"
 assert watcher.seen == [0, 1, 2, 3], watcher.seen
-
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+print("all is well")
+"""
+ON_A_RAY_THAT_IS_THERE = """
+ray.init(log_to_driver=False)  # RAY_ADDRESS says where
 
 async def in_a_loop():
     return raes.fit(env=Mine, run_dir="loop", generations=3, **KEYS)
@@ -57,10 +60,10 @@ def in_a_thread():
 worker = threading.Thread(target=in_a_thread)
 worker.start()
 worker.join()
-assert own.theta.tobytes() == loop.theta.tobytes() == thread.theta.tobytes()
-here, there = own.evaluate(episodes=3), loop.evaluate(episodes=3, workers=2)
+assert loop.theta.tobytes() == thread.theta.tobytes()
+here, there = thread.evaluate(episodes=3), loop.evaluate(episodes=3, workers=2)
 assert all(here[key] == there[key] for key in here if key.startswith(("return_", "length_")))
-assert own.policy(np.zeros(2, np.float32)).shape == (1,)
+assert loop.policy(np.zeros(2, np.float32)).shape == (1,)
 assert ray.is_initialized()
 print("all is well")
 """
@@ -82,17 +85,20 @@ class Tracker(raes.Callback):
 """
 
 
-def script(commands: Commands, source: str) -> Command:
+def script(commands: Commands, source: str, **environment: str) -> Command:
     """Start a script with the class in its `__main__`."""
     (commands.cwd / "script.py").write_text(HEAD + source)
-    return commands.script("script.py")
+    return commands.script("script.py", **environment)
 
 
-def test_a_class_of_a_script_trains_on_ray_which_is_opened_or_found(commands: Commands) -> None:
-    command = script(commands, ON_RAY).wait()
-    assert command.out.splitlines()[-1] == "all is well"
-    assert "the Ray of this process: 1 node, 2 CPUs" in command.out
-    assert "Traceback" not in command.err
+def test_a_class_of_a_script_trains_on_ray_which_is_opened_or_found(commands: Commands, shared_ray: SharedRay) -> None:
+    opened = script(commands, ON_RAY).wait()
+    found = script(commands, ON_A_RAY_THAT_IS_THERE, RAY_ADDRESS=shared_ray.address).wait()
+    for command, text in ((opened, "embedded Ray: this machine"), (found, "the Ray of this process: 1 node, 3 CPUs")):
+        assert command.out.splitlines()[-1] == "all is well"
+        assert text in command.out
+        assert "Traceback" not in command.err
+    assert theta_of(commands.cwd / "own").tobytes() == theta_of(commands.cwd / "loop").tobytes()
 
 
 def test_ctrl_c_gives_back_the_run_with_a_checkpoint(commands: Commands) -> None:

@@ -20,6 +20,7 @@ from tensorboard.compat.tensorflow_stub.io import gfile
 import raes
 from raes.config.compose import compose
 from raes.report.run_finder import Found, StoredRun, find, read
+from raes.rng import Purpose, reset_seed
 from raes.training.events import EventLog
 from raes.training.limits import RunOutcome, StopSignal
 from raes.training.prepare import prepare
@@ -151,7 +152,8 @@ def test_a_run_in_a_store_has_the_layout_of_a_disk_and_all_commands_read_it(
 
 def test_a_killed_run_goes_on_on_another_machine_to_the_same_bits(remote: Commands, store: Store, disk: Path) -> None:
     words = (*LINE, "generations=10", f"run_dir=s3://{BUCKET}/killed")
-    killed = remote.start(*words, STEP_SECONDS="0.005")
+    hanging = {"BAD": "hang", "BAD_SEEDS": str(reset_seed(0, Purpose.TRAINING, 5, 0))}  # in generation 5
+    killed = remote.start(*words, **hanging)
     killed.wait_for(lambda: store.latest("killed") >= 3)
     killed.kill()
     assert store.latest("killed") < 10

@@ -20,7 +20,7 @@ from raes.runtime.sweep_resources import SharedTables, SweepResources, start_swe
 from raes.search import noise
 from raes.training.prepare import _short
 
-from .helpers import CARTPOLE, Commands, latest_generation, records_of, theta_of
+from .helpers import CARTPOLE, Commands, latest_generation, records_of, theta_of, variables
 from .shared_ray import SharedRay
 
 LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "noise.size=50000", "evaluation.episodes=2",
@@ -48,18 +48,21 @@ def test_the_jobs_of_a_sweep_read_one_table_and_share_the_cpus() -> None:
     assert SweepResources(shared.name, 1).share() == Share(0, 1)
 
 
-def test_one_job_fails_and_the_others_go_on_to_the_bits_that_they_have_alone(commands: Commands) -> None:
-    words = (*LINE, "algorithm.pairs=3", "generations=3")
+def test_one_job_fails_and_the_others_go_on_to_the_bits_that_they_have_alone(
+    commands: Commands, shared_ray: SharedRay
+) -> None:
+    words = (*LINE, "algorithm.pairs=3", "generations=3", variables(**FAILING))
     sweep = commands.run(
-        "-m", *words, "seed=0,1,2", "run_dir=sweep", "hydra.launcher.parallel=2", "workers=1", code=1, **FAILING
-    )
+        "-m", *words, *shared_ray.words(), "seed=0,1,2", "run_dir=sweep", "hydra.launcher.parallel=2", "workers=1",
+        code=1,
+    )  # fmt: skip
     assert "2 of 3 jobs are done" in sweep.out
     assert "exit code 1, failed: " in sweep.out
     assert "the joint came off" in sweep.out
     folders = {int(path.name.rpartition("seed=")[2]): path for path in (commands.cwd / "sweep").iterdir()}
     assert folders.keys() == {0, 1, 2}
     for seed in (0, 2):
-        commands.run(*words, f"seed={seed}", f"run_dir=alone{seed}", "runtime=serial", **FAILING)
+        commands.run(*words, f"seed={seed}", f"run_dir=alone{seed}", "runtime=serial")
         np.testing.assert_array_equal(theta_of(folders[seed]), theta_of(commands.cwd / f"alone{seed}"))
     report = commands.run("sweep", module="raes.report")
     left_out = json.loads((commands.cwd / "report" / "report.json").read_text())["left_out"]["rows"]
@@ -67,8 +70,8 @@ def test_one_job_fails_and_the_others_go_on_to_the_bits_that_they_have_alone(com
     assert "Line-v0" in report.out
 
 
-def test_a_job_that_cannot_begin_leaves_the_others_alone(commands: Commands, shared_ray: SharedRay) -> None:
-    words = ("-m", *CARTPOLE, *shared_ray.words(), "generations=1", "run_dir=sweep", "hydra.launcher.parallel=2")
+def test_a_job_that_cannot_begin_leaves_the_others_alone(commands: Commands) -> None:
+    words = ("-m", *CARTPOLE, "generations=1", "run_dir=sweep", "hydra.launcher.parallel=2")
     command = commands.run(*words, "workers=1", "algorithm.sigma=0.1,-1", code=2)
     assert "1 of 2 jobs are done" in command.out
     assert "algorithm.sigma" in command.err

@@ -20,9 +20,8 @@ from gymnasium import spaces
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 
 
-def _stand_still() -> None:
-    """While GATE names a run whose newest checkpoint is of generation 2 or later and GATE.open is not there."""
-    gate = os.environ.get("GATE")
+def _stand_still(gate: str | None) -> None:
+    """While the gate names a run whose newest checkpoint is of generation 2 or later and GATE.open is not there."""
     while gate and _generation(Path(gate)) >= 2 and not Path(f"{gate}.open").exists():
         time.sleep(0.02)
 
@@ -35,10 +34,14 @@ def _generation(run_dir: Path) -> int:
 
 
 class GatedHopper(HopperEnv):  # type: ignore[misc]
-    """Hopper, whose episodes do not begin while its gate is shut."""
+    """Hopper, whose episodes do not begin while its gate is shut; a keyword or the variable GATE names it."""
+
+    def __init__(self, gate: str | None = None, **keywords: Any) -> None:
+        self._gate = gate or os.environ.get("GATE")
+        super().__init__(**keywords)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        _stand_still()
+        _stand_still(self._gate)
         return super().reset(seed=seed, options=options)
 
 
@@ -68,7 +71,7 @@ class Line(gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
-        _stand_still()
+        _stand_still(self._variables.get("GATE"))
         if "SEEDS" in self._variables:
             with Path(self._variables["SEEDS"]).open("a") as file:
                 file.write(f"{seed}\n")
