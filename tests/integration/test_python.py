@@ -45,7 +45,7 @@ assert watcher.seen == [0, 1, 2, 3], watcher.seen
 print("all is well")
 """
 ON_A_RAY_THAT_IS_THERE = """
-ray.init(log_to_driver=False)  # RAY_ADDRESS says where
+ray.init(log_to_driver=False)  # at RAY_ADDRESS
 
 async def in_a_loop():
     return raes.fit(env=Mine, run_dir="loop", generations=3, **KEYS)
