@@ -57,8 +57,11 @@ class Runs:
         return self.commands.start(*words, fork=fork, **environment)
 
     def gated(self, name: str, *words: str, **environment: str) -> Command:
-        """Start it on Ray with 2 workers and wait until it stands still after generation 2."""
-        command = self(name, "workers=2", *words, **environment)
+        """Start it on Ray with 2 workers and wait until it stands still after generation 2.
+
+        On a busy machine the gate may stay closed for longer than a minute, after which a worker counts as hung.
+        """
+        command = self(name, "workers=2", "runtime.deadline=600", *words, **environment)
         command.wait_for(lambda: latest_generation(self.commands.cwd / name) >= 2)
         return command
 
