@@ -33,7 +33,7 @@ train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
 	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$(RUN)/first-$$(date +%Y%m%d-%H%M%S)
 
 test: $(READY_DEV) ## Run the tests (about 20 minutes on 2 cores)
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-tools: $(READY_DEV) ## Run the tests of films, windows, pages, the notebook and the benchmarks (about 8 minutes)
 	$(BIN)/python -m pytest -m tools -n $(PROCESSES) --dist loadfile
