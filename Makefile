@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 RUN ?= runs
-PROCESSES ?= 2
+PROCESSES ?= 3
+unexport PYTHONDONTWRITEBYTECODE  # with it, as container images set it, every command and worker compiles RAES anew
 CLUSTER_TESTS ?= tests
 CLUSTER ?= cluster/local.yaml
 
@@ -32,11 +33,11 @@ $(READY_DEV): $(READY)
 train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
 	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$(RUN)/first-$$(date +%Y%m%d-%H%M%S)
 
-test: $(READY_DEV) ## Run the tests (about 20 minutes on 2 cores)
+test: $(READY_DEV) ## Run the tests (about 6 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-tools: $(READY_DEV) ## Run the tests of films, windows, pages, the notebook and the benchmarks (about 8 minutes)
-	$(BIN)/python -m pytest -m tools -n $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -m tools -n 2 --dist loadfile
 
 docs: $(READY_DEV) ## Build the documentation into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
@@ -49,7 +50,7 @@ test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real
 	$(BIN)/python -m pytest -m cluster $(CLUSTER_TESTS)
 
 test-docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 5 minutes)
-	$(BIN)/python -m pytest -m documentation -n $(PROCESSES)
+	$(BIN)/python -m pytest -m documentation -n 2
 
 test-slow: $(READY_DEV) ## Run the learning and installation tests too (about an hour)
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -206,11 +206,11 @@ def train(prepared: PreparedRun) -> RunOutcome:
         return outcome
     run_dir = display_path(config.run_dir)
     print(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}", flush=True)
-    print(f"  the run lies in   {run_dir}")
+    print(f"  run directory     {run_dir}")
     if outcome.code == 0:
         print(f"  evaluate it       python -m raes.evaluate run_dir={run_dir}")
     else:
-        print(f"  go on with        {again(config)}")
+        print(f"  resume it         {again(config)}")
     print(f"  see the curves    tensorboard --logdir {run_dir}/tensorboard", flush=True)
     return outcome
 
@@ -219,7 +219,7 @@ def again(config: Config) -> str:
     """The command that goes on with a run: this one, with its run directory."""
     words = [word.removeprefix("++") for word in sys.argv[1:] if not word.startswith(("run_dir=", "resume="))]
     if words[:1] == ["-m"] or words[:1] == ["--multirun"]:
-        return f"the same command and resume=auto; this job lies in {display_path(config.run_dir)}"
+        return f"the same command and resume=auto; the run directory of this job is {display_path(config.run_dir)}"
     command = "python -m raes.train" if ray_job.submission() is None else f"{ray_job.SUBMIT}python -m raes.train"
     return " ".join([command, *map(shlex.quote, words), f"run_dir={display_path(config.run_dir)}", "resume=auto"])
 

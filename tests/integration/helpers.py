@@ -30,6 +30,8 @@ TIMEOUT = 240.0
 """Seconds a command may take; a busy machine of 2 cores is the measure."""
 LEFTOVER_SECONDS = 60.0
 """How long Ray's processes may outlive their command."""
+SET_HERE = ("RAY_", "HYDRA_", "PYTHONBREAKPOINT")
+"""What the variables begin with that Ray and Hydra set in this process; with Ray's no command would be forked."""
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Ray's processes that look for a head that was killed for a minute before they end."""
 WORLDS = "trial_worlds"
@@ -63,7 +65,7 @@ class Command:
         self.token = uuid.uuid4().hex
         self._out_path = cwd / f"command-{self.token}.out"
         self._err_path = cwd / f"command-{self.token}.err"
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "HYDRA_"))}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(SET_HERE)}
         kept |= {"RAES_TEST_TOKEN": self.token, "RAY_USAGE_STATS_ENABLED": "0", **environment}
         self.process: subprocess.Popen[bytes] | ForkedProcess
         with self._out_path.open("wb") as out, self._err_path.open("wb") as err:

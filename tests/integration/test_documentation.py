@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -29,7 +30,7 @@ from raes.config.schema import conf_dir
 from raes.training.driver import Driver
 
 from .documented import PAGES, REPOSITORY, Block, blocks, borrowed, commands
-from .helpers import Commands, records_of
+from .helpers import SET_HERE, Commands, records_of
 
 LIMITS = Path(__file__).with_name("limits.py")
 PROGRAMS = {"raes.bench": BENCHES, "benchmarks": DEVELOPERS_BENCHES}
@@ -72,7 +73,7 @@ def shell(checkout: Path, ray_folder: Path) -> dict[str, str]:
         path = bin_folder / program
         path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{LIMITS}" {program} "$@"\n')
         path.chmod(0o755)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "HYDRA_"))}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(SET_HERE)}
     return kept | {
         "PATH": f"{bin_folder}{os.pathsep}{kept['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
@@ -167,6 +168,13 @@ def test_a_wrong_command_would_be_found(words: str) -> None:
         understand(words.split())
 
 
+@functools.cache
+def composed(job: tuple[str, ...]) -> None:
+    """Compose the configuration of a training; pages name many a command twice."""
+    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        checked(compose("config", overrides=list(job)), job)
+
+
 def understand(words: list[str]) -> None:
     """Compose the configuration of a training, parse the words of another command, as they stand."""
     module, *rest = words
@@ -178,9 +186,8 @@ def understand(words: list[str]) -> None:
         ]
         rest = [opened(word) for word in rest]
         sweep = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(rest), None)
-        for job in sweep[0]:
-            with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-                checked(compose("config", overrides=list(job)), job)
+        for job in {tuple(word for word in job if word[:5] != "seed="): tuple(job) for job in sweep[0]}.values():
+            composed(job)
         return
     if "--help" in rest or not rest:
         assert importlib.util.find_spec(module)
@@ -244,7 +251,7 @@ def test_the_metrics_of_runs_are_those_of_the_page(module_commands: Commands) ->
     documented = set(re.findall(r"`((?:returns|episode|eval|search|progress|speed|pool|faults)/\w+)`", text))
     written: set[str] = set()
     small = ("env=Pendulum", "runtime=serial", "generations=3", "evaluation.episodes=2", "console=quiet",
-             "algorithm.episode_cap.kind=fixed", "algorithm.episode_cap.steps=30")  # fmt: skip
+             "noise.size=50000", "algorithm.episode_cap.kind=fixed", "algorithm.episode_cap.steps=30")  # fmt: skip
     for algorithm in ("es", "pgpe", "nsra_es", "ga", "xnes", "random_search", "canonical_es"):
         size = "pairs" if algorithm in ("es", "pgpe", "nsra_es") else "population"
         words = [f"algorithm={algorithm}", f"algorithm.{size}=6", f"run_dir={algorithm}"]

@@ -96,6 +96,10 @@ def test_minimize_starts_as_many_workers_as_it_is_given(joined: None, algorithm:
     assert alone.evaluations == together.evaluations
 
 
+ON_RAY = ("low_rank", "torch")
+"""Searches that go on with two workers on Ray; the others in one process, as their rounds on Ray are tested above."""
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -115,9 +119,12 @@ def test_minimize_starts_as_many_workers_as_it_is_given(joined: None, algorithm:
     ids=lambda words: words[0].partition("=")[2],
 )
 def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(
-    commands: Commands, shared_ray: SharedRay, words: tuple[str, ...]
+    commands: Commands, words: tuple[str, ...], request: pytest.FixtureRequest
 ) -> None:
     """Archive, chains, a growing population and a covariance are in the checkpoint."""
+    runtime: tuple[str, ...] = ("runtime=serial",)
+    if words[0].partition("=")[2] in ON_RAY:
+        runtime = ("workers=2", *request.getfixturevalue("shared_ray").words())
     for module in (TORCH_MODULES, ONE_FIFTH):
         shutil.copy(module, commands.cwd)
     common = (
@@ -130,7 +137,7 @@ def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(
     )
     commands.run(*common, "runtime=serial", "generations=4", "run_dir=whole")
     commands.run(*common, "runtime=serial", "generations=2", "run_dir=parts")
-    commands.run(*common, "workers=2", *shared_ray.words(), "generations=4", "run_dir=parts", "resume=auto")
+    commands.run(*common, *runtime, "generations=4", "run_dir=parts", "resume=auto")
     whole, parts = (read(commands.cwd / name / "checkpoints" / "gen_000004") for name in ("whole", "parts"))
     assert whole.arrays.keys() == parts.arrays.keys()
     for name, array in whole.arrays.items():
@@ -141,7 +148,7 @@ def test_a_policy_search_that_was_stopped_goes_on_to_the_same_bits(
 def test_rewards_paid_at_the_end_of_the_episode_change_nothing(commands: Commands) -> None:
     """Section 4.4 of Salimans et al.: only the return counts, so that delayed rewards are no harder."""
     common = ("env=gymnasium", "policy=linear", "runtime=serial", "console=plain", "algorithm.pairs=10",
-              "evaluation.every=0", "evaluation.episodes=1", "generations=5")  # fmt: skip
+              "evaluation.every=0", "evaluation.episodes=1", "generations=5", "noise.size=50000")  # fmt: skip
     commands.run(*common, "env.id=Hopper-v5", "run_dir=now")
     commands.run(*common, f"env.id={WORLDS}:LateHopper-v0", "run_dir=late")
     now, late = (read(commands.cwd / name / "checkpoints" / "gen_000005") for name in ("now", "late"))
@@ -150,7 +157,8 @@ def test_rewards_paid_at_the_end_of_the_episode_change_nothing(commands: Command
 
 @pytest.mark.parametrize("name", ["policy.npz", "policy.pt"])
 def test_an_exported_policy_acts_where_raes_is_not_installed(commands: Commands, name: str) -> None:
-    commands.run("env=Pendulum", "runtime=serial", "console=plain", "generations=2", "run_dir=mine")
+    small = ("algorithm.pairs=3", "evaluation.episodes=2", "noise.size=50000")
+    commands.run("env=Pendulum", "runtime=serial", "console=plain", "generations=2", "run_dir=mine", *small)
     commands.run("run_dir=mine", f"out={name}", module="raes.export")
     script = commands.cwd / "alone.py"
     if name.endswith(".npz"):

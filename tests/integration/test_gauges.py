@@ -8,6 +8,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from raes.runtime.gauges import DESCRIPTIONS, TAGS, metric_name
 
 from .helpers import CARTPOLE, Commands, records_of
@@ -32,6 +34,7 @@ def scrape(ports: list[int]) -> dict[str, dict[str, float]]:
     return found
 
 
+@pytest.mark.tools
 def test_prometheus_finds_the_figures_of_a_run(commands: Commands, ray_folder: Path) -> None:
     command = commands.start(*CARTPOLE, "env.name=Mine", "run_dir=run", "evaluation.every=1", "max_minutes=3",
                              RAY_metrics_report_interval_ms="500")  # fmt: skip

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.cluster
 
 STEP = 3
 """Generations between two kills."""
-GENERATIONS = STEP * (MAX_RESTARTS + 1)
+GENERATIONS = 3 * STEP * (MAX_RESTARTS + 1)
+"""More than a fast machine comes to before the last kill."""
 WORDS = (
     "env=gymnasium", "env.id=HalfCheetah-v5", "policy=mlp", "policy.hidden=[256,256]", "seed=5", "noise.size=2000000",
     "algorithm.pairs=4", "algorithm.episode_cap.kind=fixed", "algorithm.episode_cap.steps=200", "checkpoint.every=1",

@@ -28,7 +28,7 @@ class Mine(gymnasium.Env):
         self.seen = self.np_random.uniform(-1, 1, 2).astype(np.float32)
         return self.seen
 
-KEYS = dict(policy="linear", algorithm__pairs=3, noise__size=50_000, evaluation__episodes=2, ray__address="local")
+KEYS = dict(policy="linear", algorithm__pairs=3, noise__size=50_000, evaluation__episodes=2)
 """
 ON_RAY = """
 class Watcher:
@@ -39,8 +39,8 @@ class Watcher:
         self.seen.append(record["progress/generation"])
 
 watcher = Watcher()
-own = raes.fit(env=Mine, run_dir="own", generations=3, callbacks=[watcher], **KEYS)
-assert not ray.is_initialized(), "a Ray that was opened for the run is closed"
+own = raes.fit(env=Mine, run_dir="own", generations=3, workers=1, callbacks=[watcher], **KEYS)
+assert not ray.is_initialized(), "a Ray that was joined for the run is left"
 assert watcher.seen == [0, 1, 2, 3], watcher.seen
 print("all is well")
 """
@@ -48,7 +48,7 @@ ON_A_RAY_THAT_IS_THERE = """
 ray.init(log_to_driver=False)  # at RAY_ADDRESS
 
 async def in_a_loop():
-    return raes.fit(env=Mine, run_dir="loop", generations=3, **KEYS)
+    return raes.fit(env=Mine, run_dir="loop", generations=3, workers=1, **KEYS)
 
 loop = asyncio.run(in_a_loop())
 assert ray.is_initialized(), "a Ray that was there stays"
@@ -91,10 +91,13 @@ def script(commands: Commands, source: str, **environment: str) -> Command:
     return commands.script("script.py", **environment)
 
 
-def test_a_class_of_a_script_trains_on_ray_which_is_opened_or_found(commands: Commands, shared_ray: SharedRay) -> None:
-    opened = script(commands, ON_RAY).wait()
+def test_a_class_of_a_script_trains_on_ray_which_is_joined_or_found(commands: Commands, shared_ray: SharedRay) -> None:
+    joined = script(commands, ON_RAY, RAY_ADDRESS=shared_ray.address).wait()
     found = script(commands, ON_A_RAY_THAT_IS_THERE, RAY_ADDRESS=shared_ray.address).wait()
-    for command, text in ((opened, "embedded Ray: this machine"), (found, "the Ray of this process: 1 node, 3 CPUs")):
+    for command, text in (
+        (joined, f"Ray cluster at {shared_ray.address}: 1 node, 3 CPUs"),
+        (found, "the Ray of this process: 1 node, 3 CPUs"),
+    ):
         assert command.out.splitlines()[-1] == "all is well"
         assert text in command.out
         assert "Traceback" not in command.err

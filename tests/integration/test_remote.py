@@ -27,6 +27,7 @@ from raes.training.prepare import prepare
 from raes.training.start import drive
 from raes.types import UserError
 
+from .forked import ForkServer
 from .helpers import SERIAL, Commands, commands_in, theta_of
 from .stores import BUCKET, SECRET, Plan, Store, everything, s3
 
@@ -83,9 +84,9 @@ def here(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture
-def remote(store: Store, tmp_path: Path) -> Iterator[Commands]:
+def remote(store: Store, tmp_path: Path, fork_server: ForkServer) -> Iterator[Commands]:
     """Commands that know the store, with a spool of their own."""
-    with commands_in(tmp_path, store.environment | {"XDG_CACHE_HOME": str(tmp_path / "cache")}) as started:
+    with commands_in(tmp_path, store.environment | {"XDG_CACHE_HOME": str(tmp_path / "cache")}, fork_server) as started:
         yield started
 
 

@@ -70,8 +70,8 @@ def test_one_job_fails_and_the_others_go_on_to_the_bits_that_they_have_alone(
     assert "Line-v0" in report.out
 
 
-def test_a_job_that_cannot_begin_leaves_the_others_alone(commands: Commands) -> None:
-    words = ("-m", *CARTPOLE, "generations=1", "run_dir=sweep", "hydra.launcher.parallel=2")
+def test_a_job_that_cannot_begin_leaves_the_others_alone(commands: Commands, shared_ray: SharedRay) -> None:
+    words = ("-m", *CARTPOLE, *shared_ray.words(), "generations=1", "run_dir=sweep", "hydra.launcher.parallel=2")
     command = commands.run(*words, "workers=1", "algorithm.sigma=0.1,-1", code=2)
     assert "1 of 2 jobs are done" in command.out
     assert "algorithm.sigma" in command.err

@@ -112,7 +112,7 @@ def test_an_episode_is_the_same_after_others(game: str, changes: dict[str, Any])
     settings = replace(AtariSettings(game=game), **changes)
     with closing(AtariEnvironment(settings)) as used, closing(AtariEnvironment(settings)) as fresh:
         for seed in (1, 2):
-            list(episode(used, seed, 300))
+            list(episode(used, seed, 150))
         assert same(episode(used, 9), episode(fresh, 9))
         np.testing.assert_array_equal(used.memory, fresh.memory)
 

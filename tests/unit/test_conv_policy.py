@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from pydantic import TypeAdapter, ValidationError
-from torch.nn import functional
 
 from raes.policies import ActionSpec, ConvPolicy, ConvSettings, build_policy
 from raes.policies.conv_policy import VARIANCE_FLOOR
@@ -17,12 +15,14 @@ from raes.types import Float32, UInt8, UserError
 
 from .alignment import ALIGNMENTS, at, buffers_at
 
+if TYPE_CHECKING:  # its import takes longer than the tests that do without it
+    import torch
+
 ACTIONS = ActionSpec("discrete", (), "int64", counts=np.array([6]), start=np.array([0]))
 SMALL = ConvSettings()
 NATURE = ConvSettings(convolutions=((32, 8, 4), (64, 4, 2), (64, 3, 1)), hidden=(512,))
 TINY = ConvSettings(convolutions=((4, 8, 4), (6, 4, 2)), hidden=(12,), reference=8)
 SHAPE = (4, 84, 84)
-KINDS: dict[str, Any] = {"relu": torch.relu, "elu": functional.elu, "tanh": torch.tanh}
 
 
 def policy_of(settings: ConvSettings, shape: tuple[int, ...] = SHAPE) -> ConvPolicy:
@@ -53,7 +53,11 @@ def some_theta(policy: ConvPolicy, seed: int = 1) -> Float32:
 
 def torch_outputs(theta: Float32, settings: ConvSettings, batch: UInt8, seen: UInt8) -> np.ndarray:  # type: ignore[type-arg]
     """The same network by PyTorch in float64, from theta as the module's docstring has it."""
-    values, kind = torch.from_numpy(theta.astype(np.float64)), KINDS[settings.nonlinearity]
+    import torch
+    from torch.nn import functional
+
+    kinds: dict[str, Any] = {"relu": torch.relu, "elu": functional.elu, "tanh": torch.tanh}
+    values, kind = torch.from_numpy(theta.astype(np.float64)), kinds[settings.nonlinearity]
     start = 0
 
     def take(*shape: int) -> torch.Tensor:
@@ -89,7 +93,7 @@ def torch_outputs(theta: Float32, settings: ConvSettings, batch: UInt8, seen: UI
     [
         SMALL,
         NATURE,
-        *[replace(TINY, nonlinearity=kind) for kind in KINDS],
+        *[replace(TINY, nonlinearity=kind) for kind in ("relu", "elu", "tanh")],
         replace(TINY, convolutions=((5, 6, 2), (4, 3, 3)), hidden=(9, 7)),
     ],
 )
