@@ -7,7 +7,7 @@ driver are while ES trains Humanoid, update and checkpoint included.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,6 +84,8 @@ class Trivial:
     observation_size = 0
     layers: Layers = ()
     continuous = False
+    remarks: tuple[str, ...] = ()
+    watch: Callable[[int], None] | None = None
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """Zeros, float32 (2,)."""

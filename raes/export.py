@@ -53,7 +53,7 @@ def act(policy, observation):  # policy = numpy.load("policy.npz")
     ends = numpy.cumsum(policy["counts"])
     choices = [x[end - count : end].argmax() for end, count in zip(ends, policy["counts"])]
     choices = numpy.array(choices) + policy["start"]
-    return int(choices[0]) if kind == "discrete" else choices.reshape(policy["shape"])
+    return choices[0] if kind == "discrete" else choices.reshape(policy["shape"])
 """
 """How to act with the arrays."""
 

@@ -6,8 +6,13 @@ Randomness belongs to the task, never to the actor, so the same seed gives the s
 from __future__ import annotations
 
 import hashlib
+import random
 import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -47,3 +52,34 @@ def reset_seed(seed: int, purpose: Purpose, generation: int, index: int) -> int:
 def seed_generation(purpose: Purpose, generation: int) -> int:
     """The generation that an episode's seeds depend on: evaluations have the same episodes in every generation."""
     return generation if purpose in (Purpose.TRAINING, Purpose.PROBE) else 0
+
+
+def seed_global_generators(seed: int) -> None:
+    """Seed the generators that all code of this process shares: Python's, NumPy's, and PyTorch's where it is loaded.
+
+    RAES draws nothing from them. A user's environment or module may, and each of its episodes begins alike then.
+    """
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFF_FFFF)  # noqa: NPY002  # the one that others draw from
+    if (torch := _torch()) is not None:
+        torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """Leave the shared generators as they were, for a program that calls RAES and draws from them too."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    torch = _torch()
+    of_torch = None if torch is None else torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        if torch is not None:
+            torch.default_generator.set_state(of_torch)
+
+
+def _torch() -> Any:
+    """PyTorch, where some code of this process has imported it."""
+    return sys.modules.get("torch")

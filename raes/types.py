@@ -36,6 +36,10 @@ class RunFailedError(RuntimeError):
     """The run cannot go on: every episode fails, or no actor starts. The message gives the reason; exit code 1."""
 
 
+USER_CODE_ERRORS = (Exception, SystemExit)
+"""What a user's code may raise: `sys.exit` in an environment is a fault of that episode, no end of the run."""
+
+
 class Packed:
     """Arrays of equal first length, cut and joined together; some may be None."""
 

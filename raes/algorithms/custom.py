@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from raes.import_object import import_object
 from raes.search.optimizers import OptimizerSettings
-from raes.types import UserError
+from raes.types import USER_CODE_ERRORS, UserError
 
 from .population import PopulationSettings
 
@@ -42,7 +42,7 @@ def custom(settings: CustomSettings, optimizer: OptimizerSettings, seed: int, ta
     build = import_object("algorithm.module", settings.module)
     try:
         return build(settings, optimizer, seed, table_size, **settings.kwargs)
-    except Exception as error:
+    except USER_CODE_ERRORS as error:
         raise UserError(
             f"algorithm.module={settings.module} cannot be made with algorithm.kwargs={dict(settings.kwargs)}: "
             f"{type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ Keyword arguments are the keys of the command line; where one has a dot, write t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -33,7 +34,7 @@ from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeProblem
 from raes.problems.function import FunctionSettings
-from raes.problems.registration import enter
+from raes.problems.registration import bind, enter, plain_name
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.location import Location, location
 from raes.storage.metrics import Record, read_records
@@ -77,7 +78,7 @@ def fit(
         words.insert(0, f"env={env}")
     elif env is not None:
         env_id = enter(env)
-        words = ["env=gymnasium", f"env.id={env_id}", f"env.name={_plain(env)}", *words]
+        words = ["env=gymnasium", f"env.id={env_id}", f"env.name={plain_name(env)}", *words]
     prepared = prepare(compose(words))
     config = prepared.config
     console = Console(config)
@@ -99,13 +100,19 @@ def load(run_dir: str | Path, checkpoint: str | int | None = None, env: MakeEnvi
         run_dir: its folder, or a URL.
         checkpoint: `best`, `latest` or a generation's number; None: the best if there is one, else the latest.
         env: the class or function that was given to `fit` in the place of a name, where this process has not done so.
+            Other code than the run was trained with is used all the same, with a warning.
 
     Raises:
         UserError: there is no such run or checkpoint.
     """
-    if env is not None:
-        enter(env)
-    return Run(location(str(run_dir)), checkpoint)
+    run = Run(location(str(run_dir)), checkpoint)
+    if env is not None and not bind(run.config["env"]["id"], env):
+        warnings.warn(
+            f"{run_dir} was trained in env.id={run.config['env']['id']}, and {plain_name(env)} as it is now has other "
+            "code: its episodes may differ",
+            stacklevel=2,
+        )
+    return run
 
 
 class Run:
@@ -257,8 +264,3 @@ class Policy:
     def reset(self) -> None:
         """A new episode begins; only a policy with a memory needs it."""
         self._problem.policy.set_parameters(self._theta)
-
-
-def _plain(make: MakeEnvironment) -> str:
-    """A name for messages and folders."""
-    return "".join(letter for letter in getattr(make, "__name__", "") if letter.isalnum()) or "environment"

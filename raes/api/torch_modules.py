@@ -29,7 +29,7 @@ from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.rounds import RoundRunner
 from raes.runtime.worker import WorkerSpec
 from raes.search.optimizers import OptimizerSettings
-from raes.types import Float32, Float64, UserError
+from raes.types import USER_CODE_ERRORS, Float32, Float64, UserError
 from raes.validation import real, whole
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _tested(reward: _Reward, theta: Float64) -> float:
     """The reward without noise; NaN where it fails, as one failure of many means little."""
     try:
         return reward(theta)
-    except Exception:
+    except USER_CODE_ERRORS:
         return math.nan
 
 
@@ -173,7 +173,7 @@ def _check(tested: _Reward, parameters: Parameters) -> None:
     """Call the reward once, so that a fault is reported before anything starts."""
     try:
         value = tested(parameters.theta())
-    except Exception as error:
+    except USER_CODE_ERRORS as error:
         raise UserError(f"the reward of the module as it is fails: {type(error).__name__}: {error}") from error
     if not np.isfinite(value):
         raise UserError(f"the reward of the module as it is must be a finite number, got {value}")

@@ -119,10 +119,11 @@ class Discrete:
         assert spec.counts is not None
         assert spec.start is not None
         self.outputs = int(spec.counts[0])
+        self._type = np.dtype(spec.dtype).type
         self._start = int(spec.start[0])
 
     def __call__(self, output: Float32) -> Any:
-        return int(output.argmax()) + self._start
+        return self._type(output.argmax() + self._start)  # a NumPy integer, as `sample()` of the space gives
 
 
 class MultiDiscrete:

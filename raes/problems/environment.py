@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 
 from raes.problems.atari import AtariEnvironment, AtariSettings
-from raes.types import SETTINGS, UserError
+from raes.types import SETTINGS, USER_CODE_ERRORS, UserError
+
+GIVEN_FROM_PYTHON = re.compile(r"(\w+)-[0-9a-f]{8}-v0")
+"""An id of a class or function that was given from Python: its name, and a digest of its code."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,44 @@ def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any
             "(for Box2D: pip install 'raes[box2d]')"
         ) from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        if given := GIVEN_FROM_PYTHON.fullmatch(settings.id):
+            raise UserError(
+                f"env.id={settings.id}: {given[1]} was given from Python in another process, or has "
+                f"other code now; give it again: raes.fit(env={given[1]}, ...) or raes.load(run_dir, env={given[1]})"
+            ) from error
         raise UserError(
             f"env.id={settings.id}: {error}; check the spelling, or for an environment of your own "
             "use env.id=module:Name-v0 with the module on the Python path"
         ) from error
-    except Exception as error:
+    except USER_CODE_ERRORS as error:
         raise UserError(
             f"env.id={settings.id} with env.kwargs={dict(settings.kwargs)} cannot be made: "
             f"{type(error).__name__}: {error}; fix env.kwargs or the environment"
         ) from error
+
+
+def close_environment(env: gymnasium.Env[Any, Any]) -> None:
+    """Close it; where its `close` fails it is gone all the same, and what was computed counts."""
+    with suppress(*USER_CODE_ERRORS):
+        env.close()
+
+
+def length_limit_known(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether something is known to end every episode: a game's frames, the registry's limit, a wrapper `TimeLimit`."""
+    if isinstance(env, AtariEnvironment) or (env.spec is not None and env.spec.max_episode_steps):
+        return True
+    return env.has_wrapper_attr("_max_episode_steps")
+
+
+def from_elsewhere(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether it is neither Gymnasium's nor a game, and may draw random numbers where they are not seeded."""
+    if isinstance(env, AtariEnvironment):
+        return False
+    return env.spec is None or bool(env.spec.additional_wrappers) or not _packaged(env.spec.entry_point)
+
+
+def _packaged(entry_point: Any) -> bool:
+    return str(entry_point).startswith("gymnasium.")
 
 
 def _hush_mujoco(env_id: str) -> None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from raes.policies import AnyPolicySettings, ConvPolicy, build_policy
+from raes.policies import AnyPolicySettings, ConvPolicy, TorchPolicy, build_policy
 from raes.problems.atari import AtariSettings
 from raes.problems.behaviors import FinishedEpisode, descriptor, descriptor_values
-from raes.problems.environment import EnvSettings, make_environment
+from raes.problems.environment import EnvSettings, close_environment, from_elsewhere, make_environment
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.problems.registration import Registered, register
 from raes.problems.spaces import action_spec, observation_reader
+from raes.problems.start_check import check_start
+from raes.rng import seed_global_generators
 from raes.search.running_stats import EpisodeMoments
 from raes.tasks import Snapshot
-from raes.types import Float32, UInt8, UserError
+from raes.types import USER_CODE_ERRORS, Float32, UInt8
 
 NOISE_ROWS = 128
 """Timesteps of action noise drawn at a time."""
@@ -53,8 +54,10 @@ class EpisodeSpec:
         return EpisodeProblem(self)
 
     def check(self) -> EpisodeProblem:
-        """Make environment and policy and take one step; see `check_start` for the errors raised."""
-        return check_start(self)
+        """Make environment and policy and take the first steps twice; see `check_start` for the errors raised."""
+        problem = self.build()
+        problem.remarks = check_start(problem)
+        return problem
 
 
 class EpisodeProblem:
@@ -64,12 +67,17 @@ class EpisodeProblem:
         spec: its recipe.
         policy: the network that acts.
         env: the environment it acts in.
+        remarks: what the user should know before a run; see `check_start`.
+        watch: called with the number of timesteps so far before each one, where an episode may have to be cut off.
     """
+
+    remarks: tuple[str, ...] = ()
+    watch: Callable[[int], None] | None = None
 
     def __init__(self, spec: EpisodeSpec) -> None:
         self.spec, self._settings = spec, spec.env
         self.env = make_environment(spec.env)
-        shape, self._flatten = observation_reader(self.env.observation_space, spec.env.id)
+        shape, self._read = observation_reader(self.env.observation_space, spec.env.id)
         actions = action_spec(self.env.action_space, spec.env.id)
         self.policy = build_policy(shape, actions, spec.policy)
         self.observation_size = math.prod(shape)
@@ -80,6 +88,8 @@ class EpisodeProblem:
         self.num_params, self.continuous = self.policy.num_params, self.policy.head.continuous
         self.layers = self.policy.layer_sizes
         self._describe = None if spec.behavior is None else descriptor(spec.behavior, self.env)
+        # Random numbers of a user's own code may come from generators that all of the process shares.
+        self._seeds_all = from_elsewhere(self.env) or isinstance(self.policy, TorchPolicy)
         self._moments = EpisodeMoments(self.observation_size)
         self._action_noise, self._max_steps = 0.0, math.inf
         self._stale = False
@@ -106,29 +116,27 @@ class EpisodeProblem:
         except StopIteration as end:
             outcome: EpisodeOutcome = end.value
             return outcome
-        except Exception as error:
+        except USER_CODE_ERRORS as error:
             raise self.failed(error) from error
 
     def act(self, observation: Any) -> Any:
         """The action for an observation of the environment, without noise, with the parameters that were set last."""
-        if self._flatten is not None:
-            observation = self._flatten(observation)
+        observation = self._read(observation)
         with np.errstate(over="ignore", invalid="ignore"):
             return self.policy.head(self.policy.outputs(observation))
 
-    def failed(self, error: Exception) -> EpisodeError:
+    def failed(self, error: Exception | SystemExit) -> EpisodeError:
         """Turn an exception of an episode into an `EpisodeError`; the environment is made anew before the next one."""
         self._stale = True
         return error if isinstance(error, EpisodeError) else EpisodeError(f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
         """Close the environment."""
-        self.env.close()
+        close_environment(self.env)
 
     def _rebuild(self) -> None:
-        """Replace the environment: the old one may be in any state, and may fail to close."""
-        with suppress(Exception):
-            self.close()
+        """Replace the environment: the old one may be in any state."""
+        self.close()
         self.env = make_environment(self._settings)
         self._stale = False
 
@@ -137,7 +145,9 @@ class EpisodeProblem:
         if self._stale:
             self._rebuild()
         self._stale = self._settings.rebuild
-        env_step, head, flatten = self.env.step, self.policy.head, self._flatten
+        if self._seeds_all:
+            seed_global_generators(episode.reset_seed)
+        env_step, head, read, watch = self.env.step, self.policy.head, self._read, self.watch
         limit = self._max_steps if episode.training else math.inf
         noise = None
         if episode.training and self._action_noise and episode.noise_rng is not None:
@@ -146,28 +156,35 @@ class EpisodeProblem:
         if moments is not None:
             moments.clear()
         total, sign_total, length, ended = 0.0, 0, 0, False
-        finite = 0.0  # becomes and stays NaN after an observation that is
         options = self._settings.reset_options(episode.training)
-        observation, _ = self.env.reset(seed=episode.reset_seed, options=options)
+        observation = read(self.env.reset(seed=episode.reset_seed, options=options)[0])
+        # Products with zero become and stay NaN after one number that is not finite; whole numbers always are.
+        seen, acted = 0.0, 0.0
+        no_observation = np.zeros_like(observation) if observation.dtype.kind == "f" else None
+        no_output = np.zeros(head.outputs, np.float32)
         while not ended and length < limit:
-            if flatten is not None:
-                observation = flatten(observation)
+            if watch is not None:
+                watch(length)
+            if no_observation is not None:
+                seen += observation.dot(no_observation)
             if moments is not None:
                 moments.add(observation)
             output = yield observation
-            finite += output[0] * 0.0
+            acted += output.dot(no_output)
             if noise is not None:
                 output = output + noise.next()  # a module may keep what it gave
             observation, reward, terminated, truncated, _ = env_step(head(output))
+            observation = read(observation)
             length += 1
             reward = float(reward)
             total += reward
             sign_total += (reward > 0.0) - (reward < 0.0)
             ended = terminated or truncated
-        if not math.isfinite(finite):
-            raise EpisodeError("an observation or an action is not finite")
-        last = flatten(observation) if flatten is not None else observation
-        if not np.isfinite(last).all():
+        if not math.isfinite(seen):
+            raise EpisodeError("an observation is not finite")
+        if not math.isfinite(acted):
+            raise EpisodeError("an output of the policy is not finite")
+        if not np.isfinite(observation).all():
             raise EpisodeError(f"the observation after timestep {length} is not finite")
         observed = moments.result() if moments is not None else None
         if observed is not None and not np.isfinite(observed.m2).all():
@@ -177,7 +194,7 @@ class EpisodeProblem:
         behavior = None
         if self._describe is not None:
             behavior = descriptor_values(
-                self._describe, FinishedEpisode(self.env, np.asarray(last, np.float64), length, total)
+                self._describe, FinishedEpisode(self.env, np.asarray(observation, np.float64), length, total)
             )
         return EpisodeOutcome(total, sign_total, length, not ended, observed, behavior)
 
@@ -197,35 +214,3 @@ class _ActionNoise:
             self._next = 0
         self._next += 1
         return self._rows[self._next - 1]  # type: ignore[no-any-return]
-
-
-def check_start(spec: EpisodeSpec) -> EpisodeProblem:
-    """Build the problem and take one step, so that errors show before anything starts.
-
-    Raises:
-        UserError: the environment cannot be made, reset or stepped, or its first observation does not fit its space.
-    """
-    problem = spec.build()
-    try:
-        observation, _ = problem.env.reset(seed=0)
-    except Exception as error:
-        raise UserError(
-            f"env.id={spec.env.id} cannot be reset: {type(error).__name__}: {error}; fix env.kwargs or the environment"
-        ) from error
-    if not problem.env.observation_space.contains(observation):
-        shape = getattr(observation, "shape", None)
-        if problem._flatten is None and shape != (problem.observation_size,):
-            raise UserError(
-                f"env.id={spec.env.id}: its observation has shape {shape}, its observation space "
-                f"{problem.env.observation_space}; fix the environment"
-            )
-    try:
-        problem.env.action_space.seed(0)
-        _, reward, _, _, _ = problem.env.step(problem.env.action_space.sample())
-        float(reward)
-    except Exception as error:
-        raise UserError(
-            f"env.id={spec.env.id} cannot be stepped: {type(error).__name__}: {error}; "
-            "fix env.kwargs or the environment"
-        ) from error
-    return problem

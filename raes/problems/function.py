@@ -12,7 +12,7 @@ import numpy as np
 from raes.import_object import import_object
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.tasks import Layers, Snapshot
-from raes.types import SETTINGS, Float32, UserError
+from raes.types import SETTINGS, USER_CODE_ERRORS, Float32, UserError
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ class FunctionProblem:
     observation_size = 0
     continuous = False
     layers: Layers = ()
+    remarks: tuple[str, ...] = ()
+    watch: Callable[[int], None] | None = None
 
     def __init__(self, spec: FunctionSpec) -> None:
         self._settings = spec.settings
@@ -117,7 +119,7 @@ class FunctionProblem:
             keywords["seed"] = episode.reset_seed
         try:
             value = float(self._function(x, **keywords))
-        except (Exception, SystemExit) as error:
+        except USER_CODE_ERRORS as error:
             raise EpisodeError(f"{type(error).__name__}: {error}") from error
         if not math.isfinite(value):
             raise EpisodeError(f"the value is {value}")

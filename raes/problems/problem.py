@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,6 +55,10 @@ class EpisodeError(RuntimeError):
     """This evaluation has no valid result; others may."""
 
 
+class EpisodeStopped(BaseException):
+    """The run ends in the middle of this episode, by no fault of it; therefore, like Ctrl-C, no `Exception`."""
+
+
 class Problem(Protocol):
     """What a search maximises; built once in each worker.
 
@@ -62,12 +67,16 @@ class Problem(Protocol):
         observation_size: numbers in an observation that statistics are kept of, 0 where there are none.
         continuous: whether Gaussian noise can be added to its actions.
         layers: what theta is made of, see `LowRank`; empty where it is not made of layers.
+        remarks: what the user should know before a run, found by `ProblemSpec.check`.
+        watch: called with the timesteps so far before each one; it may raise `EpisodeStopped`. None for nobody.
     """
 
     num_params: int
     observation_size: int
     continuous: bool
     layers: Layers
+    remarks: tuple[str, ...]
+    watch: Callable[[int], None] | None
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """Where the search starts, float32 (d,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from raes.problems.atari import AtariSettings
+from raes.problems.code_identity import code_identity
 from raes.problems.environment import EnvSettings
 from raes.problems.function import FunctionSettings
 from raes.types import UserError
@@ -20,20 +22,36 @@ Registered = EnvSpec
 def enter(make: Callable[..., Any]) -> str:
     """Register a class of environments, or a function that makes one; its id in the registry.
 
-    The same name replaces an earlier entry, since a cell of a notebook may run again.
+    The id ends in a digest of the code: the same class entered again, from a notebook's cell that runs twice or in
+    another process, has the same id, and another one of the same name has another.
 
     Raises:
         UserError: it cannot be called.
     """
     if not callable(make):
         raise UserError(f"env={make!r}: give a name, a class of environments, or a function that makes one")
-    name = "".join(letter for letter in getattr(make, "__name__", "Environment") if letter.isalnum() or letter == "_")
-    env_id = f"{name or 'Environment'}-v0"
-    known = gymnasium.registry.get(env_id)
-    if known is not None and isinstance(known.entry_point, str):
-        env_id = f"raes/{env_id}"  # keep Gymnasium's own entry
+    env_id = f"{plain_name(make)}-{code_identity(make)}-v0"
     register(EnvSpec(env_id, entry_point=make))
     return env_id
+
+
+def bind(env_id: str, make: Callable[..., Any]) -> bool:
+    """Let an id that `enter` gave in another process mean this class or function; whether its code is the same.
+
+    Raises:
+        UserError: it cannot be called.
+    """
+    same = enter(make) == env_id
+    register(EnvSpec(env_id, entry_point=make))
+    return same
+
+
+def plain_name(make: Callable[..., Any]) -> str:
+    """A name for messages and folders."""
+    while isinstance(make, functools.partial):
+        make = make.func
+    name = getattr(make, "__name__", type(make).__name__)
+    return "".join(letter for letter in name if letter.isascii() and letter.isalnum()) or "Environment"
 
 
 def registry_entry(settings: EnvSettings | AtariSettings | FunctionSettings) -> Registered | None:

@@ -1,4 +1,4 @@
-"""Translates Gymnasium spaces into the plain numpy that policies use."""
+"""Translates Gymnasium spaces into the plain numpy that policies use, and checks what environments hand over."""
 
 from __future__ import annotations
 
@@ -10,26 +10,70 @@ from gymnasium import spaces
 from gymnasium.spaces.utils import flatdim, flatten
 
 from raes.policies import ActionSpec
+from raes.problems.problem import EpisodeError
 from raes.types import UserError
 
-Flatten = Callable[[Any], np.ndarray[Any, Any]]
+ReadObservation = Callable[[Any], np.ndarray[Any, Any]]
+"""An observation as a flat array; raises EpisodeError where it has not the form of its space."""
+
+LONGEST_TEXT = 200
+"""Letters of an observation in a message."""
 
 
-def observation_reader(space: spaces.Space[Any], env_id: str) -> tuple[tuple[int, ...], Flatten | None]:
-    """An observation's shape, and how to flatten it; None where it is flat already.
+def observation_reader(space: spaces.Space[Any], env_id: str) -> tuple[tuple[int, ...], ReadObservation]:
+    """An observation's shape as the policy sees it, and what reads one.
 
     Raises:
         UserError: the space has no fixed size.
     """
     if isinstance(space, spaces.Box):
-        return space.shape, None if len(space.shape) == 1 else np.ravel
+        return space.shape, _box_reader(space)
     try:
         size = flatdim(space)
     except (ValueError, NotImplementedError) as error:
         raise UserError(
             f"env.id={env_id}: observations of {space} have no fixed size; wrap the environment so that they do"
         ) from error
-    return (size,), lambda observation: np.asarray(flatten(space, observation))
+
+    def read(observation: Any) -> np.ndarray[Any, Any]:
+        if not fits(space, observation):
+            raise misfit(space, observation)
+        return np.asarray(flatten(space, observation))
+
+    return (size,), read
+
+
+def _box_reader(space: spaces.Box) -> ReadObservation:
+    """Compares the shape, since numpy would fill a policy's inputs with a single number in silence."""
+    shape, is_flat = space.shape, len(space.shape) == 1
+
+    def read(observation: Any) -> np.ndarray[Any, Any]:
+        if getattr(observation, "shape", None) != shape:
+            raise misfit(space, observation)
+        return observation if is_flat else np.ravel(observation)
+
+    return read
+
+
+def fits(space: spaces.Space[Any], observation: Any) -> bool:
+    """Whether an observation has the form of its space: names, shapes and choices; a Box's bounds are not asked for."""
+    if isinstance(space, spaces.Box):
+        return bool(np.shape(observation) == space.shape)
+    if isinstance(space, spaces.Dict):
+        return observation.keys() == space.keys() and all(fits(space[key], observation[key]) for key in space)
+    if isinstance(space, spaces.Tuple):
+        return len(observation) == len(space) and all(map(fits, space, observation))
+    return bool(space.contains(observation))
+
+
+def misfit(space: spaces.Space[Any], observation: Any) -> EpisodeError:
+    """What is wrong with an observation."""
+    shape = getattr(observation, "shape", None)
+    if isinstance(space, spaces.Box):
+        found = f"has shape {shape}" if shape is not None else f"is a {type(observation).__name__}, not an array"
+        return EpisodeError(f"an observation {found}, and its space has shape {space.shape}")
+    text = " ".join(repr(observation).split())[:LONGEST_TEXT]
+    return EpisodeError(f"the observation {text} does not lie in its space {str(space)[:LONGEST_TEXT]}")
 
 
 def action_spec(space: spaces.Space[Any], env_id: str) -> ActionSpec:
@@ -42,7 +86,7 @@ def action_spec(space: spaces.Space[Any], env_id: str) -> ActionSpec:
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
         return ActionSpec("box", space.shape, str(space.dtype), low=low, high=high)
     if isinstance(space, spaces.Discrete):
-        return ActionSpec("discrete", (), "int64", counts=np.array([space.n]), start=np.array([space.start]))
+        return ActionSpec("discrete", (), str(space.dtype), counts=np.array([space.n]), start=np.array([space.start]))
     if isinstance(space, spaces.MultiDiscrete):
         start = np.asarray(getattr(space, "start", np.zeros_like(space.nvec))).ravel()
         return ActionSpec("multi_discrete", space.shape, str(space.dtype), counts=space.nvec.ravel(), start=start)

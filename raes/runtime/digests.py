@@ -33,5 +33,6 @@ class Digests:
             )
         return (
             "warning: the workers compute different bits, so the result depends on which worker runs an episode: "
-            f"{digest} against {others}; use nodes of one CPU type with the same packages"
+            f"{digest} against {others}; use nodes of one CPU type with the same packages, and an "
+            "environment that draws its random numbers from self.np_random"
         )

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from threadpoolctl import threadpool_limits
 
 from raes.problems.lockstep import LANES
+from raes.problems.problem import EpisodeStopped
 from raes.results import Results
+from raes.rng import global_generators_kept
 from raes.runtime.executor import Counters
 from raes.runtime.pending import PendingTable
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import low_rank, noise
 from raes.tasks import Snapshot, Tasks
 from raes.types import Float32, Int64
+
+LONG_EPISODE = 100_000
+"""Timesteps after which an episode is said to be long: no task here has a hundredth of that."""
 
 
 class SerialExecutor:
@@ -22,11 +29,22 @@ class SerialExecutor:
     workers = 1
     starting = 0
 
-    def __init__(self, spec: WorkerSpec, table_size: int) -> None:
+    def __init__(self, spec: WorkerSpec, table_size: int, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Build the worker.
+
+        Args:
+            spec: what it is made from.
+            table_size: floats of the noise table.
+            stopped: whether whoever waits wants no more results; asked before each timestep.
+        """
         threadpool_limits(1)
+        self._stopped, self._said_long = stopped, False
+        self._kept = ExitStack()
+        self._kept.enter_context(global_generators_kept())
         self._table = noise.make_table(table_size)
         self.table_fingerprint = noise.fingerprint(self._table)
         self._worker = Worker(spec, self._table)
+        self._worker.watch(self._watch)
         self._pending = PendingTable()
         self._snapshots: dict[int, Snapshot] = {}
         self._newest: Snapshot | None = None
@@ -61,7 +79,12 @@ class SerialExecutor:
         tasks = self._pending.take(1 if self._newest is None or self._newest.low_rank is None else LANES)
         if tasks is None:
             return []
-        results, _ = self._pending.accept(self._worker.run(tasks, self._snapshots[tasks.generation]))
+        try:
+            answer = self._worker.run(tasks, self._snapshots[tasks.generation])
+        except EpisodeStopped:
+            self._pending.return_block(tasks)
+            return []
+        results, _ = self._pending.accept(answer)
         self._counters.add(results)
         return [results]
 
@@ -75,3 +98,14 @@ class SerialExecutor:
     def close(self) -> None:
         """Close the environment."""
         self._worker.close()
+        self._kept.close()
+
+    def _watch(self, timesteps: int) -> None:
+        """Within an episode: end it where nobody wants it any more, and say where it becomes very long."""
+        if self._stopped():
+            raise EpisodeStopped
+        if timesteps == LONG_EPISODE and not self._said_long:
+            self._said_long = True
+            self.notices.append(
+                f"an episode has taken {timesteps:,} timesteps so far; env.kwargs.max_episode_steps=1000 would limit it"
+            )

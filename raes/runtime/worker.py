@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,10 @@ class Worker:
             digest.update(str(error).encode())
         libraries = f"numpy {np.__version__}, scipy {scipy.__version__}"
         return f"{digest.hexdigest()} on {platform.node()} ({platform.machine()}, {libraries})"
+
+    def watch(self, watch: Callable[[int], None]) -> None:
+        """Have this called with the timesteps of an episode so far, before each one; it may raise `EpisodeStopped`."""
+        self._problem.watch = watch
 
     def close(self) -> None:
         """Close the problem."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,11 @@ def _played(config: Config) -> UInt8:
 
 
 def make_executor(
-    config: Config, spec: WorkerSpec, embedded: bool = True, shared: SweepResources | None = None
+    config: Config,
+    spec: WorkerSpec,
+    embedded: bool = True,
+    shared: SweepResources | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Executor:
     """The executor that `runtime` names.
 
@@ -86,13 +91,14 @@ def make_executor(
         spec: what each worker is made from.
         embedded: whether Ray is this command's own, on this machine alone; then `runtime.relays=auto` means none.
         shared: what the jobs of a sweep share.
+        stopped: whether the run is to end; asked within an episode where that is this process's.
     """
     assert config.noise.size is not None
     runtime = config.runtime
     if runtime.name == "serial":
         from raes.runtime.serial import SerialExecutor
 
-        return SerialExecutor(spec, config.noise.size)
+        return SerialExecutor(spec, config.noise.size, stopped)
     from raes.runtime.ray_executor import RayExecutor
 
     relays = not embedded if runtime.relays == "auto" else runtime.relays

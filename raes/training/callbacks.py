@@ -12,7 +12,7 @@ from raes.training.events import Event
 from raes.training.launch import launch
 from raes.training.limits import RunOutcome
 from raes.training.prepare import PreparedRun
-from raes.types import RunFailedError, UserError
+from raes.types import USER_CODE_ERRORS, RunFailedError, UserError
 
 
 class Callback:
@@ -73,7 +73,7 @@ class Callbacks:
         for callback in self._live.values():
             try:
                 getattr(callback, "on_start", lambda config: None)(config)
-            except Exception as error:
+            except USER_CODE_ERRORS as error:
                 raise UserError(
                     f"callbacks: {_name(callback)} fails at the start: {type(error).__name__}: {error}; fix it, or "
                     "leave it out"
@@ -98,7 +98,7 @@ class Callbacks:
     def _call(self, callback: Any, method: str, argument: Any) -> Any:
         try:
             return getattr(callback, method)(argument)
-        except Exception as error:
+        except USER_CODE_ERRORS as error:
             del self._live[id(callback)]
             where = inspect.trace()[-1]
             self._notice(
@@ -150,7 +150,7 @@ def _made(callback: Any) -> Any:
         callback = import_object("callbacks", callback)
     try:
         callback = callback() if isinstance(callback, type) else callback
-    except Exception as error:
+    except USER_CODE_ERRORS as error:
         raise UserError(f"callbacks=[{name}] cannot be made: {type(error).__name__}: {error}") from error
     if not callable(getattr(callback, "on_generation", None)):
         raise UserError(f"callbacks=[{name}] has no method on_generation(record); derive it from raes.Callback")

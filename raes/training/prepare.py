@@ -47,6 +47,7 @@ class PreparedRun:
         theta: float32 (d,), the parameters that a new search starts from.
         observations: the observation statistics that it starts from.
         layers: what the parameters are made of, for low-rank noise; see `LowRank`.
+        remarks: what the user should know before the run.
     """
 
     config: Config
@@ -54,6 +55,7 @@ class PreparedRun:
     theta: Float32
     observations: RunningStats
     layers: Layers = ()
+    remarks: tuple[str, ...] = ()
 
 
 def prepare(config: Config, overrides: str = "") -> PreparedRun:
@@ -95,7 +97,7 @@ def resolve_config(config: Config, overrides: str = "") -> PreparedRun:
         theta, observations = first_policy(start, problem)
     if checkpoint is not None:
         spec = problem_spec(config, checkpoint)
-    return PreparedRun(_absolute(config), spec, theta, observations, problem.layers)
+    return PreparedRun(_absolute(config), spec, theta, observations, problem.layers, problem.remarks)
 
 
 def fit_to_problem(config: Config, problem: Problem) -> Config:

@@ -8,6 +8,7 @@ from raes.config.effect import differences
 from raes.config.schema import Config, current, from_tree, load
 from raes.policies import MLP, PolicySettings, build_head
 from raes.policies.mlp import grow
+from raes.problems.environment import GIVEN_FROM_PYTHON
 from raes.problems.episode import EpisodeProblem
 from raes.problems.problem import Problem
 from raes.problems.spaces import action_spec
@@ -74,10 +75,10 @@ def locate(path: str, key: str) -> Location:
 def _refuse_other(config: Config, stored: dict[str, object], path: Location) -> None:
     changed = differences(stored, config.as_dict())
     if changed:
-        raise UserError(
-            f"{path} was made with another configuration ({'; '.join(changed)}); "
-            "give the same values to go on, or a new run_dir to start over"
-        )
+        cure = "give the same values to go on, or a new run_dir to start over"
+        if any(text.startswith("env.id") for text in changed) and GIVEN_FROM_PYTHON.fullmatch(config.env.id):
+            cure = "the environment's code is another one; take a new run_dir, with start_from= for the policy so far"
+        raise UserError(f"{path} was made with another configuration ({'; '.join(changed)}); {cure}")
 
 
 def first_policy(config: Config, problem: Problem) -> tuple[Float32, RunningStats]:

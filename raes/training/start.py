@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from raes.config.schema import save
 from raes.problems.atari import AtariSettings
 from raes.runtime.worker import WorkerSpec
-from raes.storage.checkpoint import Checkpoint, CheckpointStore
+from raes.storage.checkpoint import CheckpointStore
 from raes.storage.run_folder import RunFolder, open_folder
 from raes.training.build import build_algorithm, kept_arrays, make_executor
 from raes.training.checkpointing import Checkpointer, RunFacts
@@ -92,7 +92,8 @@ def _run(
         check_size(checkpoint, prepared.theta.size)
         state = restore(config, checkpoint)
     with ExitStack() as stack:
-        executor = stack.enter_context(closing(make_executor(config, WorkerSpec(spec, config.seed), embedded, shared)))
+        worker = WorkerSpec(spec, config.seed)
+        executor = stack.enter_context(closing(make_executor(config, worker, embedded, shared, stop.is_set)))
         if checkpoint is not None:
             check_noise(checkpoint, executor.table_fingerprint)
         store = CheckpointStore(folder.path, config.checkpoint.keep)
@@ -114,15 +115,11 @@ def _run(
         videos = stack.enter_context(closing(Videos(config, spec, folder.path)))
         parts = RunParts(algorithm, executor, log, recorder, checkpointer, videos)
         driver = Driver(config, folder, parts, state, stop)
-        _report_start(driver, checkpoint, passed_over, state.generation)
+        for text in (*prepared.remarks, *passed_over):
+            driver.notice(text)
+        if checkpoint is not None:
+            driver.notice(f"going on from {checkpoint.path}, generation {state.generation}")
         if checkpoint is not None:
             checkpointer.save(state)  # a branch has none of its own yet; elsewhere only the pointer is written
         folder.start()
         return driver.run()
-
-
-def _report_start(driver: Driver, checkpoint: Checkpoint | None, passed_over: list[str], generation: int) -> None:
-    for text in passed_over:
-        driver.notice(text)
-    if checkpoint is not None:
-        driver.notice(f"going on from {checkpoint.path}, generation {generation}")

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings, make_environment
-from raes.problems.episode import EpisodeProblem, EpisodeSpec, check_start
+from raes.problems.episode import EpisodeProblem, EpisodeSpec
 from raes.problems.problem import EpisodeError, EpisodeOutcome
 from raes.problems.spaces import observation_reader
 from raes.tasks import Snapshot
@@ -85,7 +85,7 @@ def test_every_space_plays_an_episode_and_is_observed(observation: str, action: 
 def test_an_episode_equals_a_loop_written_by_hand(
     env_id: str, shape: int, settings: PolicySettings, normalise: bool
 ) -> None:
-    problem = check_start(EpisodeSpec(EnvSettings(env_id, env_id), settings))
+    problem = EpisodeSpec(EnvSettings(env_id, env_id), settings).check()
     env = gymnasium.make(env_id)
     size = problem.observation_size
     mean, scale = np.full(size, 0.2), np.full(size, 1.5)
@@ -282,4 +282,4 @@ def test_what_is_wrong_with_an_environment_is_said_before_anything_starts(broken
     if "Liar-v0" not in gymnasium.registry:
         gymnasium.register("Liar-v0", entry_point=Liar)
     with pytest.raises(UserError, match=words):
-        check_start(EpisodeSpec(EnvSettings("liar", "Liar-v0", {"broken": broken}), MLP_SETTINGS))
+        EpisodeSpec(EnvSettings("liar", "Liar-v0", {"broken": broken}), MLP_SETTINGS).check()
