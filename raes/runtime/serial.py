@@ -19,6 +19,7 @@ from raes.search import low_rank, noise
 from raes.tasks import Snapshot, Tasks
 from raes.types import Float32, Int64
 
+POLL_SECONDS = 0.25
 LONG_EPISODE = 100_000
 """Timesteps after which an episode is said to be long: no task here has a hundredth of that."""
 
@@ -29,16 +30,16 @@ class SerialExecutor:
     workers = 1
     starting = 0
 
-    def __init__(self, spec: WorkerSpec, table_size: int, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, spec: WorkerSpec, table_size: int, poll: Callable[[], bool] = lambda: False) -> None:
         """Build the worker.
 
         Args:
             spec: what it is made from.
             table_size: floats of the noise table.
-            stopped: whether whoever waits wants no more results; asked before each timestep.
+            poll: called now and then within an episode, as whoever waits would do between two; true ends the episode.
         """
         threadpool_limits(1)
-        self._stopped, self._said_long = stopped, False
+        self._poll, self._next_poll, self._said_long = poll, 0.0, False
         self._kept = ExitStack()
         self._kept.enter_context(global_generators_kept())
         self._table = noise.make_table(table_size)
@@ -102,10 +103,13 @@ class SerialExecutor:
 
     def _watch(self, timesteps: int) -> None:
         """Within an episode: end it where nobody wants it any more, and say where it becomes very long."""
-        if self._stopped():
-            raise EpisodeStopped
-        if timesteps == LONG_EPISODE and not self._said_long:
+        if (now := time.monotonic()) < self._next_poll:
+            return
+        self._next_poll = now + POLL_SECONDS
+        if timesteps >= LONG_EPISODE and not self._said_long:
             self._said_long = True
             self.notices.append(
                 f"an episode has taken {timesteps:,} timesteps so far; env.kwargs.max_episode_steps=1000 would limit it"
             )
+        if self._poll():
+            raise EpisodeStopped

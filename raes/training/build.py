@@ -82,7 +82,7 @@ def make_executor(
     spec: WorkerSpec,
     embedded: bool = True,
     shared: SweepResources | None = None,
-    stopped: Callable[[], bool] = lambda: False,
+    poll: Callable[[], bool] = lambda: False,
 ) -> Executor:
     """The executor that `runtime` names.
 
@@ -91,14 +91,14 @@ def make_executor(
         spec: what each worker is made from.
         embedded: whether Ray is this command's own, on this machine alone; then `runtime.relays=auto` means none.
         shared: what the jobs of a sweep share.
-        stopped: whether the run is to end; asked within an episode where that is this process's.
+        poll: called within episodes where they run in this process; true ends the one that runs.
     """
     assert config.noise.size is not None
     runtime = config.runtime
     if runtime.name == "serial":
         from raes.runtime.serial import SerialExecutor
 
-        return SerialExecutor(spec, config.noise.size, stopped)
+        return SerialExecutor(spec, config.noise.size, poll)
     from raes.runtime.ray_executor import RayExecutor
 
     relays = not embedded if runtime.relays == "auto" else runtime.relays

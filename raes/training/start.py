@@ -93,7 +93,7 @@ def _run(
         state = restore(config, checkpoint)
     with ExitStack() as stack:
         worker = WorkerSpec(spec, config.seed)
-        executor = stack.enter_context(closing(make_executor(config, worker, embedded, shared, stop.is_set)))
+        executor = stack.enter_context(closing(make_executor(config, worker, embedded, shared, lambda: driver.poll())))
         if checkpoint is not None:
             check_noise(checkpoint, executor.table_fingerprint)
         store = CheckpointStore(folder.path, config.checkpoint.keep)

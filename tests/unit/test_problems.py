@@ -52,8 +52,53 @@ def test_an_observation_is_read_as_its_numbers_in_order(name: str) -> None:
         np.testing.assert_array_equal(flat, spaces.flatten(space, observation))
 
 
-def test_only_a_flat_box_needs_no_flattening() -> None:
-    assert {name for name in SIZES if observation_reader(OBSERVATIONS[name], "x")[1] is None} == {"box"}
+@pytest.mark.parametrize("name", SIZES)
+def test_an_observation_is_read_as_a_flat_array_and_a_flat_box_as_it_is(name: str) -> None:
+    _, read = observation_reader(OBSERVATIONS[name], "x")
+    observation = OBSERVATIONS[name].sample()
+    assert read(observation).shape == (SIZES[name],)
+    assert (read(observation) is observation) == (name == "box")
+
+
+@pytest.mark.parametrize(
+    ("name", "observation", "words"),
+    [
+        ("box", np.zeros(1, np.float32), r"has shape \(1,\), and its space has shape \(3,\)"),
+        ("box", np.float32(1), r"has shape \(\)"),
+        ("box", 1.0, "is a float, not an array"),
+        ("box", None, "is a NoneType"),
+        ("image", np.zeros((2, 3, 4), np.uint8), r"\(2, 3, 4\)"),
+        ("scalar", np.zeros(1), r"\(1,\)"),
+        ("discrete", 1, r"observation 1 does not lie in its space Discrete\(5, start=2\)"),
+        ("discrete", 7, "7"),
+        ("discrete", 2.5, "2.5"),
+        ("multi_discrete", np.array([0, 3]), r"array\(\[0, 3\]\)"),
+        ("multi_binary", np.array([0, 1, 2, 0]), "MultiBinary"),
+        ("tuple", (0, np.zeros((2, 1), np.float32)), "Tuple"),
+        ("tuple", (0,), "Tuple"),
+        ("tuple", (-1, np.zeros((2, 2), np.float32)), "Tuple"),
+        ("dict", {"b": np.zeros(2)}, "Dict"),
+        ("dict", {"a": -1, "b": np.zeros(2)}, "Dict"),
+    ],
+)  # fmt: skip
+def test_an_observation_that_has_not_the_form_of_its_space_is_an_error(name: str, observation: Any, words: str) -> None:
+    """A single number would fill all of a policy's inputs, and -1 would be the last choice."""
+    _, read = observation_reader(OBSERVATIONS[name], "x")
+    with pytest.raises(EpisodeError, match=words):
+        read(observation)
+
+
+def test_a_box_may_be_left_by_its_observations() -> None:
+    """Many environments do, by a little."""
+    for name in ("box", "tuple", "dict"):
+        observation = OBSERVATIONS[name].sample()
+        if name == "dict":
+            observation["b"] += 10
+        elif name == "tuple":
+            observation[1][:] = 10
+        else:
+            observation[:] = 10
+        observation_reader(OBSERVATIONS[name], "x")[1](observation)
 
 
 def test_observations_without_a_fixed_size_are_refused() -> None:

@@ -70,3 +70,33 @@ class Doubles(nn.Module):
 def no_module() -> int:
     """Not a module."""
     return 3
+
+
+class Forgetful(Recurrent):
+    """One output, and a hidden state that is reset."""
+
+    def __init__(self, inputs: int = 3, outputs: int = 1) -> None:
+        super().__init__(inputs, outputs)
+
+
+class Remembers(nn.Module):
+    """One output, and a hidden state that nobody resets."""
+
+    def __init__(self, inputs: int = 3) -> None:
+        super().__init__()
+        self.inner = Forgetful(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+class SecondIsNaN(nn.Module):
+    """Two outputs, the second of which is no number."""
+
+    def __init__(self, inputs: int = 3) -> None:
+        super().__init__()
+        self.out = nn.Linear(inputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = self.out(x)
+        return torch.cat([one, one * torch.nan], dim=1)
