@@ -70,8 +70,9 @@ def misfit(space: spaces.Space[Any], observation: Any) -> EpisodeError:
     """What is wrong with an observation."""
     shape = getattr(observation, "shape", None)
     if isinstance(space, spaces.Box):
-        found = f"has shape {shape}" if shape is not None else f"is a {type(observation).__name__}, not an array"
-        return EpisodeError(f"an observation {found}, and its space has shape {space.shape}")
+        if shape is None:
+            return EpisodeError(f"an observation is a {type(observation).__name__}, not an array of {space.shape}")
+        return EpisodeError(f"an observation has shape {shape}, and its space has shape {space.shape}")
     text = " ".join(repr(observation).split())[:LONGEST_TEXT]
     return EpisodeError(f"the observation {text} does not lie in its space {str(space)[:LONGEST_TEXT]}")
 

@@ -75,10 +75,16 @@ def locate(path: str, key: str) -> Location:
 def _refuse_other(config: Config, stored: dict[str, object], path: Location) -> None:
     changed = differences(stored, config.as_dict())
     if changed:
-        cure = "give the same values to go on, or a new run_dir to start over"
+        what = "; ".join(changed)
         if any(text.startswith("env.id") for text in changed) and GIVEN_FROM_PYTHON.fullmatch(config.env.id):
-            cure = "the environment's code is another one; take a new run_dir, with start_from= for the policy so far"
-        raise UserError(f"{path} was made with another configuration ({'; '.join(changed)}); {cure}")
+            raise UserError(
+                f"{path} was made in another environment ({what}): the environment's code is another one; take a new "
+                "run_dir, with start_from= for the policy so far"
+            )
+        raise UserError(
+            f"{path} was made with another configuration ({what}); give the same values to go on, or a new run_dir "
+            "to start over"
+        )
 
 
 def first_policy(config: Config, problem: Problem) -> tuple[Float32, RunningStats]:
