@@ -17,6 +17,7 @@ import numpy as np
 from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
+from raes.search.shaping import LEAST_SPREAD
 from raes.types import Count, Float64
 
 from .gradient import GradientSearch, GradientSettings, GradientState
@@ -24,8 +25,6 @@ from .protocol import WeightedSum
 
 LEAST_STD = 1e-7
 """Inputs that vary less become 0."""
-LEAST_SPREAD = 1e-12
-"""Returns that differ by a smaller part of themselves are equal, but for rounding."""
 
 
 @dataclass(frozen=True)

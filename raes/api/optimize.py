@@ -12,6 +12,7 @@ All methods of `raes.algorithms`, by name; keyword arguments are the keys of the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
@@ -35,6 +36,7 @@ from raes.runtime.worker import WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.perturbation import Decoder
+from raes.search.spread import SpreadWatch
 from raes.tasks import Round, Tasks
 from raes.types import Float32, Float64, RunFailedError, UserError
 from raes.validation import real, vector, whole
@@ -44,6 +46,8 @@ DEFAULT_OPTIMIZERS = {
     "pgpe": OptimizerSettings(name="clipup", stepsize=0.15, weight_decay=0.0),
 }
 """Those of conf/algorithm that are not Adam."""
+LOOK = "check that the function uses its argument, or give a larger sigma"
+"""Where the user may find why values do not differ."""
 
 
 class Optimizer:
@@ -54,6 +58,7 @@ class Optimizer:
         evaluations: points with a fitness so far.
         best_x: float64 (d,), the point with the highest fitness so far; None before the first.
         best_fitness: its fitness.
+        spread: warns where no fitness differs from another.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Optimizer:
         self.evaluations = 0
         self.best_x: Float64 | None = None
         self.best_fitness = -np.inf
+        self.spread = SpreadWatch(self.settings, LOOK)
 
     @property
     def theta(self) -> Float64:
@@ -179,6 +185,8 @@ class Optimizer:
         assert self._round is not None
         if batch is not None:
             self._note_best(batch)
+            if self._round.purpose is not Purpose.PROBE and (warning := self.spread.after(batch)) is not None:
+                warnings.warn(warning, stacklevel=2)
         elif self._round.purpose is not Purpose.PROBE:
             raise RunFailedError("the function fails everywhere")
         evaluations = len(self._tasks())
@@ -285,6 +293,7 @@ def _search(
     start = tuple(search.theta.tolist())
     call = f"{getattr(function, '__module__', '')}:{getattr(function, '__name__', 'function')}"
     spec = FunctionSpec(FunctionSettings(call=call, dim=len(start), x0=start, minimize=smallest), function)
+    search.spread = SpreadWatch(search.settings, LOOK, sign=-1.0 if smallest else 1.0)
     search.start_at(spec.check().start)
     goal = np.inf if target is None else -target if smallest else target
     with executor(WorkerSpec(spec, seed), search.table_size, workers) as evaluator:

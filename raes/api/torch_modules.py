@@ -29,6 +29,7 @@ from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.rounds import RoundRunner
 from raes.runtime.worker import WorkerSpec
 from raes.search.optimizers import OptimizerSettings
+from raes.search.spread import SpreadWatch
 from raes.types import Float32, Float64, UserError
 from raes.validation import real, whole
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     import torch
 
 Module = TypeVar("Module", bound="torch.nn.Module")
+LOOK = "check that reward uses the module that it is called with, which is a copy, or give a larger sigma"
+"""Where the user may find why rewards do not differ."""
 
 
 def train_module(
@@ -106,6 +109,7 @@ def train_module(
             "es", parameters.theta(), seed=seed, optimizer=plain, shaping="zscore",
             pairs=population_size // 2, mirrored=mirrored, sigma=sigma, sigma_decay=sigma_decay,
         )  # fmt: skip
+        search.spread = SpreadWatch(search.settings, LOOK)
         _check(tested, parameters)
         spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested)
         reached = 0

@@ -7,10 +7,12 @@ from typing import Any
 
 from raes.algorithms import Algorithm
 from raes.config.schema import Config
+from raes.problems.function import FunctionSettings
 from raes.results import FailedTasks, Results
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
 from raes.runtime.rounds import FinishedRound, RoundHooks, RoundRunner
+from raes.search.spread import SpreadWatch
 from raes.storage import failed_episodes
 from raes.storage.run_folder import RunFolder
 from raes.tasks import Round, Tasks, evaluation_tasks
@@ -54,6 +56,7 @@ class Driver(RoundHooks):
         self._log, self._recorder = parts.log, parts.recorder
         self._checkpointer, self._videos = parts.checkpointer, parts.videos
         self._runner = RoundRunner(parts.executor, hooks=self)
+        self._spread = SpreadWatch(config.algorithm, _look_at(config), "algorithm.")
 
     def run(self) -> RunOutcome:
         """The search, from the first generation to the last checkpoint."""
@@ -181,6 +184,8 @@ class Driver(RoundHooks):
             raise RunFailedError(f"{reason}; the first reason of the last generation: {finished.first_reason}")
         if finished.round.purpose is Purpose.PROBE:
             return counters
+        if batch is not None and (warning := self._spread.after(batch)) is not None:
+            self.notice(warning)
         self._recorder.begin(self._state.generation, finished)
         return self._judge(finished, counters, self._state.base)
 
@@ -247,3 +252,9 @@ class Driver(RoundHooks):
         upcoming, counts = self._runner.progress
         evaluating = upcoming.purpose is Purpose.EVALUATION
         return self._recorder.progress(self._state.generation, self._state.counters, counts, evaluating)
+
+
+def _look_at(config: Config) -> str:
+    """Where the user may find why returns do not differ."""
+    what = "that the function uses its x" if isinstance(config.env, FunctionSettings) else "that actions change rewards"
+    return f"check {what}, or raise the noise (algorithm.sigma)"

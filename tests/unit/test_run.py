@@ -229,6 +229,28 @@ def test_the_program_that_calls_may_use_hydra_itself() -> None:
         GlobalHydra.instance().hydra = None
 
 
+def test_rewards_that_never_vary_are_one_notice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Constant(Guess):
+        def step(self, action: Any) -> Any:
+            observation, _, *ended = super().step(action)
+            return observation, 0.5, *ended
+
+    raes.fit(env=Constant, run_dir=tmp_path / "run", **SHORT | {"generations": 9, "evaluation__every": 0})
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "nothing to learn from" in line]
+    assert "all returns are equal (now 5)" in line
+    assert "check that actions change rewards, or raise the noise (algorithm.sigma)" in line
+    assert line in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_function_that_never_varies_is_one_notice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = {key: value for key, value in SHORT.items() if key not in ("policy", "algorithm__pairs")}
+    keys |= {"env__call": "builtins:len", "env__dim": 3, "generations": 9, "algorithm__pairs": 3}
+    raes.fit("function", run_dir=tmp_path / "run", **keys)
+    out = capsys.readouterr().out
+    assert out.count("nothing to learn from") == 1
+    assert "check that the function uses its x" in out
+
+
 class Watcher(raes.Callback):
     """Keeps what it is called with; fails or stops where the test wants it."""
 
