@@ -29,7 +29,7 @@ from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
 from raes.search.summary import summarize
 from raes.storage.checkpoint import Checkpoint, Checkpoints
-from raes.storage.location import location
+from raes.storage.location import run_location
 from raes.tasks import Round, Snapshot, evaluation_tasks
 from raes.training.build import build_algorithm, make_executor, problem_spec
 from raes.training.resume import restore
@@ -78,6 +78,8 @@ class EvaluateArguments:
 def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = print) -> dict[str, Any]:
     """The metrics: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
 
+    Where a single episode has a result, std and interval are None.
+
     Args:
         arguments: see there.
         notify: called with a line that names the Ray in use.
@@ -86,7 +88,7 @@ def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = print
         UserError: there is no such run or checkpoint.
         RunFailedError: every episode failed.
     """
-    run_dir = location(arguments.run_dir)
+    run_dir = run_location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
     config = replace(
@@ -177,6 +179,8 @@ class _PrintFaults(RoundHooks):
 
 def _text(value: Any) -> str:
     """A figure as it is printed; of many numbers the first."""
+    if value is None:
+        return "- (one episode has none)"
     if isinstance(value, list):
         more = f" ... ({len(value)} numbers)" if len(value) > SHOWN else ""
         return " ".join(f"{number:.6g}" for number in value[:SHOWN]) + more

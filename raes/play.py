@@ -27,7 +27,7 @@ from raes.problems.episode import EpisodeSpec
 from raes.problems.renderer import choose
 from raes.rng import Purpose
 from raes.storage.checkpoint import Checkpoint, Checkpoints
-from raes.storage.location import location
+from raes.storage.location import run_location
 from raes.storage.video import Mp4File
 from raes.training.build import problem_spec
 from raes.training.film import Played, Sink, Subject, capped, play, title
@@ -74,7 +74,7 @@ def show(arguments: PlayArguments) -> list[Played]:
         UserError: there is no such run or checkpoint, or it has nothing that can be seen.
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    run_dir = location(arguments.run_dir)
+    run_dir = run_location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     if arguments.out not in (None, "auto"):
         check_out(arguments.out)

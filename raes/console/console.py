@@ -120,8 +120,8 @@ def described(record: Record) -> Parts:
         parts.append((1, f"return {record['returns/mean']:9.2f} std {record['returns/std']:8.2f}"))
         parts.append((6, f"length {record['episode/length_mean']:6.1f}"))
     if "eval/return_mean" in record:
-        half = record["eval/return_ci_high"] - record["eval/return_mean"]
-        parts.append((2, f"eval {record['eval/return_mean']:9.2f} +-{half:7.2f}"))
+        mean, high = record["eval/return_mean"], record.get("eval/return_ci_high")
+        parts.append((2, f"eval {mean:9.2f}{'' if high is None else f' +-{high - mean:7.2f}'}"))
     parts.append((4, f"steps {record['progress/timesteps']:>11,.0f}"))
     if "speed/timesteps_per_second" in record:
         parts.append((5, f"{record['speed/timesteps_per_second']:>8,.0f}/s"))

@@ -226,6 +226,8 @@ def test_a_deviation_and_half_an_interval_look_different() -> None:
     line = describe(record(0, evaluation=50.0))
     assert "return     12.35 std     1.50" in line
     assert "eval     50.00 +-   3.00" in line
+    alone = record(0) | {"eval/return_mean": 50.0}  # evaluation.episodes=1: no interval
+    assert "eval     50.00  steps" in describe(alone)
 
 
 def test_a_line_says_how_many_episodes_were_left_out() -> None:
