@@ -178,9 +178,9 @@ class _PrintFaults(RoundHooks):
 
 
 def _text(value: Any) -> str:
-    """A figure as it is printed; of many numbers the first."""
+    """A figure as it is printed; of many numbers the first; a dash for the unknown spread of one episode."""
     if value is None:
-        return "- (one episode has none)"
+        return "-"
     if isinstance(value, list):
         more = f" ... ({len(value)} numbers)" if len(value) > SHOWN else ""
         return " ".join(f"{number:.6g}" for number in value[:SHOWN]) + more

@@ -24,7 +24,7 @@ def evaluate(commands: Commands, *words: str, **environment: str) -> dict[str, A
     for key, value in figures.items():
         [line] = [line for line in command.out.splitlines() if line.split(" ")[0] == key]
         assert isinstance(value, list) or line.split()[-1] == (
-            f"{value:.2f}" if isinstance(value, float) else str(value)
+            "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
         )
     return figures
 
@@ -104,5 +104,6 @@ def test_of_a_function_the_x_is_said(commands: Commands) -> None:
                  "generations=200", "runtime=serial", "run_dir=run")  # fmt: skip
     figures = evaluate(commands, "run_dir=run", "episodes=1", "runtime=serial")
     np.testing.assert_allclose(figures["x"], 0.5, atol=1e-2)
+    assert figures["return_std"] is figures["return_ci_low"] is figures["return_ci_high"] is None  # of one episode
     command = commands.run("run_dir=run", "episodes=1", "runtime=serial", module="raes.evaluate")
     assert re.search(r"^x +0\.\S+ .* \.\.\. \(20 numbers\)$", command.out, re.MULTILINE)
