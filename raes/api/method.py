@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from difflib import get_close_matches
+from types import FrameType
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -83,6 +86,15 @@ def check_table(table_size: int, copies: int) -> None:
             f"so many parameters need a noise table of {4 * table_size / GIB:,.1f} GiB{twice}, and "
             f"{free / GIB:.1f} GiB of memory are free; search fewer parameters, or use a machine with more memory"
         )
+
+
+def warn_caller(text: str) -> None:
+    """A Python warning at the line of the user's code that called RAES."""
+    level = 1
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("raes."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level + 1)
 
 
 @contextmanager

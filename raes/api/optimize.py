@@ -12,7 +12,6 @@ All methods of `raes.algorithms`, by name; keyword arguments are the keys of the
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from raes.algorithms import WeightedSum
-from raes.api.method import build, check_table, settings_of
+from raes.api.method import build, check_table, settings_of, warn_caller
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.results import Batch
 from raes.rng import Purpose
@@ -173,7 +172,7 @@ class Optimizer:
         if batch is not None:
             self._note_best(batch)
             if self._round.purpose is not Purpose.PROBE and (warning := self.spread.after(batch)) is not None:
-                warnings.warn(warning, stacklevel=2)
+                warn_caller(warning)
         elif self._round.purpose is not Purpose.PROBE:
             raise RunFailedError("the function fails everywhere")
         evaluations = len(self._tasks())

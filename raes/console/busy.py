@@ -20,7 +20,7 @@ class Busy:
     """Shows it from a thread, so that a step that takes long is shown too; use it in a `with` block."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        """Nothing is shown yet.
+        """Nothing is shown before the first `show`.
 
         Args:
             stream: None: stdout.
@@ -62,6 +62,8 @@ class Busy:
 
     def _report(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
+            if not self._parts:
+                continue
             parts = [*self._parts, (1, f"{time.monotonic() - self._begun:.0f} s")]
             if self._screen.has_status:
                 with self._lock:

@@ -89,6 +89,15 @@ def test_best_latest_and_numbers(commands: Commands) -> None:
     assert evaluate(commands, *words, "checkpoint=2")["checkpoint"] == "gen_000002"
 
 
+def test_a_long_evaluation_reports_how_far_it_is(commands: Commands) -> None:
+    line = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "noise.size=50000", "runtime=serial")
+    commands.run(*line, "generations=1", "algorithm.pairs=2", "run_dir=run")
+    words = ("run_dir=run", "episodes=9", "runtime=serial")
+    command = commands.run(*words, module="raes.evaluate", STEP_SECONDS="0.05")
+    assert re.search(r"^evaluated [1-9] of 9 episodes  [2-9] s$", command.err, re.MULTILINE), command.err
+    assert "evaluated" not in command.out  # which holds the figures alone
+
+
 def test_every_episode_fails(commands: Commands) -> None:
     line = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "noise.size=50000", "runtime=serial")
     commands.run(*line, "generations=1", "algorithm.pairs=2", "run_dir=run")
