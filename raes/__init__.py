@@ -6,6 +6,7 @@ From Python: `raes.fit` and `raes.load` for policies, see `raes.api.runs`; `raes
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -36,4 +37,9 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)
-    raise AttributeError(f"module raes has no attribute {name!r}")
+    raise AttributeError(f"module raes has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+
+
+def __dir__() -> list[str]:
+    """With the names that are not imported yet, for completion and for the suggestions of Python's error messages."""
+    return sorted({*globals(), *__all__})

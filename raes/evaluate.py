@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from raes.config.cli import check_out, command, parse
 from raes.config.schema import Config, load
 from raes.config.settings import RaySettings
+from raes.console.busy import Busy
 from raes.problems.function import FunctionSettings
 from raes.results import Results
 from raes.rng import Purpose
@@ -29,7 +30,7 @@ from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
 from raes.search.summary import summarize
 from raes.storage.checkpoint import Checkpoint, Checkpoints
-from raes.storage.location import location
+from raes.storage.location import run_location
 from raes.tasks import Round, Snapshot, evaluation_tasks
 from raes.training.build import build_algorithm, make_executor, problem_spec
 from raes.training.resume import restore
@@ -75,18 +76,23 @@ class EvaluateArguments:
             )
 
 
-def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = print) -> dict[str, Any]:
+def evaluate(
+    arguments: EvaluateArguments, notify: Callable[[str], None] = print, busy: Busy | None = None
+) -> dict[str, Any]:
     """The metrics: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
+
+    Where a single episode has a result, std and interval are None.
 
     Args:
         arguments: see there.
         notify: called with a line that names the Ray in use.
+        busy: shows how many episodes are done, and what failed; None: faults go to stderr.
 
     Raises:
         UserError: there is no such run or checkpoint.
         RunFailedError: every episode failed.
     """
-    run_dir = location(arguments.run_dir)
+    run_dir = run_location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
     config = replace(
@@ -96,7 +102,7 @@ def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = print
         ray=arguments.ray,
         workers=arguments.workers,
     )
-    records = _run(config, arguments, checkpoint, notify)
+    records = _run(config, arguments, checkpoint, notify, busy)
     good = records[~records["fault"]]
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
@@ -132,12 +138,16 @@ def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
 
 
 def _run(
-    config: Config, arguments: EvaluateArguments, checkpoint: Checkpoint, notify: Callable[[str], None]
+    config: Config,
+    arguments: EvaluateArguments,
+    checkpoint: Checkpoint,
+    notify: Callable[[str], None],
+    busy: Busy | None,
 ) -> np.ndarray[Any, Any]:
     snapshot, spec = policy_snapshot(config, checkpoint), WorkerSpec(problem_spec(config, checkpoint), arguments.seed)
     if config.runtime.name == "serial":
         with threadpool_limits(1):
-            return _gather(make_executor(config, spec), arguments, snapshot)
+            return _gather(make_executor(config, spec), arguments, snapshot, busy)
     from raes.runtime.session import attached
 
     with (
@@ -145,38 +155,57 @@ def _run(
         threadpool_limits(1),
     ):
         notify(session.text)
-        return _gather(make_executor(config, spec, session.embedded), arguments, snapshot)
+        return _gather(make_executor(config, spec, session.embedded), arguments, snapshot, busy)
 
 
-def _gather(executor: Executor, arguments: EvaluateArguments, snapshot: Snapshot) -> np.ndarray[Any, Any]:
+def _gather(
+    executor: Executor, arguments: EvaluateArguments, snapshot: Snapshot, busy: Busy | None
+) -> np.ndarray[Any, Any]:
     tasks = evaluation_tasks(Purpose.HELD_OUT, snapshot.generation, arguments.episodes)
     with closing(executor):
-        runner = RoundRunner(executor, _PrintFaults(executor))
+        hooks = _Report(executor, busy, arguments.episodes)
+        runner = RoundRunner(executor, hooks)
         runner.open(Round(snapshot, evaluation=tasks, purpose=Purpose.HELD_OUT))
         finished = runner.collect()
     assert finished is not None
     return finished.evaluation
 
 
-class _PrintFaults(RoundHooks):
-    """Prints faults and notices as they come."""
+class _Report(RoundHooks):
+    """Shows faults and notices as they come, and how many episodes are done."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+    def __init__(self, executor: Executor, busy: Busy | None, episodes: int) -> None:
+        self._executor, self._busy, self._episodes, self._done = executor, busy, episodes, 0
+        self._show()
 
     def received(self, results: Results) -> None:
         for fault in results.faults:
-            print(f"episode {fault.index} failed: {fault.reason}", file=sys.stderr)
+            self._line(f"episode {fault.index} failed: {fault.reason}")
+        self._done += len(results.records)
+        self._show()
 
     def poll(self) -> bool:
         for text in self._executor.notices:
-            print(text, file=sys.stderr)
+            self._line(text)
         self._executor.notices.clear()
         return False
 
+    def _show(self) -> None:
+        if self._busy is not None:
+            parts = [(0, f"evaluated {self._done} of {self._episodes} episodes")]
+            self._busy.show(parts, self._done / self._episodes)
+
+    def _line(self, text: str) -> None:
+        if self._busy is None:
+            print(text, file=sys.stderr)
+        else:
+            self._busy.line(text)
+
 
 def _text(value: Any) -> str:
-    """A figure as it is printed; of many numbers the first."""
+    """A figure as it is printed; of many numbers the first; a dash for the unknown spread of one episode."""
+    if value is None:
+        return "-"
     if isinstance(value, list):
         more = f" ... ({len(value)} numbers)" if len(value) > SHOWN else ""
         return " ".join(f"{number:.6g}" for number in value[:SHOWN]) + more
@@ -187,7 +216,8 @@ def main() -> None:
     """The command."""
     arguments = parse(EvaluateArguments, sys.argv[1:], "raes.evaluate", __doc__)
     check_out(arguments.out)
-    metrics = evaluate(arguments)
+    with Busy(sys.stderr) as busy:
+        metrics = evaluate(arguments, busy=busy)
     for key, value in metrics.items():
         print(f"{key:20s} {_text(value)}")
     if arguments.out is not None:

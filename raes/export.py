@@ -22,7 +22,7 @@ from raes.policies.heads import Binned
 from raes.problems.episode import EpisodeProblem
 from raes.problems.spaces import action_spec
 from raes.storage.checkpoint import Checkpoints
-from raes.storage.location import location
+from raes.storage.location import run_location
 from raes.tasks import Snapshot
 from raes.training.build import build_algorithm, problem_spec
 from raes.training.resume import restore
@@ -85,7 +85,7 @@ def export(arguments: ExportArguments) -> str:
     Raises:
         UserError: there is no such run or checkpoint, or its policy cannot be written in this form.
     """
-    run_dir = location(arguments.run_dir)
+    run_dir = run_location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
     snapshot: Snapshot = build_algorithm(config).snapshot(restore(config, checkpoint).search)

@@ -29,7 +29,7 @@ from raes.rng import Purpose, reset_seed, seed_generation
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.failed_episodes import REASON_LENGTH, find
-from raes.storage.location import location
+from raes.storage.location import run_location
 from raes.tasks import Snapshot, Tasks
 from raes.training.build import problem_spec
 from raes.types import SETTINGS, UserError
@@ -78,7 +78,7 @@ def replay(arguments: ReplayArguments) -> bool:
     Raises:
         UserError: there is no such run or episode, or its environment cannot be made.
     """
-    run_dir = location(arguments.run_dir)
+    run_dir = run_location(arguments.run_dir)
     config = load(run_dir / "config.yaml")
     purpose = Purpose[arguments.purpose.upper()]
     snapshot, failed = find(run_dir, arguments.generation, purpose, arguments.index)

@@ -15,6 +15,32 @@ import numpy as np
 from raes.types import Float32, UserError
 
 
+def number(value: Any) -> float:
+    """The number that a user's own code gave; an array or a tensor of a single element counts as one.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if hasattr(value, "detach"):  # a tensor that needs gradients
+        value = value.detach()
+    try:
+        return float(value)
+    except TypeError:
+        array = np.asarray(value)
+        if array.ndim and array.size != 1:
+            raise TypeError(f"a single number is needed, and this is an array of shape {array.shape}") from None
+        return float(array.item())
+
+
+def plain(value: Any) -> np.ndarray[Any, Any]:
+    """An array of what may be an array already, a list, or a tensor that needs gradients or lies on a GPU."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    elif isinstance(value, list | tuple) and any(hasattr(one, "detach") for one in value):
+        value = [plain(one) for one in value]
+    return np.asarray(value)
+
+
 def whole(name: str, value: Any, least: int) -> int:
     """An integer from `least` on; numpy's count as such, truth values do not.
 
@@ -52,7 +78,7 @@ def vector(name: str, value: Any) -> Float32:
         UserError: they are none.
     """
     try:
-        numbers = np.atleast_1d(np.asarray(value))
+        numbers = np.atleast_1d(plain(value))
         with np.errstate(over="ignore"):
             found = numbers.astype(np.float32) if numbers.dtype.kind in "biuf" else np.zeros(0, np.float32)
     except (TypeError, ValueError):

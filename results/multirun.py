@@ -38,7 +38,7 @@ def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         "first evaluation": evaluations[0]["eval/return_mean"],
         "last evaluation": evaluations[-1]["eval/return_mean"],
         "best evaluation": best["eval/return_mean"],
-        "best's 95 % interval": [best["eval/return_ci_low"], best["eval/return_ci_high"]],
+        "best's 95 % interval": [best.get("eval/return_ci_low"), best.get("eval/return_ci_high")],
         "curve_timesteps_eval_mean": [[one["progress/timesteps"], one["eval/return_mean"]] for one in evaluations],
     }
     return config, metrics

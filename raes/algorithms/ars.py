@@ -17,6 +17,7 @@ import numpy as np
 from raes.results import Batch
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
+from raes.search.shaping import LEAST_SPREAD
 from raes.types import Count, Float64
 
 from .gradient import GradientSearch, GradientSettings, GradientState
@@ -24,8 +25,6 @@ from .protocol import WeightedSum
 
 LEAST_STD = 1e-7
 """Inputs that vary less become 0."""
-LEAST_SPREAD = 1e-12
-"""Returns that differ by a smaller part of themselves are equal, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,10 @@ class ARS(GradientSearch):
         gradient = weighted_sum(batch.genomes.noise_index[np.sort(order)], weights.astype(np.float32))
         return self.stepped(state, batch, gradient)
 
-    def normalizer(self, observations: RunningStats) -> tuple[Float64, float]:
-        """(observation - mean) / std, not clipped; 0 for what has not varied yet."""
-        std = np.sqrt(observations.m2 / observations.count)
-        varies = observations.variance_without_prior() >= LEAST_STD**2
-        return np.divide(1.0, std, out=np.zeros_like(std), where=varies), math.inf
+    def normalizer(self, observations: RunningStats) -> tuple[Float64, Float64, float]:
+        """(observation - mean) / std of the observations alone, as in the authors' code; not clipped; 0 for what has
+        not varied yet."""
+        seen = observations.without_prior()
+        std = np.sqrt(seen.m2 / seen.count)
+        scale = np.divide(1.0, std, out=np.zeros_like(std), where=std >= LEAST_STD)
+        return seen.mean, scale, math.inf

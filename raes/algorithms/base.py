@@ -142,12 +142,13 @@ class Search(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} asks for no probe")
 
-    def normalizer(self, observations: RunningStats) -> tuple[Float64, float]:
-        """The factor on observations less their mean, float64 (obs,), and the bound on what comes out.
+    def normalizer(self, observations: RunningStats) -> tuple[Float64, Float64, float]:
+        """What is subtracted from observations, the factor on the rest, both float64 (obs,), and the bound on what
+        comes out.
 
-        1 / std with std = sqrt(max(variance, 0.01)); clipped to +-5, as Salimans et al. have it.
+        The mean, and 1 / std with std = sqrt(max(variance, 0.01)); clipped to +-5, as Salimans et al. have it.
         """
-        return observations.scale(), OBSERVATION_CLIP
+        return observations.mean, observations.scale(), OBSERVATION_CLIP
 
     # For the algorithms' own use.
 
@@ -171,8 +172,8 @@ class Search(ABC):
         snapshot = replace(snapshot, action_noise=self._conditions.action_noise, max_steps=cap)
         if not self._conditions.normalize_observations:
             return snapshot
-        scale, bound = self.normalizer(conditions.observations)
-        return replace(snapshot, obs_mean=conditions.observations.mean, obs_scale=scale, obs_clip=bound)
+        mean, scale, bound = self.normalizer(conditions.observations)
+        return replace(snapshot, obs_mean=mean, obs_scale=scale, obs_clip=bound)
 
     def fitness(self, batch: Batch) -> Float64:
         """The returns without the alive bonus, float64 (n, m)."""

@@ -14,20 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import TypeAdapter, ValidationError
 from threadpoolctl import threadpool_limits
 
-from raes.algorithms import ALGORITHMS, WeightedSum
+from raes.algorithms import WeightedSum
+from raes.api.method import build, check_table, settings_of, warn_caller
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.results import Batch
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
-from raes.runtime.memory import check_memory, check_state
+from raes.runtime.memory import check_state
 from raes.runtime.rounds import RoundRunner
 from raes.runtime.scheduling import Size
 from raes.runtime.serial import SerialExecutor
@@ -35,15 +35,13 @@ from raes.runtime.worker import WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.perturbation import Decoder
+from raes.search.spread import SpreadWatch
 from raes.tasks import Round, Tasks
 from raes.types import Float32, Float64, RunFailedError, UserError
-from raes.validation import real, vector, whole
+from raes.validation import plain, real, vector, whole
 
-DEFAULT_OPTIMIZERS = {
-    "ars": OptimizerSettings(name="sgd", stepsize=0.02, momentum=0.0, weight_decay=0.0),
-    "pgpe": OptimizerSettings(name="clipup", stepsize=0.15, weight_decay=0.0),
-}
-"""Those of conf/algorithm that are not Adam."""
+LOOK = "check that the function uses its argument, or give a larger sigma"
+"""Where the user may find why values do not differ."""
 
 
 class Optimizer:
@@ -54,6 +52,7 @@ class Optimizer:
         evaluations: points with a fitness so far.
         best_x: float64 (d,), the point with the highest fitness so far; None before the first.
         best_fitness: its fitness.
+        spread: warns where no fitness differs from another.
     """
 
     def __init__(
@@ -81,18 +80,10 @@ class Optimizer:
         """
         seed = whole("seed", seed, 0)
         theta = vector("x0", x0)
-        self.settings = _settings(algorithm, settings, theta.size)
-        build, _ = ALGORITHMS[algorithm]
+        self.settings = settings_of(algorithm, settings, theta.size)
         size = noise.table_size(theta.size)
-        check_memory(4 * size, copies=1)
-        chosen = optimizer or DEFAULT_OPTIMIZERS.get(algorithm, OptimizerSettings(weight_decay=0.0))
-        if not isinstance(chosen, OptimizerSettings):
-            raise UserError(f"optimizer must be a raes.OptimizerSettings(name=..., stepsize=...), got {chosen!r}")
-        if optimizer is not None and not self.settings.uses_optimizer:
-            from raes.config.effect import without_effect  # OmegaConf is not needed for anything else here
-
-            raise UserError(without_effect({"algorithm.name": algorithm})[0].message("optimizer", chosen.name))
-        self._algorithm: Any = build(self.settings, chosen, seed, size)
+        check_table(size, copies=1)
+        self._algorithm: Any = build(algorithm, self.settings, optimizer, seed, size)
         check_state(algorithm, self._algorithm.memory(theta.size), theta.size)
         self.state: Any = self._algorithm.init(theta, running_stats.init(0))
         self.table_size = size
@@ -101,6 +92,7 @@ class Optimizer:
         self.evaluations = 0
         self.best_x: Float64 | None = None
         self.best_fitness = -np.inf
+        self.spread = SpreadWatch(self.settings, LOOK)
 
     @property
     def theta(self) -> Float64:
@@ -127,7 +119,7 @@ class Optimizer:
         if self._round is None:
             raise UserError("tell comes after ask: there are no points whose fitness is awaited")
         try:
-            values = np.asarray(fitness, dtype=np.float64)
+            values = plain(fitness).astype(np.float64)
         except (TypeError, ValueError) as error:
             raise UserError(f"fitness must be a vector of numbers, got {fitness!r}") from error
         tasks, group = self._tasks(), self._round.group
@@ -179,6 +171,8 @@ class Optimizer:
         assert self._round is not None
         if batch is not None:
             self._note_best(batch)
+            if self._round.purpose is not Purpose.PROBE and (warning := self.spread.after(batch)) is not None:
+                warn_caller(warning)
         elif self._round.purpose is not Purpose.PROBE:
             raise RunFailedError("the function fails everywhere")
         evaluations = len(self._tasks())
@@ -285,6 +279,7 @@ def _search(
     start = tuple(search.theta.tolist())
     call = f"{getattr(function, '__module__', '')}:{getattr(function, '__name__', 'function')}"
     spec = FunctionSpec(FunctionSettings(call=call, dim=len(start), x0=start, minimize=smallest), function)
+    search.spread = SpreadWatch(search.settings, LOOK, sign=-1.0 if smallest else 1.0)
     search.start_at(spec.check().start)
     goal = np.inf if target is None else -target if smallest else target
     with executor(WorkerSpec(spec, seed), search.table_size, workers) as evaluator:
@@ -317,36 +312,10 @@ def executor(spec: WorkerSpec, table_size: int, workers: int) -> Iterator[Execut
     from raes.runtime.ray_executor import RayExecutor
     from raes.runtime.session import attached
 
-    check_memory(4 * table_size, copies=2)
+    check_table(table_size, copies=2)
     with (
         attached("auto", workers, 4 * table_size),
         threadpool_limits(1),
         closing(RayExecutor(spec, table_size, Size.of(workers), relays=False, deadline=None)) as pool,
     ):
         yield pool
-
-
-def _settings(algorithm: str, keys: dict[str, Any], size: int) -> Any:
-    """The algorithm's settings, for a function of `size` numbers: it has no observations.
-
-    Raises:
-        UserError: there is no such algorithm or key, or a value is wrong.
-    """
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise UserError(f"algorithm={algorithm!r}: there is no such algorithm; choose one of {', '.join(ALGORITHMS)}")
-    _, settings = ALGORITHMS[algorithm]
-    try:
-        return TypeAdapter(settings).validate_python({"normalize_observations": False} | keys).sized(size, ())
-    except ValidationError as error:
-        from raes.config.schema import explain  # which imports Hydra and all environments
-
-        known = sorted(field.name for field in fields(settings) if field.name != "name")
-        first = error.errors()[0]
-        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            key = ".".join(map(str, first["loc"]))
-            raise UserError(f"{key}: algorithm {algorithm} has no such key; it has {', '.join(known)}") from error
-        raise UserError(explain(first, dict.fromkeys(known))) from error
-    except UserError:
-        raise
-    except ValueError as error:  # sizes that follow from the number of parameters do not fit those that were given
-        raise UserError(str(error)) from error

@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
+from gymnasium.spaces import Box
 from threadpoolctl import threadpool_limits
 
 from raes.config.compose import compose, words_of
@@ -36,13 +37,14 @@ from raes.problems.episode import EpisodeProblem
 from raes.problems.function import FunctionSettings
 from raes.problems.registration import bind, enter, plain_name
 from raes.storage.checkpoint import Checkpoint, Checkpoints
-from raes.storage.location import Location, location
-from raes.storage.metrics import Record, read_records
+from raes.storage.location import Location, location, run_location
+from raes.storage.metrics import Record, check_key, read_records
 from raes.tasks import Snapshot
 from raes.training.build import problem_spec
 from raes.training.callbacks import run_with_callbacks
 from raes.training.prepare import prepare
 from raes.types import Float32, Float64, RunFailedError, UserError
+from raes.validation import plain, real, whole
 
 MakeEnvironment = Callable[..., Any]
 """A class of Gymnasium environments, or a function that makes one."""
@@ -105,7 +107,7 @@ def load(run_dir: str | Path, checkpoint: str | int | None = None, env: MakeEnvi
     Raises:
         UserError: there is no such run or checkpoint.
     """
-    run = Run(location(str(run_dir)), checkpoint)
+    run = Run(run_location(str(run_dir)), checkpoint)
     if env is not None and not bind(run.config["env"]["id"], env):
         warnings.warn(
             f"{run_dir} was trained in env.id={run.config['env']['id']}, and {plain_name(env)} as it is now has other "
@@ -164,8 +166,14 @@ class Run:
         Args:
             key: e.g. `eval/return_mean` or `returns/mean`.
             against: what lies on the x axis.
+
+        Raises:
+            UserError: a key is no metric; the message names those that are close.
         """
-        rows = [(record[against], record[key]) for record in self.records if key in record and against in record]
+        records = self.records
+        check_key(key, records)
+        check_key(against, records)
+        rows = [(record[against], record[key]) for record in records if key in record and against in record]
         values = np.array(rows, dtype=np.float64).reshape(-1, 2)
         return values[:, 0], values[:, 1]
 
@@ -208,17 +216,27 @@ class Run:
             workers: processes; 1: this one, without Ray. The figures are the same.
 
         Returns:
-            `return_mean`, `return_std`, `return_ci_low`, `return_ci_high`, `length_mean` and more.
+            `return_mean`, `return_std`, `return_ci_low`, `return_ci_high`, `length_mean` and more. Std and
+            interval are None for a single episode.
 
         Raises:
+            UserError: an argument is wrong.
             RunFailedError: every episode failed.
         """
+        episodes, workers, seed = whole("episodes", episodes, 1), whole("workers", workers, 1), whole("seed", seed, 0)
         number = self._checkpoint.state["generation"]
         runtime: Literal["serial", "ray"] = "serial" if workers == 1 else "ray"
         arguments = EvaluateArguments(str(self.run_dir), number, episodes, seed, workers, runtime)
         return evaluate(arguments, notify=lambda text: None)
 
-    def play(self, episodes: int = 1, seed: int = 0, speed: float = 1.0, out: str | Path | None = None) -> list[float]:
+    def play(
+        self,
+        episodes: int = 1,
+        seed: int = 0,
+        speed: float = 1.0,
+        out: str | Path | None = None,
+        seconds: float | Literal["auto"] | None = "auto",
+    ) -> list[float]:
         """Watch the policy, as `python -m raes.play` does.
 
         Args:
@@ -227,20 +245,28 @@ class Run:
             speed: 1 for the environment's own frame rate.
             out: an mp4 file; None: in a notebook below the cell, else a window where there is a display, else
                 an mp4 in the run's `videos/`.
+            seconds: of film after which to stop; None: whole episodes; `auto`: 60, and in a window whole episodes.
 
         Returns:
-            What the episodes returned; NaN for one that failed.
+            What the episodes returned, as far as they were shown; NaN for one that failed.
 
         Raises:
-            UserError: there is nothing to see.
+            UserError: an argument is wrong, or there is nothing to see.
         """
+        episodes, seed, speed = (
+            whole("episodes", episodes, 1),
+            whole("seed", seed, 0),
+            real("speed", speed, positive=True),
+        )
+        if seconds not in (None, "auto"):
+            seconds = real("seconds", seconds, positive=True)
         from raes import play
 
         shown_here = out is None and in_notebook()
         with TemporaryDirectory() as folder, threadpool_limits(1):
             film = str(Path(folder) / "film.mp4" if shown_here else out) if shown_here or out is not None else None
             number = self._checkpoint.state["generation"]
-            played = play.show(play.PlayArguments(str(self.run_dir), number, episodes, seed, speed, out=film))
+            played = play.show(play.PlayArguments(str(self.run_dir), number, episodes, seed, speed, seconds, film))
             if shown_here:
                 show_film(Path(str(film)))
         return [float("nan") if episode.reason is not None else float(episode.total) for episode in played]
@@ -258,7 +284,19 @@ class Policy:
         self.reset()
 
     def __call__(self, observation: Any) -> Any:
-        """The action for one observation of the environment, in the action space's own form."""
+        """The action for one observation of the environment, in the action space's own form.
+
+        Raises:
+            UserError: the observation has another shape than those of the environment.
+        """
+        space = self._problem.env.observation_space
+        if isinstance(space, Box):
+            observation = plain(observation)
+            if observation.shape != space.shape:
+                raise UserError(
+                    f"the observation has shape {observation.shape}, and one of {self._problem.spec.env.id} has "
+                    f"{space.shape}; give one observation at a time"
+                )
         return self._problem.act(observation)
 
     def reset(self) -> None:

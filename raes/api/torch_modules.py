@@ -29,13 +29,16 @@ from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.rounds import RoundRunner
 from raes.runtime.worker import WorkerSpec
 from raes.search.optimizers import OptimizerSettings
+from raes.search.spread import SpreadWatch
 from raes.types import USER_CODE_ERRORS, Float32, Float64, UserError
-from raes.validation import real, whole
+from raes.validation import number, real, whole
 
 if TYPE_CHECKING:
     import torch
 
 Module = TypeVar("Module", bound="torch.nn.Module")
+LOOK = "check that reward uses the module that it is called with, which is a copy, or give a larger sigma"
+"""Where the user may find why rewards do not differ."""
 
 
 def train_module(
@@ -106,6 +109,7 @@ def train_module(
             "es", parameters.theta(), seed=seed, optimizer=plain, shaping="zscore",
             pairs=population_size // 2, mirrored=mirrored, sigma=sigma, sigma_decay=sigma_decay,
         )  # fmt: skip
+        search.spread = SpreadWatch(search.settings, LOOK)
         _check(tested, parameters)
         spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested)
         reached = 0
@@ -131,11 +135,11 @@ def _check_numbers(counts: dict[str, int], positive: dict[str, float], decays: d
     """Refuse what is no number of its kind."""
     for key, count in counts.items():
         whole(key, count, 1)
-    for key, number in positive.items():
-        real(key, number, positive=True)
-    for key, number in decays.items():
-        if not 0 < real(key, number) <= 1:
-            raise UserError(f"{key} must lie in (0, 1], got {number}")
+    for key, value in positive.items():
+        real(key, value, positive=True)
+    for key, value in decays.items():
+        if not 0 < real(key, value) <= 1:
+            raise UserError(f"{key} must lie in (0, 1], got {value}")
 
 
 @contextmanager
@@ -192,7 +196,7 @@ class _Reward:
             self._parameters = Parameters(self._module)
         self._parameters.set(np.asarray(x, np.float32))
         reset(self._module)
-        return float(self._reward(self._module))
+        return number(self._reward(self._module))
 
     def __reduce__(self) -> Any:
         return _Reward, (self._given, self._reward)

@@ -47,6 +47,9 @@ class Console:
             self._recent.append(progress)
         while len(self._recent) > 2 and progress.seconds - self._recent[1].seconds >= SPEED_SECONDS:
             self._recent.popleft()
+        if progress.filming is not None:
+            self._screen.status(None, filming(*progress.filming))
+            return
         share = done(self._config, progress)
         self._screen.status(share, self._parts(progress, share))
 
@@ -100,6 +103,11 @@ def done(config: Config, progress: Progress) -> float | None:
     return min(1.0, max(shares)) if shares else None
 
 
+def filming(generation: int, seconds: float) -> Parts:
+    """The status while the end of a run waits for a video."""
+    return [(0, f"filming generation {generation}"), (1, duration(seconds)), (2, "Ctrl-C skips the video")]
+
+
 def describe(record: Record) -> str:
     """One line for one generation."""
     return joined(described(record))
@@ -109,11 +117,11 @@ def described(record: Record) -> Parts:
     """The same in pieces."""
     parts: Parts = [(0, f"gen {record['progress/generation']:>5g}")]
     if "returns/mean" in record:
-        parts.append((1, f"return {record['returns/mean']:9.2f} +-{record['returns/std']:8.2f}"))
+        parts.append((1, f"return {record['returns/mean']:9.2f} std {record['returns/std']:8.2f}"))
         parts.append((6, f"length {record['episode/length_mean']:6.1f}"))
     if "eval/return_mean" in record:
-        half = record["eval/return_ci_high"] - record["eval/return_mean"]
-        parts.append((2, f"eval {record['eval/return_mean']:9.2f} +-{half:7.2f}"))
+        mean, high = record["eval/return_mean"], record.get("eval/return_ci_high")
+        parts.append((2, f"eval {mean:9.2f}{'' if high is None else f' +-{high - mean:7.2f}'}"))
     parts.append((4, f"steps {record['progress/timesteps']:>11,.0f}"))
     if "speed/timesteps_per_second" in record:
         parts.append((5, f"{record['speed/timesteps_per_second']:>8,.0f}/s"))

@@ -21,7 +21,13 @@ Parts = list[tuple[int, str]]
 
 
 class Screen(Protocol):
-    """What the console needs."""
+    """What the console needs.
+
+    Attributes:
+        has_status: whether a status is seen.
+    """
+
+    has_status: bool
 
     def line(self, text: str) -> None:
         """A line that stays."""
@@ -38,6 +44,8 @@ class Screen(Protocol):
 
 class Plain:
     """Lines and nothing else, for a pipe or a file; no escape sequences, no status."""
+
+    has_status = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -66,6 +74,8 @@ class Plain:
 
 class Terminal(Plain):
     """The status is the last line; it never wraps, and it follows the terminal's width."""
+
+    has_status = True
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -114,6 +124,7 @@ class Notebook:
     """Lines are printed; the newest generation and the status replace each other in one place below them."""
 
     WIDTH = 110
+    has_status = True
 
     def __init__(self) -> None:
         self._handle: Any = None

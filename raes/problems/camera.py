@@ -16,8 +16,10 @@ import numpy as np
 from raes.problems.atari import AtariEnvironment, AtariSettings
 from raes.problems.environment import EnvSettings
 from raes.problems.episode import EpisodeProblem, EpisodeSpec
+from raes.problems.picture import to_rgb
 from raes.problems.registration import register
 from raes.types import UInt8
+from raes.validation import number
 
 USUAL_RATE = 30.0
 """Pictures per second of an environment without `render_fps` in its metadata."""
@@ -90,7 +92,7 @@ class Camera(gymnasium.Wrapper[Any, Any, Any, Any]):
         """One timestep."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._timestep += 1
-        self._total += float(reward)
+        self._total += number(reward)
         wanted = self._show_new(observation, terminated or truncated)
         return observation, reward, terminated, truncated or not wanted, info
 
@@ -109,7 +111,7 @@ class Camera(gymnasium.Wrapper[Any, Any, Any, Any]):
         return not screens or self._show(Shot(screens, seen, self._timestep, self._total, ended, self._rate))
 
     def _picture(self) -> UInt8:
-        return np.asarray(self.env.render(), np.uint8)
+        return to_rgb(self.env.render())
 
 
 class _Screens:

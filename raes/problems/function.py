@@ -13,6 +13,7 @@ from raes.import_object import import_object
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.tasks import Layers, Snapshot
 from raes.types import SETTINGS, USER_CODE_ERRORS, Float32, UserError
+from raes.validation import number
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class FunctionSpec:
         try:
             first = problem.evaluate(problem.initial_theta(np.random.default_rng(0)), Episode(0, True, False, None))
         except EpisodeError as error:
-            raise UserError(f"env.call={self.settings.call} fails at env.x0: {error}; fix the function") from error
+            name, start = ("the function", "x0") if self.function else (f"env.call={self.settings.call}", "env.x0")
+            raise UserError(f"{name} fails at {start}: {error}; fix the function") from error
         problem.start = first.total
         return problem
 
@@ -118,7 +120,7 @@ class FunctionProblem:
         if self._settings.seeded:
             keywords["seed"] = episode.reset_seed
         try:
-            value = float(self._function(x, **keywords))
+            value = number(self._function(x, **keywords))
         except USER_CODE_ERRORS as error:
             raise EpisodeError(f"{type(error).__name__}: {error}") from error
         if not math.isfinite(value):

@@ -20,6 +20,7 @@ from raes.problems.atari import AtariSettings
 from raes.problems.camera import with_pictures
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeSpec
+from raes.problems.picture import to_rgb
 from raes.problems.registration import register
 from raes.types import UserError
 
@@ -89,11 +90,7 @@ def _try() -> None:
         _check(settings)
         env = make_environment(with_pictures(settings))
         env.reset(seed=0)
-        picture = env.render()
-        shape = getattr(picture, "shape", None)
-        if shape is None or len(shape) != 3:
-            raise TypeError(f"render() gives {type(picture).__name__} of shape {shape}, not (rows, columns, 3)")
-        answer["drawn"] = shape
+        answer["drawn"] = to_rgb(env.render()).shape
     except UserError as error:
         answer["refused"] = str(error)
     except Exception as error:

@@ -90,7 +90,7 @@ def figures(task: str) -> list[Published]:
     name = base(task)
     found = [
         Published(f"ARS, {row['n_timesteps']} timesteps", row["env_id"], "return, one run",
-                  f"{float(row['mean_reward']):,.1f} ± {float(row['std_reward']):,.1f}", row["source"])
+                  f"{float(row['mean_reward']):,.1f} (std {float(row['std_reward']):,.1f})", row["source"])
         for row in rows("ars_zoo_benchmark") if base(row["env_id"]) == name
     ]  # fmt: skip
     found += [

@@ -11,6 +11,8 @@ from raes.types import Float64
 
 PRIOR_COUNT = 1e-2
 """How many observations of variance 1 the statistics begin with (the reference's epsilon)."""
+ROUNDING = 1e-12
+"""Share of a sum of squares that may be rounding."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,17 @@ class RunningStats:
         """1 / std with std = sqrt(max(variance, min_variance)), float64 (obs,)."""
         return 1.0 / np.sqrt(np.maximum(self.m2 / self.count, min_variance))
 
-    def variance_without_prior(self) -> Float64:
-        """The variance of the observations without the prior, float64 (obs,); 1 where there are none."""
+    def without_prior(self) -> RunningStats:
+        """The statistics of the observations alone; mean 0 and variance 1 where there are none.
+
+        What is left of m2 by rounding counts as 0.
+        """
         observed = self.count - PRIOR_COUNT
         if observed <= 0:
-            return np.ones_like(self.mean)
+            return RunningStats(1.0, self.mean, np.ones_like(self.mean))
         mean = self.mean * (self.count / observed)
         m2 = self.m2 - PRIOR_COUNT - np.square(mean) * (PRIOR_COUNT * observed / self.count)
-        return np.maximum(m2, 0.0) / observed
+        return RunningStats(observed, mean, np.where(m2 > ROUNDING * self.m2, m2, 0.0))
 
 
 def init(size: int) -> RunningStats:

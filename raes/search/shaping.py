@@ -9,6 +9,9 @@ import numpy as np
 
 from raes.types import Float64
 
+LEAST_SPREAD = 1e-12
+"""Returns that differ by a smaller part of themselves are equal, but for rounding."""
+
 
 def average_ranks(values: Float64) -> Float64:
     """Ranks from 0 of a flat float64 (m,), ties averaged."""
@@ -39,7 +42,7 @@ def zscore(returns: Float64) -> Float64:
     centred = returns - returns.mean()
     std = centred.std()
     scale = np.abs(returns).max()
-    return centred / std if std > 1e-12 * scale else np.zeros_like(centred)
+    return centred / std if std > LEAST_SPREAD * scale else np.zeros_like(centred)
 
 
 def identity(returns: Float64) -> Float64:

@@ -13,19 +13,19 @@ from raes.types import Float64
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean, sample standard deviation, and the 95 % interval of the mean (Student's t)."""
+    """Mean, sample standard deviation, and the 95 % interval of the mean (Student's t); None where one value is all."""
 
     mean: float
-    std: float
-    ci_low: float
-    ci_high: float
+    std: float | None
+    ci_low: float | None
+    ci_high: float | None
 
 
 def summarize(values: Float64) -> Summary:
-    """The summary of float64 (n,), n >= 1; one value has no spread."""
+    """The summary of float64 (n,), n >= 1; the spread of a single value is not known."""
     mean = float(values.mean())
     if values.size < 2:
-        return Summary(mean, 0.0, mean, mean)
+        return Summary(mean, None, None, None)
     std = float(np.std(values, ddof=1))
     half = float(stdtrit(values.size - 1, 0.975)) * std / math.sqrt(values.size)
     return Summary(mean, std, mean - half, mean + half)

@@ -130,8 +130,8 @@ class Checkpoints:
         else:
             raise UserError(f"checkpoint={which}: use best, latest or a generation's number")
         if not (self.folder / name).is_dir():
-            there = ", ".join(self.names()) or "none"
-            raise UserError(f"checkpoint={which}: {self.folder / name} does not exist; there are: {there}")
+            there = f"has {', '.join(self.names())}" if self.names() else "holds no checkpoint"
+            raise UserError(f"checkpoint={which}: there is no {name}; {self.folder} {there}")
         return read(self.folder / name)
 
     def pointed(self, which: str) -> str | None:

@@ -66,19 +66,17 @@ def load(run_dir: Location, generation: int) -> tuple[Snapshot, list[FailedTasks
     """
     path = run_dir / _name(generation)
     if not path.exists():
-        raise UserError(
-            f"generation={generation}: {path.parent} keeps no failed episode of it; "
-            f"there are generations {_join_numbers(generations(run_dir))}"
-        )
+        kept = generations(run_dir)
+        others = f"it keeps those of generations {_join_numbers(kept)}" if kept else "no episode of this run has failed"
+        raise UserError(f"generation={generation}: {run_dir} has no failed episode of it; {others}")
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return _snapshot(arrays), _blocks(arrays)
     except Exception as error:  # zipfile, zlib and numpy each have errors of their own
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error}); replay another generation: "
-            f"there are {_join_numbers(one for one in generations(run_dir) if one != generation)}"
-        ) from error
+        left = [one for one in generations(run_dir) if one != generation]
+        cure = f"replay another generation: {_join_numbers(left)}" if left else "there is no other generation"
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); {cure}") from error
 
 
 def find(run_dir: Location, generation: int, purpose: Purpose, index: int) -> tuple[Snapshot, FailedTasks]:
@@ -148,7 +146,7 @@ def _name(generation: int) -> str:
 def _join_numbers(numbers: Iterable[int]) -> str:
     every = [str(number) for number in numbers]
     more = [f"and {len(every) - LISTED} more"] if len(every) > LISTED else []
-    return ", ".join(every[:LISTED] + more) or "none"
+    return ", ".join(every[:LISTED] + more)
 
 
 def _generation(path: Location) -> int:

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,10 @@ SECRETS = re.compile(r"^[^@]*:[^@]*@|\?|\b(AKIA|ASIA)[A-Z0-9]{12,}")
 """Matches URLs, after their `://`, that contain a secret, a key or an option."""
 SECRET_NAMES = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|CONNECTION_STRING|SAS", re.IGNORECASE)
 SIGNED = re.compile(r"(?i)\b(signature|sig|token|credential|key|secret|password)=[^&\s\"']+")
+CONFIG = "config.yaml"
+"""The file by which a folder is a run."""
+NAMED = 8
+"""How many runs a message lists."""
 REASON_LENGTH = 300
 """Characters of a store's own error message that ours repeats."""
 
@@ -182,6 +187,33 @@ def location(text: str, key: str = "run_dir") -> Location:
     if not rest.split("/")[0] and (scheme in EXTRAS or not rest.strip("/")):
         raise UserError(f"{key}={text} names no bucket; give {scheme}://BUCKET/FOLDER")
     return RemotePath(f"{scheme}://{rest.rstrip('/')}")
+
+
+def run_location(text: str) -> Location:
+    """The location of a run that is there.
+
+    Args:
+        text: what `run_dir` is.
+
+    Raises:
+        UserError: there is none; the message names the runs that are near.
+    """
+    run_dir = location(text)
+    if (run_dir / CONFIG).exists():
+        return run_dir
+    if not run_dir.exists():
+        raise UserError(f"run_dir={text}: there is no such folder{_near(run_dir.parent, run_dir.name)}")
+    raise UserError(f"run_dir={text}: no run of RAES, since it holds no {CONFIG}{_near(run_dir)}")
+
+
+def _near(folder: Location, name: str = "") -> str:
+    """The runs in a folder of this machine, those with a similar name first, for a message; empty without any."""
+    if not isinstance(folder, Path) or not folder.is_dir():
+        return ""
+    names = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+    names = [*dict.fromkeys([*get_close_matches(name, names), *names])]
+    more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+    return f"; the runs in {folder} are {', '.join(names[:NAMED] + more)}" if names else ""
 
 
 def masked(text: str) -> str:

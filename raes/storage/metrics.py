@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from raes.storage.files import write_atomically
 from raes.storage.location import Location
+from raes.types import UserError
 
 Record = dict[str, float]
 Histograms = dict[str, np.ndarray[Any, Any]]
@@ -61,6 +63,24 @@ LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
 """TensorBoard's page of custom scalars: group -> chart -> tags."""
 MARGINS = ("eval/return_mean", "returns/mean")
 """First tags of the charts whose other two tags are the borders of a shaded area."""
+
+
+LISTED = 6
+"""How many keys a message lists."""
+
+
+def check_key(key: str, records: Sequence[Record]) -> None:
+    """Refuse a key that is no metric; one that no record has yet may be one.
+
+    Raises:
+        UserError: with the keys that are close.
+    """
+    known = {tag for charts in LAYOUT.values() for tags in charts.values() for tag in tags}.union(RESULTS, *records)
+    if key not in known:
+        last = key.rpartition("/")[2]
+        close = get_close_matches(key, known, LISTED) or [one for one in sorted(known) if last in one][:LISTED]
+        meant = f"; close: {', '.join(close)}" if close else ""
+        raise UserError(f"{key}: no record of this run has such a metric{meant}; docs/reference/metrics.md lists all")
 
 
 class MetricsWriter:

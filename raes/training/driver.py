@@ -7,10 +7,12 @@ from typing import Any
 
 from raes.algorithms import Algorithm
 from raes.config.schema import Config
+from raes.problems.function import FunctionSettings
 from raes.results import FailedTasks, Results
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
 from raes.runtime.rounds import FinishedRound, RoundHooks, RoundRunner
+from raes.search.spread import SpreadWatch
 from raes.storage import failed_episodes
 from raes.storage.run_folder import RunFolder
 from raes.tasks import Round, Tasks, evaluation_tasks
@@ -20,7 +22,7 @@ from raes.training.events import Progress, RunLog
 from raes.training.limits import RunOutcome, StopSignal, limit_reached, too_many_faults
 from raes.training.recorder import MetricsRecorder
 from raes.training.state import RunCounters, RunState
-from raes.training.videos import FinishedVideo, Videos
+from raes.training.videos import FINISH_SECONDS, FinishedVideo, Videos
 from raes.types import Float32, Int64, RunFailedError
 
 
@@ -54,6 +56,7 @@ class Driver(RoundHooks):
         self._log, self._recorder = parts.log, parts.recorder
         self._checkpointer, self._videos = parts.checkpointer, parts.videos
         self._runner = RoundRunner(parts.executor, hooks=self)
+        self._spread = SpreadWatch(config.algorithm, _look_at(config), "algorithm.")
 
     def run(self) -> RunOutcome:
         """The search, from the first generation to the last checkpoint."""
@@ -67,9 +70,10 @@ class Driver(RoundHooks):
                 self.notice(f"the run stops: {error}")
                 self._recorder.write(self._state.counters, self._runner.clock)
                 self._checkpointer.save(self._state)
+                self._abandon_videos("the run failed before it was done")
                 return RunOutcome(1, str(error))
             self._checkpointer.save(self._state)
-            self._videos.wait(self._report_video, self._stop.is_set)
+            self._finish_videos()
         except OSError as error:
             return RunOutcome(1, f"{type(error).__name__}: {error}; if the disk is full, make room and use resume=auto")
         if reason is None:
@@ -181,6 +185,8 @@ class Driver(RoundHooks):
             raise RunFailedError(f"{reason}; the first reason of the last generation: {finished.first_reason}")
         if finished.round.purpose is Purpose.PROBE:
             return counters
+        if batch is not None and (warning := self._spread.after(batch)) is not None:
+            self.notice(warning)
         self._recorder.begin(self._state.generation, finished)
         return self._judge(finished, counters, self._state.base)
 
@@ -218,10 +224,44 @@ class Driver(RoundHooks):
 
     def _report_video(self, video: FinishedVideo) -> None:
         if video.gif is None:
-            self.notice(f"no video of generation {video.generation}: {video.text}; the run goes on")
+            self.notice(f"no video of generation {video.generation}: {video.text}; training is not affected")
         else:
             self.notice(f"video of generation {video.generation} in videos/{f'; {video.text}' if video.text else ''}")
             self._log.video(video.generation, video.gif)
+
+    def _finish_videos(self) -> None:
+        """Wait for the last videos, unless the run was stopped, and report those that will not be made."""
+        why = "the run was stopped before it was done"
+        if not self._stop.is_set():
+            if (filming := self._videos.filming) is not None:
+                self.notice(
+                    f"training is done and saved; filming generation {filming[0]}, which may take up to "
+                    f"{FINISH_SECONDS:g} s; Ctrl-C skips the video"
+                )
+            self._videos.wait(self._report_video, self._poll_film)
+            late = f"it was not done after {FINISH_SECONDS:g} s; a smaller video.seconds makes it shorter"
+            why = "skipped by Ctrl-C" if self._stop.is_set() else late
+        self._abandon_videos(why)
+        if skipped := self._videos.skipped:
+            self.notice(
+                f"{skipped} video{'s were' if skipped > 1 else ' was'} skipped, since a newer one was due before: "
+                f"filming takes longer than video.every={self._config.video.every} generations; "
+                "a smaller video.seconds is faster"
+            )
+
+    def _abandon_videos(self, why: str) -> None:
+        for generation in self._videos.abandon():
+            self.notice(f"no video of generation {generation}: {why}")
+
+    def _poll_film(self) -> bool:
+        """Report for how long a video has been waited for; whether a stop ends the wait."""
+        counters, generation = self._state.counters, self._state.generation
+        self._log.progress(
+            lambda: replace(
+                self._recorder.progress(generation, counters, (0, 0, 0), True), filming=self._videos.filming
+            )
+        )
+        return self._stop.is_set()
 
     # While rounds run, see `RoundHooks`.
 
@@ -247,3 +287,9 @@ class Driver(RoundHooks):
         upcoming, counts = self._runner.progress
         evaluating = upcoming.purpose is Purpose.EVALUATION
         return self._recorder.progress(self._state.generation, self._state.counters, counts, evaluating)
+
+
+def _look_at(config: Config) -> str:
+    """Where the user may find why returns do not differ."""
+    what = "that the function uses its x" if isinstance(config.env, FunctionSettings) else "that actions change rewards"
+    return f"check {what}, or raise the noise (algorithm.sigma)"

@@ -34,6 +34,7 @@ class Progress:
         actors_lost: workers that died, since the run's beginning.
         quarantined: episodes left out, since the run's beginning.
         evaluating: whether only the evaluation at the end is out.
+        filming: after the end, the generation whose video is awaited, and for how many seconds it has been filmed.
     """
 
     generation: int
@@ -47,6 +48,7 @@ class Progress:
     actors_lost: int
     quarantined: int
     evaluating: bool
+    filming: tuple[int, float] | None = None
 
 
 class EventLog:

@@ -150,9 +150,9 @@ def batch_metrics(batch: Batch) -> Record:
 
 
 def evaluation_metrics(records: np.ndarray[Any, Any]) -> Record:
-    """Returns and lengths of an evaluation's episodes, RESULT_DTYPE, at least one."""
+    """Returns and lengths of an evaluation's episodes, RESULT_DTYPE, at least one; of a single one without a spread."""
     returns = summarize(records["return"])
-    return {
+    metrics = {
         "eval/return_mean": returns.mean,
         "eval/return_std": returns.std,
         "eval/return_ci_low": returns.ci_low,
@@ -160,6 +160,7 @@ def evaluation_metrics(records: np.ndarray[Any, Any]) -> Record:
         "eval/length_mean": float(records["length"].mean()),
         "eval/episodes": int(records.size),
     }
+    return {key: value for key, value in metrics.items() if value is not None}
 
 
 def speed_metrics(clock: RoundClock, executor: Executor, timesteps: float | None) -> Record:

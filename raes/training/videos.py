@@ -71,10 +71,15 @@ class _Process:
     process: subprocess.Popen[bytes]
     gif: IO[bytes]
     errors: IO[bytes]
+    begun: float
 
 
 class Videos:
-    """The videos of a run; at most one process films at a time."""
+    """The videos of a run; at most one process films at a time.
+
+    Attributes:
+        skipped: videos that were due and never began, because a newer one was due before.
+    """
 
     def __init__(self, config: Config, spec: ProblemSpec, run_dir: Path) -> None:
         """Nothing is filmed yet.
@@ -89,6 +94,13 @@ class Videos:
         self._running: _Process | None = None
         self._next: VideoJob | None = None
         self._unstarted: FinishedVideo | None = None
+        self.skipped = 0
+
+    @property
+    def filming(self) -> tuple[int, float] | None:
+        """The generation that is filmed at this moment, and for how many seconds; None where none is."""
+        running = self._running
+        return None if running is None else (running.job.generation, time.monotonic() - running.begun)
 
     def offer(self, generation: int, snapshot: Snapshot, last: bool = False) -> None:
         """Film this policy, if it is its turn.
@@ -101,6 +113,7 @@ class Videos:
         every = self._config.video.every
         if self._spec is None or not every or not (last or generation % every == 0):
             return
+        self.skipped += self._next is not None
         alone = replace(snapshot, lineages=None, spread=None)  # theta and its observation statistics
         self._next = VideoJob(self._config, self._spec, generation, alone, self._folder / f"gen_{generation:06d}.mp4")
         self._begin()
@@ -120,23 +133,35 @@ class Videos:
         self._begin()
         return done
 
-    def wait(self, report: Callable[[FinishedVideo], None], stop: Callable[[], bool]) -> None:
-        """Until all that was offered is filmed, or a stop, or the patience of a run's end is over."""
+    def wait(self, report: Callable[[FinishedVideo], None], poll: Callable[[], bool]) -> None:
+        """Until all that was offered is filmed, or a stop, or the patience of a run's end is over.
+
+        Args:
+            report: called with each video.
+            poll: called all the time; whether a stop ends the wait.
+        """
         end = time.monotonic() + FINISH_SECONDS
-        while self._running is not None and not stop() and time.monotonic() < end:
+        while (self._running or self._unstarted) is not None and not poll() and time.monotonic() < end:
             if (done := self.finished()) is not None:
                 report(done)
             else:
                 time.sleep(LOOK_SECONDS)
 
-    def close(self) -> None:
-        """Abandon what is not finished."""
+    def abandon(self) -> list[int]:
+        """Stop filming; the generations whose videos will not be made."""
+        jobs = [] if self._next is None else [self._next]
         self._next = None
         if self._running is not None:
+            jobs.insert(0, self._running.job)
             self._running.process.kill()
             self._running.process.wait()
             _finish(self._running)
             self._running = None
+        return [job.generation for job in jobs]
+
+    def close(self) -> None:
+        """Abandon what is not finished."""
+        self.abandon()
 
     def _begin(self) -> None:
         """Start the next job, if there is one and nothing else is filmed."""
@@ -159,7 +184,7 @@ def _start_filming(job: VideoJob) -> _Process:
         process = subprocess.Popen(
             command, stdin=job_file, stdout=gif, stderr=errors, env=_environment(), start_new_session=True
         )
-    return _Process(job, process, gif, errors)
+    return _Process(job, process, gif, errors, time.monotonic())
 
 
 def _environment() -> dict[str, str]:

@@ -40,6 +40,23 @@ CARTPOLE = ("env=gymnasium", "env.id=CartPole-v1", "policy=linear", "algorithm.p
             "evaluation.episodes=2", "ray.address=local")  # fmt: skip
 """A short command; `env=CartPole` would take a preset, which is none of these tests' business."""
 SERIAL = (*CARTPOLE, "runtime=serial")
+SLOW_WORLD = """
+import time
+import gymnasium, numpy as np
+from trial_worlds import Line
+
+class Slow(Line):
+    metadata = {"render_modes": ["rgb_array"]}
+    def __init__(self, render_mode=None):
+        super().__init__()
+        self.render_mode = render_mode
+    def render(self):
+        time.sleep(PAUSE)
+        return np.zeros((8, 8, 3), np.uint8)
+
+gymnasium.register("Slow-v0", entry_point=Slow)
+"""
+"""A module with a world of which a picture takes PAUSE seconds."""
 DETERMINISTIC = ("returns/", "episode/", "eval/", "search/", "progress/")
 
 

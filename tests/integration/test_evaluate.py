@@ -24,7 +24,7 @@ def evaluate(commands: Commands, *words: str, **environment: str) -> dict[str, A
     for key, value in figures.items():
         [line] = [line for line in command.out.splitlines() if line.split(" ")[0] == key]
         assert isinstance(value, list) or line.split()[-1] == (
-            f"{value:.2f}" if isinstance(value, float) else str(value)
+            "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
         )
     return figures
 
@@ -89,6 +89,15 @@ def test_best_latest_and_numbers(commands: Commands) -> None:
     assert evaluate(commands, *words, "checkpoint=2")["checkpoint"] == "gen_000002"
 
 
+def test_a_long_evaluation_reports_how_far_it_is(commands: Commands) -> None:
+    line = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "noise.size=50000", "runtime=serial")
+    commands.run(*line, "generations=1", "algorithm.pairs=2", "run_dir=run")
+    words = ("run_dir=run", "episodes=9", "runtime=serial")
+    command = commands.run(*words, module="raes.evaluate", STEP_SECONDS="0.05")
+    assert re.search(r"^evaluated [1-9] of 9 episodes  [2-9] s$", command.err, re.MULTILINE), command.err
+    assert "evaluated" not in command.out  # which holds the figures alone
+
+
 def test_every_episode_fails(commands: Commands) -> None:
     line = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "noise.size=50000", "runtime=serial")
     commands.run(*line, "generations=1", "algorithm.pairs=2", "run_dir=run")
@@ -104,5 +113,6 @@ def test_of_a_function_the_x_is_said(commands: Commands) -> None:
                  "generations=200", "runtime=serial", "run_dir=run")  # fmt: skip
     figures = evaluate(commands, "run_dir=run", "episodes=1", "runtime=serial")
     np.testing.assert_allclose(figures["x"], 0.5, atol=1e-2)
+    assert figures["return_std"] is figures["return_ci_low"] is figures["return_ci_high"] is None  # of one episode
     command = commands.run("run_dir=run", "episodes=1", "runtime=serial", module="raes.evaluate")
     assert re.search(r"^x +0\.\S+ .* \.\.\. \(20 numbers\)$", command.out, re.MULTILINE)

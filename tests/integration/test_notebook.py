@@ -50,9 +50,11 @@ def test_the_notebook_runs_and_each_run_shows_in_one_place(executed: nbformat.No
     assert results[0].startswith("Run('")
     assert float(results[1]) > 100
     assert "asked for the end" in results[4]
-    (film,) = [output for cell in executed.cells if "run.play" in cell.source for output in cell.outputs
-               if output.output_type == "display_data"]  # fmt: skip
-    assert "video/mp4;base64" in film.data["text/html"]
+    shown = [output.data for cell in executed.cells if "run.play" in cell.source for output in cell.outputs
+             if output.output_type == "display_data"]  # fmt: skip
+    (film,) = [data for data in shown if "text/html" in data]
+    assert "video/mp4;base64" in film["text/html"]
+    assert not any(data["text/plain"] for data in shown if data is not film), "the status goes when the film is there"
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:

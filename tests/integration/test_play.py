@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import ImageGrab
 
+from raes.play import PlayArguments, limit
 from raes.policies import PolicySettings
 from raes.problems.camera import FilmedSpec, Shot
 from raes.problems.environment import EnvSettings
@@ -23,7 +24,7 @@ from raes.problems.episode import EpisodeSpec
 from raes.problems.picture import BAR, LABEL, MARGIN
 from raes.problems.renderer import choose
 
-from .helpers import SERIAL, Commands
+from .helpers import SERIAL, SLOW_WORLD, Commands
 
 pytestmark = pytest.mark.tools
 MUJOCO = ("env=gymnasium", "env.id=Hopper-v5", "policy=linear", "algorithm.pairs=2", "noise.size=50000",
@@ -119,9 +120,27 @@ def test_a_film_may_end_early_and_run_fast(commands: Commands) -> None:
     words = ("run_dir=run", "checkpoint=latest", "out=film.mp4", "episodes=50")
     command = commands.run(*words, "seconds=0.5", "speed=2", module="raes.play")
     assert "where it was cut" in command.out
+    assert re.search(r"cut after seconds=0\.5 of film, so that \d+ of 50 episodes are not shown", command.out)
+    assert "seconds=null shows whole episodes" in command.out
     with av.open(str(commands.cwd / "film.mp4")) as film:
         assert film.streams.video[0].average_rate == 50  # twice 50 a second, every second one left out
     assert len(pictures(commands.cwd / "film.mp4")) == 25
+
+
+def test_a_pipe_hears_of_a_film_that_takes_long(commands: Commands) -> None:
+    (commands.cwd / "slow_world.py").write_text(SLOW_WORLD.replace("PAUSE", "0.6"))
+    words = ("env=gymnasium", "env.id=slow_world:Slow-v0", "policy=linear", "noise.size=50000", "algorithm.pairs=2")
+    commands.run(*words, "runtime=serial", "generations=1", "run_dir=run")
+    command = commands.run("run_dir=run", "checkpoint=latest", "out=auto", module="raes.play")
+    assert len(re.findall(r"^filmed \d\.\d s, at most 60 s  Ctrl-C", command.out, re.MULTILINE)) >= 2
+    assert played(command.out)[0][1] == 10
+
+
+def test_a_file_has_a_usual_length_and_a_window_has_none() -> None:
+    assert limit(PlayArguments("run"), window=False) == 60.0
+    assert limit(PlayArguments("run"), window=True) is None
+    assert limit(PlayArguments("run", seconds=5.0), window=True) == 5.0
+    assert limit(PlayArguments("run", seconds=None), window=False) is None
 
 
 def test_what_cannot_be_watched_is_one_message(commands: Commands) -> None:

@@ -201,8 +201,8 @@ def test_one_episode_in_a_hundred_of_each_kind(commands: Commands) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("run_dir=absent", "generation=1", "index=6"), ("absent/config.yaml", "run_dir")),
-        (("run_dir=a_run", "generation=3", "index=6"), ("generation=3", "there are generations 0, 1, 2, 4")),
+        (("run_dir=absent", "generation=1", "index=6"), ("run_dir=absent: there is no such folder",)),
+        (("run_dir=a_run", "generation=3", "index=6"), ("generation=3", "it keeps those of generations 0, 1, 2, 4")),
         (("run_dir=a_run", "generation=1", "index=8"), ("index=8", "purpose=training index 6, 7")),
         (
             ("run_dir=a_run", "generation=1", "index=6", "purpose=evaluation"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from .helpers import CARTPOLE, SERIAL, Commands, deterministic, theta_of
+from .helpers import CARTPOLE, SERIAL, SLOW_WORLD, Commands, deterministic, theta_of
 
 pytestmark = pytest.mark.tools
 LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "algorithm.pairs=2", "noise.size=50000",
@@ -87,6 +88,30 @@ def test_what_cannot_be_filmed_is_a_notice(commands: Commands) -> None:
     assert command.out.count("no video of generation") == 1, "once"
     assert "rgb_array" in command.out
     assert files(commands.cwd / "run") == []
+
+
+def test_the_end_of_a_run_shows_what_it_waits_for_and_ctrl_c_skips_it(commands: Commands) -> None:
+    (commands.cwd / "slow_world.py").write_text(SLOW_WORLD.replace("PAUSE", "600"))
+    words = (*LINE[:1], "env.id=slow_world:Slow-v0", *LINE[2:], "video.every=1", "generations=4", "run_dir=run")
+    command = commands.start(*words)
+    command.wait_for(lambda: "training is done and saved; filming generation 0" in command.out)
+    assert "Ctrl-C skips the video" in command.out
+    os.kill(command.process.pid, signal.SIGINT)
+    command.wait()
+    assert "no video of generation 0: skipped by Ctrl-C" in command.out
+    assert "no video of generation 4: skipped by Ctrl-C" in command.out
+    assert "3 videos were skipped, since a newer one was due before" in command.out
+    assert "done: 4 generations are done" in command.out
+
+
+def test_a_run_that_is_stopped_reports_the_video_that_it_abandons(commands: Commands) -> None:
+    (commands.cwd / "slow_world.py").write_text(SLOW_WORLD.replace("PAUSE", "600"))
+    words = (*LINE[:1], "env.id=slow_world:Slow-v0", *LINE[2:], "video.every=100000", "run_dir=run")
+    command = commands.start(*words)
+    command.wait_for(lambda: "gen     3" in command.out)
+    os.kill(command.process.pid, signal.SIGINT)
+    command.wait(130)
+    assert "no video of generation 0: the run was stopped before it was done" in command.out
 
 
 def test_a_function_has_nothing_to_see(commands: Commands) -> None:

@@ -55,17 +55,29 @@ def test_equal_returns_mean_no_step(table: Float32) -> None:
     assert not theta.any()
 
 
-def test_the_normaliser_leaves_out_what_does_not_vary_and_does_not_clip() -> None:
+@pytest.mark.parametrize("episodes", [1, 40])
+def test_the_normaliser_is_that_of_the_observations_alone_and_leaves_out_what_does_not_vary(episodes: int) -> None:
+    """The authors' filter.py has no prior: an input of mean 70 and std 0.001 comes out with mean 0 and std 1."""
     ars = ARS(ARSSettings(), PLAIN, 0, TABLE_SIZE)
-    rows = np.random.default_rng(0).normal([0.0, 0.0, 70.0, 0.0], [2.0, 0.0, 0.0, 1e-3], (40, 250, 4))
+    spread = [2.0, 0.0, 0.0, 1e-3, 1e-3]
+    rows = np.random.default_rng(0).normal([0.0, 0.0, 1e4 / 3, 0.0, 70.0], spread, (episodes, 250, 5))
     means = rows.mean(axis=1)
     m2 = np.square(rows - means[:, None]).sum(axis=1)
-    seen = Moments(np.arange(40), np.full(40, 250.0), means, m2)
-    scale, bound = ars.normalizer(running_stats.merge(running_stats.init(4), seen))
-    np.testing.assert_allclose(scale[:3], [0.5, 0.0, 0.0], rtol=0.02)
-    assert 500 < scale[3] < 1100  # the prior still counts for something
+    seen = Moments(np.arange(episodes), np.full(episodes, 250.0), means, m2)
+    mean, scale, bound = ars.normalizer(running_stats.merge(running_stats.init(5), seen))
+    np.testing.assert_allclose(mean, rows.mean(axis=(0, 1)), rtol=1e-12, atol=1e-12)
+    out = (rows - mean) * scale
+    np.testing.assert_allclose(out.mean(axis=(0, 1)), 0.0, atol=1e-6)
+    np.testing.assert_allclose(out.std(axis=(0, 1)), [1.0, 0.0, 0.0, 1.0, 1.0], atol=1e-6)
+    np.testing.assert_array_equal(scale[1:3], 0.0)
     assert bound == np.inf
-    np.testing.assert_array_equal(ars.normalizer(running_stats.init(4))[0], 1.0)
+
+
+def test_the_normaliser_changes_nothing_before_the_first_observation() -> None:
+    ars = ARS(ARSSettings(), PLAIN, 0, TABLE_SIZE)
+    mean, scale, _ = ars.normalizer(running_stats.init(4))
+    np.testing.assert_array_equal(mean, 0.0)
+    np.testing.assert_array_equal(scale, 1.0)
 
 
 def test_returns_that_differ_by_rounding_alone_mean_no_step(table: Float32) -> None:

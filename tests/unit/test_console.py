@@ -211,6 +211,25 @@ def test_quiet_shows_notices_only(config: Config) -> None:
     assert stream.getvalue() == "a rollout actor was lost\n"
 
 
+def test_the_wait_for_a_video_moves_and_names_the_key_that_ends_it(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    console = Console(config, stream)
+    console(("progress", progress(10)))
+    console(("progress", progress(10, filming=(10, 83.2))))
+    assert stream.rows(80) == ["filming generation 10  1m23s  Ctrl-C skips the video"]
+
+
+def test_a_deviation_and_half_an_interval_look_different() -> None:
+    line = describe(record(0, evaluation=50.0))
+    assert "return     12.35 std     1.50" in line
+    assert "eval     50.00 +-   3.00" in line
+    alone = record(0) | {"eval/return_mean": 50.0}  # evaluation.episodes=1: no interval
+    assert "eval     50.00  steps" in describe(alone)
+
+
 def test_a_line_says_how_many_episodes_were_left_out() -> None:
     assert "left out" not in describe(record(0))
     assert "left out 2" in describe(record(0) | {"faults/episodes_quarantined": 2})

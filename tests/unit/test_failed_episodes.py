@@ -122,7 +122,7 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path, damage: bytes | N
         np.savez(path, theta=np.zeros(3))
     else:
         path.write_bytes(damage)
-    with pytest.raises(UserError, match=r"faults/gen_000007\.npz is damaged.*there are 6"):
+    with pytest.raises(UserError, match=r"faults/gen_000007\.npz is damaged.*replay another generation: 6$"):
         failed_episodes.find(tmp_path, 7, Purpose.TRAINING, 0)
     assert failed_episodes.find(tmp_path, 6, Purpose.TRAINING, 0)
 
@@ -156,8 +156,8 @@ def test_one_task_is_found_by_purpose_and_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("generation", "purpose", "index", "words"),
     [
-        (8, Purpose.TRAINING, 2, "generation=8: .* there are generations 6, 7$"),
-        (-1, Purpose.TRAINING, 2, "generation=-1: .* there are generations 6, 7$"),
+        (8, Purpose.TRAINING, 2, "generation=8: .* it keeps those of generations 6, 7$"),
+        (-1, Purpose.TRAINING, 2, "generation=-1: .* it keeps those of generations 6, 7$"),
         (
             7,
             Purpose.TRAINING,
@@ -178,7 +178,7 @@ def test_what_is_not_kept_is_said_with_what_is(
 
 
 def test_a_run_without_faults_and_one_with_many_are_told_shortly(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there are generations none"):
+    with pytest.raises(UserError, match=r"generation=0: .* no episode of this run has failed$"):
         failed_episodes.load(tmp_path, 0)
     failed_episodes.save(tmp_path, BARE, [failed(training(7, list(range(2_000))))])
     with pytest.raises(UserError, match="28, 29, and 1970 more") as caught:

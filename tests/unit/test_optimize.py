@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 
 import raes
 from raes.algorithms import ALGORITHMS
+from raes.api.method import check_table
 from raes.config.compose import compose
 from raes.search.optimizers import OptimizerSettings
 from raes.types import RunFailedError, UserError
@@ -114,12 +116,18 @@ def test_minimize_goes_on_where_the_function_fails_in_places_and_stops_where_it_
     ("call", "words"),
     [
         (lambda: raes.minimize(sphere, [1.0], algorithm="adam"), ["'adam'", "choose one of", "cma_es"]),
+        (lambda: raes.minimize(sphere, [1.0], algorithm="cmaes"), ["'cmaes'", "(close: cma_es"]),
+        (
+            lambda: raes.minimize(sphere, [1.0], algorithm="es", perturbation="low_rank"),
+            ["perturbation='low_rank': needs the layers of a policy, and x has none"],
+        ),
+        (lambda: raes.minimize(sphere, [1.0], algorithm="custom", module="nowhere:X"), ["module=nowhere:X cannot be"]),
         (lambda: raes.minimize(sphere, [1.0], algorithm="snes", sigme=0.1), ["sigme", "no such key", "sigma"]),
         (lambda: raes.minimize(sphere, [1.0], algorithm="snes", sigma=-1.0), ["sigma=-1.0: must be positive"]),
         (lambda: raes.minimize(sphere, [[1.0]]), ["x0 must be a vector"]),
         (lambda: raes.minimize(sphere, [np.nan]), ["x0 must be", "nan"]),
         (lambda: raes.minimize(sphere, [1.0], budget=0), ["budget", "0"]),
-        (lambda: raes.minimize(lambda x: x / 0, [1.0]), ["env.x0", "TypeError"]),
+        (lambda: raes.minimize(lambda x: np.ones(3), [1.0]), ["the function fails at x0: TypeError", "shape (3,)"]),
         (lambda: raes.minimize(sphere, ["a", "b"]), ["x0 must be a vector of finite numbers"]),
         (lambda: raes.minimize(sphere, [[1.0], [1.0, 2.0]]), ["x0 must be"]),
         (lambda: raes.minimize(sphere, [1e300]), ["x0 must be", "within float32", "1e+300"]),
@@ -130,7 +138,7 @@ def test_minimize_goes_on_where_the_function_fails_in_places_and_stops_where_it_
         (lambda: raes.minimize(sphere, [1.0], seed=-1), ["seed must be a whole number of at least 0, got -1"]),
         (lambda: raes.minimize(sphere, [1.0], optimizer="adam"), ["raes.OptimizerSettings", "'adam'"]),
         (lambda: raes.minimize(None, [1.0]), ["the function must be callable, got None"]),
-        (lambda: raes.minimize(sphere, [1.0], algorithm=["es"]), ["no such algorithm"]),
+        (lambda: raes.minimize(sphere, [1.0], algorithm=["es"]), ["algorithm=['es']: no such algorithm"]),
         (
             lambda: raes.minimize(sphere, [1.0], algorithm="canonical_es", parents=20),
             ["parents=20: must be at most popul"],
@@ -144,6 +152,33 @@ def test_wrong_arguments_are_named(call: object, words: list[str]) -> None:
         call()  # type: ignore[operator]
     for word in words:
         assert word in str(error.value)
+    for key in ("env.", "algorithm.", "policy.", "noise.size"):
+        assert key not in str(error.value), "a key of the command line"
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1), ()])
+def test_values_that_are_arrays_of_one_number_will_do(shape: tuple[int, ...]) -> None:
+    found = raes.minimize(lambda x: np.full(shape, sphere(x)), [1.0, 2.0], budget=100)
+    assert found.value == sphere(found.x)
+
+
+def test_tensors_that_need_gradients_are_numbers_too() -> None:
+    torch = pytest.importorskip("torch")
+    ones = torch.ones(2, requires_grad=True)
+    expected = raes.minimize(sphere, [1.0, 1.0], budget=100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for x0 in (ones, [ones[0], ones[1]]):
+            found = raes.minimize(lambda x: (ones * torch.tensor(x)).square().sum()[None], x0, budget=100)
+            assert found.x.tobytes() == expected.x.tobytes()
+        search = raes.Optimizer("snes", ones)
+        search.tell([torch.tensor(-sphere(x), requires_grad=True) for x in search.ask()])
+    assert search.evaluations > 1
+
+
+def test_a_noise_table_that_does_not_fit_is_explained_without_keys_of_the_command_line() -> None:
+    with pytest.raises(UserError, match=r"so many parameters need a noise table of [\d,.]+ GiB, and .* search fewer"):
+        check_table(1 << 50, copies=1)
 
 
 def test_told_values_must_fit_and_be_finite_somewhere() -> None:

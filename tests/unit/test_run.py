@@ -143,7 +143,6 @@ def test_what_a_run_gives_back(run: raes.Run) -> None:
     assert timesteps.shape == returns.shape == (3,)
     assert (np.diff(timesteps) > 0).all()
     assert run.best == max(run.curve("eval/return_mean")[1])
-    assert run.curve("no/such")[0].shape == (0,)
     assert run.config["algorithm"]["pairs"] == 3
     assert "CartPole" in repr(run)
     assert run.policy(np.zeros(4)) in (0, 1)
@@ -157,8 +156,56 @@ def test_the_loaded_run_is_the_same(run: raes.Run) -> None:
     assert raes.load(run.run_dir, 3).checkpoint == "gen_000003"
     with pytest.raises(UserError, match="checkpoint=77"):
         raes.load(run.run_dir, 77)
-    with pytest.raises(UserError, match="run_dir"):
-        raes.load(run.run_dir / "nothing")
+    with pytest.raises(UserError, match=rf"run_dir={run.run_dir}x: there is no such folder; the runs in .* are run"):
+        raes.load(f"{run.run_dir}x")
+    with pytest.raises(UserError, match=r"holds no config\.yaml; the runs in .* are run"):
+        raes.load(Path(str(run.run_dir)).parent)
+    with pytest.raises(UserError, match=r"run_dir=runs/none: there is no such folder$"):
+        raes.load("runs/none")
+
+
+def test_a_curve_that_no_record_has_names_the_close_keys(run: raes.Run) -> None:
+    for key, close in (("eval/mean", "eval/return_mean"), ("mean", "returns/mean"), ("search/stepsise", "stepsize")):
+        with pytest.raises(UserError, match=rf"{key}: no record of this run has such a metric; close: .*{close}"):
+            run.curve(key)
+    with pytest.raises(UserError, match=r"timesteps: no record .* close: .*progress/timesteps"):
+        run.curve("returns/mean", against="timesteps")
+    assert run.curve("search/novelty_mean")[0].shape == (0,)  # a metric, of another algorithm
+
+
+def test_an_observation_of_another_shape_is_named(run: raes.Run) -> None:
+    for wrong in (np.zeros(3), np.zeros((1, 4)), 0.0, [1.0]):
+        with pytest.raises(UserError, match=r"the observation has shape .*, and one of CartPole-v1 has \(4,\)"):
+            run.policy(wrong)
+    assert run.policy([0.0, 0.0, 0.0, 0.0]) == run.policy(np.zeros(4))
+
+
+def test_a_single_episode_has_no_interval(run: raes.Run) -> None:
+    metrics = run.evaluate(episodes=1)
+    assert [metrics[key] for key in ("return_std", "return_ci_low", "return_ci_high")] == [None] * 3
+    assert metrics["return_mean"] == metrics["return_min"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda run: run.evaluate(episodes=0), "episodes must be a whole number of at least 1, got 0"),
+        (lambda run: run.evaluate(workers="auto"), "workers must be a whole number"),
+        (lambda run: run.play(episodes=0), "episodes must be a whole number of at least 1, got 0"),
+        (lambda run: run.play(speed=0), "speed must be a positive number, got 0"),
+        (lambda run: run.play(seconds=-1), "seconds must be a positive number, got -1"),
+    ],
+)
+def test_wrong_arguments_of_a_run_are_named(run: raes.Run, call: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        call(run)
+
+
+def test_names_that_are_imported_late_are_listed_and_suggested() -> None:
+    assert set(raes.__all__) <= set(dir(raes))
+    with pytest.raises(AttributeError) as caught:
+        raes.minimise  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("minimise", raes)  # from which Python suggests minimize
 
 
 @pytest.mark.parametrize("which", ["run", "guess"])
@@ -179,6 +226,7 @@ def test_the_policy_acts_as_in_evaluations_with_its_normaliser(which: str, reque
 def test_a_film_shows_the_episodes_of_an_evaluation(run: raes.Run, tmp_path: Path) -> None:
     returns = run.play(episodes=2, seed=5, speed=10.0, out=tmp_path / "film.mp4")
     assert np.mean(returns) == run.evaluate(episodes=2, seed=5)["return_mean"]
+    assert run.play(seed=5, seconds=0.1, out=tmp_path / "short.mp4")[0] < returns[0]
     assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
 
 
@@ -227,6 +275,28 @@ def test_the_program_that_calls_may_use_hydra_itself() -> None:
         assert GlobalHydra.instance().hydra is marker
     finally:
         GlobalHydra.instance().hydra = None
+
+
+def test_rewards_that_never_vary_are_one_notice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Constant(Guess):
+        def step(self, action: Any) -> Any:
+            observation, _, *ended = super().step(action)
+            return observation, 0.5, *ended
+
+    raes.fit(env=Constant, run_dir=tmp_path / "run", **SHORT | {"generations": 9, "evaluation__every": 0})
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "nothing to learn from" in line]
+    assert "all returns are equal (now 5)" in line
+    assert "check that actions change rewards, or raise the noise (algorithm.sigma)" in line
+    assert line in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_function_that_never_varies_is_one_notice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = {key: value for key, value in SHORT.items() if key not in ("policy", "algorithm__pairs")}
+    keys |= {"env__call": "builtins:len", "env__dim": 3, "generations": 9, "algorithm__pairs": 3}
+    raes.fit("function", run_dir=tmp_path / "run", **keys)
+    out = capsys.readouterr().out
+    assert out.count("nothing to learn from") == 1
+    assert "check that the function uses its x" in out
 
 
 class Watcher(raes.Callback):

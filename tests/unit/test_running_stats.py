@@ -96,3 +96,12 @@ def test_the_scale_is_one_over_the_std_with_a_floor_under_the_variance() -> None
     stats = RunningStats(10.0, np.zeros(3), np.array([40.0, 0.0, 1e-3]))
     np.testing.assert_allclose(stats.scale(), [0.5, 10.0, 10.0])
     np.testing.assert_allclose(stats.scale(min_variance=1e-6), [0.5, 1000.0, 100.0])
+
+
+@given(EPISODES)
+def test_without_the_prior_there_are_the_observations_alone(episodes: list[np.ndarray]) -> None:
+    rows = np.concatenate(episodes)
+    seen = merge(running_stats.init(SIZE), of(*episodes)).without_prior()
+    np.testing.assert_allclose(seen.count, len(rows), rtol=1e-12)
+    np.testing.assert_allclose(seen.mean, rows.mean(axis=0), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(seen.m2 / seen.count, rows.var(axis=0), rtol=1e-9, atol=1e-6)

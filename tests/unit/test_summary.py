@@ -19,6 +19,6 @@ def test_the_interval_is_students_t(count: int) -> None:
     assert (summary.ci_low, summary.ci_high) == pytest.approx((low, high), rel=1e-9)
 
 
-def test_one_value_has_no_spread_and_equal_values_have_none_either() -> None:
-    assert summarize(np.array([3.5])) == Summary(3.5, 0.0, 3.5, 3.5)
+def test_the_spread_of_one_value_is_not_known_and_that_of_equal_values_is_none() -> None:
+    assert summarize(np.array([3.5])) == Summary(3.5, None, None, None)
     assert summarize(np.full(9, -2.0)) == Summary(-2.0, 0.0, -2.0, -2.0)

@@ -219,6 +219,13 @@ def test_a_reward_that_fails_now_and_then_is_left_out_also_where_it_is_tested() 
     assert 0 < np.isnan(reported).sum() < 14
 
 
+def test_a_reward_of_another_module_is_one_warning() -> None:
+    module = Net()
+    with pytest.warns(UserWarning, match="uses the module that it is called with") as seen:
+        raes.train_module(module, lambda copied: 1.0, iterations=9, population_size=6)
+    assert len(seen) == 1
+
+
 # Policies as plain arrays and as PyTorch modules.
 
 
