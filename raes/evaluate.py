@@ -80,7 +80,7 @@ def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = print
 
     Args:
         arguments: see there.
-        notify: called with a line that names the Ray in use.
+        notify: called with lines about the Ray in use.
 
     Raises:
         UserError: there is no such run or checkpoint.
@@ -141,7 +141,7 @@ def _run(
     from raes.runtime.session import attached
 
     with (
-        attached(config.ray.address, Size.of(config.workers).most, 4 * NO_TABLE) as session,
+        attached(config.ray.address, Size.of(config.workers).most, 4 * NO_TABLE, notify) as session,
         threadpool_limits(1),
     ):
         notify(session.text)

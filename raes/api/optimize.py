@@ -37,7 +37,7 @@ from raes.search.optimizers import OptimizerSettings
 from raes.search.perturbation import Decoder
 from raes.tasks import Round, Tasks
 from raes.types import Float32, Float64, RunFailedError, UserError
-from raes.validation import real, vector, whole
+from raes.validation import no_such, real, vector, whole
 
 DEFAULT_OPTIMIZERS = {
     "ars": OptimizerSettings(name="sgd", stepsize=0.02, momentum=0.0, weight_decay=0.0),
@@ -333,7 +333,7 @@ def _settings(algorithm: str, keys: dict[str, Any], size: int) -> Any:
         UserError: there is no such algorithm or key, or a value is wrong.
     """
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise UserError(f"algorithm={algorithm!r}: there is no such algorithm; choose one of {', '.join(ALGORITHMS)}")
+        raise UserError(f"algorithm={algorithm!r}: {no_such('algorithm', algorithm, ALGORITHMS)}")
     _, settings = ALGORITHMS[algorithm]
     try:
         return TypeAdapter(settings).validate_python({"normalize_observations": False} | keys).sized(size, ())
