@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from raes.config.cli import check_out, command, parse
 from raes.config.schema import Config, load
 from raes.config.settings import RaySettings
+from raes.console.output import show
 from raes.problems.function import FunctionSettings
 from raes.results import Results
 from raes.rng import Purpose
@@ -75,7 +76,7 @@ class EvaluateArguments:
             )
 
 
-def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = print) -> dict[str, Any]:
+def evaluate(arguments: EvaluateArguments, notify: Callable[[str], None] = show) -> dict[str, Any]:
     """The metrics: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
 
     Args:

@@ -56,8 +56,14 @@ def protect_output() -> None:
     sys.stdout, sys.stderr = _protected(1, sys.stdout), _protected(2, sys.stderr)
 
 
+def show(text: str) -> None:
+    """A line for the user, at once."""
+    print(text, flush=True)
+
+
 def output_lost() -> str | None:
     """Why something that was printed to stdout could not be written, though it was wanted; None where all is well."""
+    sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     trouble = raw.trouble if isinstance(raw, LenientOutput) else None
     return None if trouble is None or trouble.errno in GONE else str(trouble.strerror)

@@ -18,6 +18,7 @@ from typing import Any
 
 from raes.config.cli import check_out, command, display_path
 from raes.config.schema import Config
+from raes.console.output import show as show_line
 from raes.console.tables import table
 from raes.doctor import show
 from raes.doctor.findings import Finding, Plan, exit_code, findings
@@ -107,7 +108,7 @@ def _inspect(config: Config, refused: UserError | None) -> tuple[list[NodeFacts]
     if embedded and refused is not None:
         raise refused
     try:
-        session = connect(config.ray.address, 1, 0, lambda text: print(text, flush=True))
+        session = connect(config.ray.address, 1, 0, show_line)
         nodes, text = host_survey(PATIENCE, try_out, config), session.text
     except Exception as error:
         if not embedded:

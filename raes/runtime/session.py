@@ -77,9 +77,10 @@ def connect(address: str, workers: int | None, table_bytes: int, notify: Callabl
             notify("starting Ray on this machine ...")
             return _embed(workers, table_bytes)
     else:
-        found = given
-        _check_address(key, given)
-    notify(f"connecting to the Ray cluster at {found} ...")
+        found, endpoint = given, _endpoint(key, given)
+        notify(f"connecting to {given} ...")
+        if (reply := probe(*endpoint)) is not Reply.RAY:
+            raise UserError(f"{key}={given}: {REPLIES[reply].format(given=given, cure=ELSEWHERE)}")
     try:
         return _join(found, workers, table_bytes)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -89,11 +90,11 @@ def connect(address: str, workers: int | None, table_bytes: int, notify: Callabl
         raise UserError(f"{key}={found}: no Ray cluster answers there ({reason}); {ELSEWHERE}") from error
 
 
-def _check_address(key: str, given: str) -> None:
-    """Refuse an address where no cluster is, before Ray tries for minutes.
+def _endpoint(key: str, given: str) -> tuple[str, int]:
+    """Host and port of a cluster's address.
 
     Raises:
-        UserError: with what is there, and the cure.
+        UserError: it is the address of something else.
     """
     scheme, separator, rest = given.partition("://")
     if given.startswith("ray://"):
@@ -111,9 +112,7 @@ def _check_address(key: str, given: str) -> None:
     endpoint = None if separator else split_address(given)
     if endpoint is None:
         raise UserError(f"{key}={given}: give HOST:PORT of a cluster, such as 10.0.0.1:6379, or auto, or local")
-    reply = probe(*endpoint)
-    if reply is not Reply.RAY:
-        raise UserError(f"{key}={given}: {REPLIES[reply].format(given=given, cure=ELSEWHERE)}")
+    return endpoint
 
 
 def split_address(address: str) -> tuple[str, int] | None:
@@ -254,7 +253,12 @@ def _why_not_started(error: Exception) -> str:
             "than the system allows; set RAY_TMPDIR to a short folder, such as RAY_TMPDIR=/tmp, or use "
             "runtime=serial, which needs no Ray"
         )
+    if isinstance(error, OSError):
+        return (
+            f"Ray cannot start in {folder} ({reason}); set RAY_TMPDIR to a short folder that can be written and has "
+            "room, or use runtime=serial, which needs no Ray"
+        )
     return (
-        f"Ray cannot start on this machine ({reason}); its logs are in {folder}/ray/session_latest/logs. Try again if "
-        f"the machine was busy, make sure that {folder} can be written, or use runtime=serial, which needs no Ray"
+        f"Ray cannot start on this machine ({reason}); see its logs in {folder}/ray/session_latest/logs, try again if "
+        "the machine was busy, or use runtime=serial, which needs no Ray"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from raes.config.schema import Config
 from raes.console.console import describe
+from raes.console.output import show
 from raes.runtime.scheduling import Size
 from raes.training.callbacks import Callbacks
 from raes.training.events import Event
@@ -91,11 +92,6 @@ def side_by_side(jobs: Sequence[SweepJob], parallel: int | str) -> list[RunOutco
         finally:
             release()
             ray.shutdown()
-
-
-def show(text: str) -> None:
-    """A line for the user."""
-    print(text, flush=True)
 
 
 def check(jobs: Sequence[SweepJob], parallel: int | str) -> int | None:
