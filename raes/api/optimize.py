@@ -344,7 +344,7 @@ def _settings(algorithm: str, keys: dict[str, Any], size: int) -> Any:
         first = error.errors()[0]
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             key = ".".join(map(str, first["loc"]))
-            raise UserError(f"{key}: algorithm {algorithm} has no such key; it has {', '.join(known)}") from error
+            raise UserError(f"{key} of algorithm={algorithm}: {no_such('key', key, known)}") from error
         raise UserError(explain(first, dict.fromkeys(known))) from error
     except UserError:
         raise
