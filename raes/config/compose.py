@@ -94,8 +94,10 @@ def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
     if word and "=" not in word:
         return f"{word}: give key=value; --cfg job shows all keys"
     if word:
-        cure = "in a shell, quote the whole word, and a text with = or , in it once more: 'key=\"a=b\"'"
-        return f"{word}: cannot be read ({' '.join(text.split())}); {cure}"
+        return (
+            f"{word.removeprefix('++')}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word, "
+            "and a text with = or , in it once more: 'key=\"a=b\"'"
+        )
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if unknown:
         key = unknown.group(1)
