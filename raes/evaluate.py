@@ -21,6 +21,7 @@ from raes.config.cli import check_out, command, parse
 from raes.config.schema import Config, load
 from raes.config.settings import RaySettings
 from raes.console.busy import Busy
+from raes.console.output import show
 from raes.problems.function import FunctionSettings
 from raes.results import Results
 from raes.rng import Purpose
@@ -77,7 +78,7 @@ class EvaluateArguments:
 
 
 def evaluate(
-    arguments: EvaluateArguments, notify: Callable[[str], None] = print, busy: Busy | None = None
+    arguments: EvaluateArguments, notify: Callable[[str], None] = show, busy: Busy | None = None
 ) -> dict[str, Any]:
     """The metrics: mean, std, 95 % interval, lengths, and what they are of; of a function also the x.
 
@@ -85,7 +86,7 @@ def evaluate(
 
     Args:
         arguments: see there.
-        notify: called with a line that names the Ray in use.
+        notify: called with lines about the Ray in use.
         busy: shows how many episodes are done, and what failed; None: faults go to stderr.
 
     Raises:
@@ -151,7 +152,7 @@ def _run(
     from raes.runtime.session import attached
 
     with (
-        attached(config.ray.address, Size.of(config.workers).most, 4 * NO_TABLE) as session,
+        attached(config.ray.address, Size.of(config.workers).most, 4 * NO_TABLE, notify) as session,
         threadpool_limits(1),
     ):
         notify(session.text)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raes.config.cli import complain, display_path
-from raes.config.compose import checked, explain_hydra, opened
+from raes.config.cli import complain, display_path, ending, hear_interrupts
+from raes.config.compose import checked, explain_hydra
 from raes.config.schema import PLACES, Config, conf_dir
+from raes.config.words import opened, plain_text
+from raes.console.output import protect_output
 from raes.storage.location import location
 from raes.storage.metrics import read_records
 from raes.training import ray_job
@@ -22,10 +25,17 @@ from raes.types import RunFailedError, UserError
 if TYPE_CHECKING:
     from raes.training.prepare import PreparedRun
 
+MULTIRUN = ("-m", "--multirun")
+
 
 def main() -> None:
-    """Compose the configuration, run it (or each of a multirun's), exit with the worst code."""
-    sys.exit(run_command())
+    """Compose the configuration, run it (or each of a multirun's), exit with the worst code.
+
+    A run that could not print is as good as any other: its lines are in log.txt.
+    """
+    protect_output()
+    hear_interrupts()
+    sys.exit(ending(run_command))
 
 
 def run_command(examine: Callable[[Config], int] | None = None) -> int:
@@ -46,12 +56,12 @@ def run_command(examine: Callable[[Config], int] | None = None) -> int:
         for word in sys.argv[1:]:
             key, _, value = word.partition("=")
             if key in PLACES:
-                location(value.strip("\"'"), key)  # a secret in a URL must reach neither Hydra's messages nor a file
+                location(plain_text(value), key)  # a secret in a URL must reach neither Hydra's messages nor a file
     except UserError as error:
         return complain(str(error))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the errors to us instead of printing them and exiting with 1
-    words = [opened(word) for word in sys.argv[1:]]
-    sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants these first
+    words = hydra_words(sys.argv[1:])
+    sys.argv[1:] = words
     runs = Runs()
 
     def task(tree: DictConfig) -> float:
@@ -72,11 +82,24 @@ def run_command(examine: Callable[[Config], int] | None = None) -> int:
     return max((outcome.code for _, outcome in runs.ended), default=0)
 
 
+def hydra_words(words: Sequence[str]) -> list[str]:
+    """The command line as Hydra must have it; of a sweep with the folder for Hydra's record of it, multirun.yaml."""
+    sweep = [word for word in words if word in MULTIRUN]
+    if not sweep:
+        return [opened(word) for word in words]
+    rest = [opened(word, sweep=True) for word in words if word not in MULTIRUN]
+    values = dict(word.split("=", 1) for word in rest if "=" in word)
+    where = values.get("run_dir", "null")
+    if "hydra.sweep.dir" not in values and where != "null" and not re.search(r"://|,|\w\(", where):
+        rest.append(f"hydra.sweep.dir={where}")
+    return [*sweep, *rest]
+
+
 class Runs:
     """The runs of one command.
 
     Attributes:
-        ended: name and outcome of each so far; the name is the folder of a multirun's job.
+        ended: name and outcome of each so far; the name is what makes a multirun's job what it is.
     """
 
     def __init__(self) -> None:
@@ -98,7 +121,7 @@ class Runs:
         config = prepared.config
         outcome = train(prepared)
         gc.collect()  # the noise table, up to 1 GB, before the next job makes its own
-        self.ended.append((location(str(config.run_dir)).name, outcome))
+        self.ended.append((job_name(), outcome))
         if outcome.code == STOPPED:
             raise KeyboardInterrupt
         return last_evaluation(config)
@@ -129,12 +152,14 @@ class Runs:
 
     def job(self, tree: Any) -> SweepJob | RefusedJob:
         """One of them, from what Hydra has composed, or why it cannot run."""
+        from raes.training.prepare import job_words
+
         try:
             prepared = self.prepare(tree)
         except UserError as error:
             complain(f"{job_name()}: {error}")
             return RefusedJob(job_name(), str(error))
-        return SweepJob(location(str(prepared.config.run_dir)).name, prepared)
+        return SweepJob(tuple(job_words(job_overrides())), prepared)
 
     def prepare(self, tree: Any) -> PreparedRun:
         """A run that can start, from what Hydra has composed.
@@ -144,7 +169,7 @@ class Runs:
         """
         from raes.training.prepare import prepare
 
-        prepared = prepare(composed(tree), job_name())
+        prepared = prepare(composed(tree), job_overrides())
         config = prepared.config
         if config.run_dir in self._folders:
             raise UserError(
@@ -170,12 +195,21 @@ def composed(tree: Any) -> Config:
         raise UserError(explain_hydra(error)) from error
 
 
-def job_name() -> str:
-    """What a multirun's job overrides, as Hydra writes it; empty for a single run."""
+def job_overrides() -> list[str]:
+    """What a multirun's job overrides; nothing for a single run."""
     from hydra.core.hydra_config import HydraConfig
 
-    job = HydraConfig.get()
-    return str(job.job.override_dirname) if "MULTIRUN" in str(job.mode) else ""
+    hydra = HydraConfig.get()
+    hidden = hydra.job.config.override_dirname.exclude_keys
+    words = hydra.overrides.task if "MULTIRUN" in str(hydra.mode) else []
+    return [str(word) for word in words if str(word).lstrip("+").partition("=")[0] not in hidden]
+
+
+def job_name() -> str:
+    """A multirun's job for messages."""
+    from raes.training.prepare import job_words
+
+    return ",".join(job_words(job_overrides()))
 
 
 def last_evaluation(config: Config) -> float:
@@ -205,23 +239,25 @@ def train(prepared: PreparedRun) -> RunOutcome:
         complain(outcome.reason)
         return outcome
     run_dir = display_path(config.run_dir)
+    word = shlex.quote(f"run_dir={run_dir}")
     print(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}", flush=True)
     print(f"  run directory     {run_dir}")
     if outcome.code == 0:
-        print(f"  evaluate it       python -m raes.evaluate run_dir={run_dir}")
+        print(f"  evaluate it       python -m raes.evaluate {word}")
     else:
         print(f"  resume it         {again(config)}")
-    print(f"  see the curves    tensorboard --logdir {run_dir}/tensorboard", flush=True)
+    print(f"  see the curves    tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}", flush=True)
     return outcome
 
 
 def again(config: Config) -> str:
     """The command that goes on with a run: this one, with its run directory."""
     words = [word.removeprefix("++") for word in sys.argv[1:] if not word.startswith(("run_dir=", "resume="))]
-    if words[:1] == ["-m"] or words[:1] == ["--multirun"]:
-        return f"the same command and resume=auto; the run directory of this job is {display_path(config.run_dir)}"
+    run_dir = display_path(config.run_dir)
+    if words[:1] and words[0] in MULTIRUN:
+        return f"the same command and resume=auto; the run directory of this job is {run_dir}"
     command = "python -m raes.train" if ray_job.submission() is None else f"{ray_job.SUBMIT}python -m raes.train"
-    return " ".join([command, *map(shlex.quote, words), f"run_dir={display_path(config.run_dir)}", "resume=auto"])
+    return " ".join([command, *map(shlex.quote, [*words, f"run_dir={run_dir}", "resume=auto"])])
 
 
 if __name__ == "__main__":

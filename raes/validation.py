@@ -6,8 +6,10 @@ only, nor numpy's `ArrayLike`; and as an integer it takes either True and '5', o
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -86,3 +88,11 @@ def vector(name: str, value: Any) -> Float32:
     if found.ndim != 1 or not found.size or not np.isfinite(found).all():
         raise UserError(f"{name} must be a vector of finite numbers within float32, got {value!r}")
     return found
+
+
+def no_such(kind: str, name: Any, options: Iterable[str]) -> str:
+    """What is wrong with a name that is none of the options, with those that are close first."""
+    there = list(options)
+    close = difflib.get_close_matches(str(name), there, n=3, cutoff=0.5)
+    meant = f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"there is no such {kind}{meant}; there are {', '.join(there)}"

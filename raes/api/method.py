@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from difflib import get_close_matches
 from types import FrameType
 from typing import Any
 
@@ -17,6 +16,7 @@ from raes.algorithms import ALGORITHMS
 from raes.runtime.memory import GIB, Room, free_memory, misfits
 from raes.search.optimizers import OptimizerSettings
 from raes.types import UserError
+from raes.validation import no_such
 
 DEFAULT_OPTIMIZERS = {
     "ars": OptimizerSettings(name="sgd", stepsize=0.02, momentum=0.0, weight_decay=0.0),
@@ -32,9 +32,7 @@ def settings_of(algorithm: str, keys: dict[str, Any], size: int) -> Any:
         UserError: there is no such algorithm or key, or a value is wrong.
     """
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        close = get_close_matches(str(algorithm), ALGORITHMS)
-        meant = f" (close: {', '.join(close)})" if close else ""
-        raise UserError(f"algorithm={algorithm!r}: no such algorithm{meant}; choose one of {', '.join(ALGORITHMS)}")
+        raise UserError(f"algorithm={algorithm!r}: {no_such('algorithm', algorithm, ALGORITHMS)}")
     if keys.get("perturbation", "full") == "low_rank":
         raise UserError("perturbation='low_rank': needs the layers of a policy, and x has none; remove it")
     _, settings = ALGORITHMS[algorithm]
@@ -47,7 +45,7 @@ def settings_of(algorithm: str, keys: dict[str, Any], size: int) -> Any:
         first = error.errors()[0]
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             key = ".".join(map(str, first["loc"]))
-            raise UserError(f"{key}: algorithm {algorithm} has no such key; it has {', '.join(known)}") from error
+            raise UserError(f"{key} of algorithm={algorithm}: {no_such('key', key, known)}") from error
         raise UserError(explain(first, dict.fromkeys(known))) from error
     except UserError:
         raise

@@ -26,8 +26,9 @@ import numpy as np
 from gymnasium.spaces import Box
 from threadpoolctl import threadpool_limits
 
-from raes.config.compose import compose, words_of
+from raes.config.compose import compose
 from raes.config.schema import load as load_config
+from raes.config.words import from_keywords
 from raes.console.console import Console
 from raes.console.screen import in_notebook, show_film
 from raes.evaluate import EvaluateArguments, evaluate, policy_snapshot
@@ -75,13 +76,12 @@ def fit(
         UserError: a key or a value is wrong, or the environment does not work; the message has the cure.
         RunFailedError: the run could not go on. What it has done lies in its folder.
     """
-    words = words_of(keys if run_dir is None else {"run_dir": str(location(str(run_dir))), **keys})
+    own: dict[str, Any] = {} if run_dir is None else {"run_dir": str(run_dir)}
     if isinstance(env, str):
-        words.insert(0, f"env={env}")
+        own["env"] = env
     elif env is not None:
-        env_id = enter(env)
-        words = ["env=gymnasium", f"env.id={env_id}", f"env.name={plain_name(env)}", *words]
-    prepared = prepare(compose(words))
+        own |= {"env": "gymnasium", "env.id": enter(env), "env.name": plain_name(env)}
+    prepared = prepare(compose(*from_keywords(own | keys)))
     config = prepared.config
     console = Console(config)
     try:
@@ -264,7 +264,7 @@ class Run:
 
         shown_here = out is None and in_notebook()
         with TemporaryDirectory() as folder, threadpool_limits(1):
-            film = str(Path(folder) / "film.mp4" if shown_here else out) if shown_here or out is not None else None
+            film = str(Path(folder) / "film.mp4") if shown_here else None if out is None else str(location(str(out)))
             number = self._checkpoint.state["generation"]
             played = play.show(play.PlayArguments(str(self.run_dir), number, episodes, seed, speed, seconds, film))
             if shown_here:

@@ -6,15 +6,18 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
 from raes.config.schema import explain
+from raes.config.words import plain_text
+from raes.console.output import output_lost, protect_output
+from raes.storage.location import location
 from raes.types import RunFailedError, UserError
 
 Arguments = TypeVar("Arguments")
@@ -27,9 +30,14 @@ def display_path(path: str | None) -> str:
 
 
 def command(work: Callable[[], int | None]) -> None:
-    """Run a command, whatever ends it, and leave with its exit code."""
+    """Run a command, whatever ends it, and leave with its exit code; 1 where what it has printed is lost."""
+    protect_output()
     hear_interrupts()
-    sys.exit(ending(work))
+    code = ending(work)
+    if (lost := output_lost()) is not None:
+        complain(f"the output cannot be written ({lost}); make room, or send it elsewhere")
+        code = code or 1
+    sys.exit(code)
 
 
 def ending(work: Callable[[], int | None]) -> int:
@@ -73,6 +81,26 @@ def check_out(out: str | None) -> None:
         raise UserError(f"out={out}: name a file in a folder that exists")
 
 
+def _texts(schema: Any, prefix: str = "") -> set[str]:
+    """The dotted keys of a dataclass whose values are texts, as they stand."""
+    found = set[str]()
+    for name, kind in get_type_hints(schema).items():
+        if kind in (str, str | None):
+            found.add(f"{prefix}{name}")
+        elif is_dataclass(kind):
+            found |= _texts(kind, f"{prefix}{name}.")
+    return found
+
+
+def _put_text(values: dict[str, Any], key: str, text: str) -> None:
+    """Set the text of a dotted key."""
+    *path, last = key.split(".")
+    for part in path:
+        values = values.setdefault(part, {})
+    text = plain_text(text)
+    values[last] = None if text == "null" else str(location(text, key)) if key == "out" else text
+
+
 def arguments_of(module: ModuleType) -> Any:
     """The dataclass of a command's arguments: the one that its module defines; None where there is none."""
     own = [
@@ -94,10 +122,16 @@ def parse(schema: type[Arguments], words: list[str], command: str, usage: str | 
     for word in words:
         if "=" not in word:
             raise UserError(f"{word}: give key=value; the keys of {command} are {keys}")
+    texts = _texts(schema)
+    own = [word for word in words if word.partition("=")[0] not in texts]
     try:
-        values = OmegaConf.to_container(OmegaConf.from_dotlist(words))
+        values: Any = OmegaConf.to_container(OmegaConf.from_dotlist(own))
     except Exception as error:
-        raise UserError(f"{' '.join(words)}: the values cannot be read: {error}") from error
+        raise UserError(f"{' '.join(own)}: the values cannot be read: {error}") from error
+    for word in words:
+        key, _, value = word.partition("=")
+        if key in texts:
+            _put_text(values, key, value)
     try:
         return TypeAdapter(schema).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:

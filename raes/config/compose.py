@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import PurePath
 from typing import Any
 
-import numpy as np
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -20,35 +17,35 @@ from omegaconf.errors import OmegaConfBaseException
 
 from raes.config.effect import check_overrides, without_effect
 from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, similar
+from raes.config.words import GROUPS, given, opened, put
 from raes.storage.metrics import flatten_config
 from raes.types import UserError
-
-OPEN_NODES = tuple(f"{group}.kwargs{end}" for group in ("env", "policy", "algorithm") for end in "=.")
-"""Words whose keys are the user's own: Hydra must take them as they come."""
-
-GROUPS = ("env", "algorithm", "policy", "optimizer", "runtime", "experiment", "debug")
-"""Words that choose which keys there are."""
+from raes.validation import no_such
 
 
-def opened(word: str) -> str:
-    """A word as Hydra must have it."""
-    return f"++{word}" if word.startswith(OPEN_NODES) else word
-
-
-def compose(words: Sequence[str]) -> Config:
+def compose(words: Sequence[str], values: Mapping[str, Any] | None = None) -> Config:
     """The configuration that a command line of these words means.
+
+    Args:
+        words: as on the command line.
+        values: plain data by dotted key, which win over the words.
 
     Raises:
         UserError: naming the wrong key, its value and the cure.
     """
     try:
-        return checked(_tree([opened(word) for word in words]), words)
+        tree: Any = OmegaConf.to_container(_tree([opened(word) for word in words]), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain_hydra(error, words)) from error
+    tree.pop(TUNED, None)
+    for key, value in (values or {}).items():
+        if not put(tree, key, value):
+            raise UserError(no_such_key(key, str(value), words))
+    return checked(tree, given(words, values or {}))
 
 
-def checked(tree: DictConfig, overrides: Sequence[str]) -> Config:
-    """The configuration that Hydra has composed from these overrides.
+def checked(tree: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> Config:
+    """The configuration that was composed from these overrides.
 
     Raises:
         UserError: naming the wrong key, its value and the cure; also where an override changes nothing.
@@ -60,45 +57,6 @@ def checked(tree: DictConfig, overrides: Sequence[str]) -> Config:
     for line in check_overrides(overrides, config):
         print(f"raes: {line}", file=sys.stderr, flush=True)
     return config
-
-
-def words_of(keys: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Keyword arguments as words of a command line.
-
-    Args:
-        keys: `algorithm.sigma` or, as a name in Python, `algorithm__sigma`; a mapping stands for keys below its own.
-
-    Raises:
-        UserError: a value is not plain data.
-    """
-    words = []
-    for key, value in keys.items():
-        name = prefix + str(key).replace("__", ".")
-        if isinstance(value, Mapping) and value:
-            words += words_of(value, f"{name}.")
-        else:
-            words.append(f"{name}={_text(name, value)}")
-    return words
-
-
-def _text(name: str, value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str | PurePath):
-        escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), str(value))
-        return f"'{escaped}'"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(_text(name, one) for one in value)}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{_text(name, one)}' for key, one in value.items())}}}"
-    raise UserError(f"{name}={value!r}: give a number, a text, True, False, None, or a list or mapping of these")
 
 
 def _tree(words: Sequence[str]) -> DictConfig:
@@ -136,24 +94,31 @@ def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
     if word and "=" not in word:
         return f"{word}: give key=value; --cfg job shows all keys"
     if word:
-        return f"{word}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word"
+        return (
+            f"{word.removeprefix('++')}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word, "
+            "and a text with = or , in it once more: 'key=\"a=b\"'"
+        )
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if unknown:
-        key, known = unknown.group(1), known_keys(words)
+        key = unknown.group(1)
         value = next((one.partition("=")[2] for one in words if one.lstrip("+").partition("=")[0] == key), "")
-        for rule in without_effect(known):
-            if rule.covers(key):
-                return rule.message(key, value)
-        if (foreign := of_another_optimizer(key, value, known)) is not None:
-            return foreign
-        others = similar(key, known)
-        return f"{key}: there is no such key{others}; see conf/config.yaml, or --cfg job for all keys"
+        return no_such_key(key, value, words)
     group = re.search(r"Could not find '([^']+)/([^']+)'", text)
     if group:
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)*)", text)
         names = options.group(1).split() if options else []
-        close = difflib.get_close_matches(group.group(2), names, n=3, cutoff=0.5)
-        meant = f"; did you mean {' or '.join(close)}?" if close else ""
         more = " Any other Gymnasium environment: env=gymnasium env.id=NAME." if group.group(1) == "env" else ""
-        return f"{group.group(1)}={group.group(2)}: there is no such option{meant}; there are {', '.join(names)}.{more}"
+        return f"{group.group(1)}={group.group(2)}: {no_such('option', group.group(2), names)}.{more}"
     return " ".join(text.split())
+
+
+def no_such_key(key: str, value: str, words: Sequence[str]) -> str:
+    """What is wrong with a key that the configuration of these words does not have."""
+    known = known_keys(words)
+    for rule in without_effect(known):
+        if rule.covers(key):
+            return rule.message(key, value)
+    if (foreign := of_another_optimizer(key, value, known)) is not None:
+        return foreign
+    others = similar(key, known)
+    return f"{key}: there is no such key{others}; see conf/config.yaml, or --cfg job for all keys"

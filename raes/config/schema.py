@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
@@ -38,6 +39,7 @@ from raes.storage.location import Location, StoreError, location
 from raes.storage.metrics import flatten_config
 from raes.storage.run_folder import UploadSettings
 from raes.types import SETTINGS, Count, Positive, Seed, UserError
+from raes.validation import no_such
 
 
 def _kind_of_env(value: Any) -> str:
@@ -149,6 +151,9 @@ RANGES = {
 }
 """What pydantic's errors about a range ask for, each with the limit."""
 
+LISTS = ("policy.hidden", "callbacks")
+"""Keys of a list, where a value alone stands for a list of one."""
+
 BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("optimizer", name) for name in OPTIMIZERS}
 BRANCHES |= {("env", "environment"), ("env", "atari")}
 BRANCHES |= {("policy", "network"), ("policy", "convolutional"), ("policy", "torch")}
@@ -175,7 +180,8 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
     for node, options, default in (("algorithm", ALGORITHMS, None), ("optimizer", OPTIMIZERS, "adam")):
         name = (plain.get(node) or {}).get("name", default)
         if name not in options:
-            raise UserError(f"{node}.name={name}: there is no such {node}; choose one of {', '.join(options)}")
+            raise UserError(f"{node}.name={name}: {no_such(node, name, options)}")
+    plain = with_lists(plain)
     try:
         return _adapter().validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
@@ -185,6 +191,17 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
         raise UserError("\n".join(text)) from error
     except TypeError as error:
         raise UserError(f"the configuration holds a value that is not plain data: {error}") from error
+
+
+def with_lists(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values, where those of `LISTS` are lists."""
+    tree = dict(plain)
+    for node, _, name in (key.rpartition(".") for key in LISTS):
+        inner = tree.get(node) if node else tree
+        value = inner.get(name) if isinstance(inner, Mapping) else None
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            tree |= {node: {**tree[node], name: [value]}} if node else {name: [value]}
+    return tree
 
 
 @cache
@@ -250,7 +267,7 @@ def similar(key: str, known: Mapping[str, Any]) -> str:
 
 def save(config: Config, path: Path) -> None:
     """Write the resolved configuration as YAML."""
-    write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(config.as_dict())).encode())
+    write_atomically(path, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True).encode())
 
 
 def load(path: Location) -> Config:
@@ -260,16 +277,16 @@ def load(path: Location) -> Config:
         UserError: the file is missing or not a RAES configuration.
     """
     try:
-        tree = OmegaConf.create(path.read_text())
+        tree = yaml.safe_load(path.read_text())
     except StoreError:
         raise
     except Exception as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error}); run_dir must name a run of RAES"
         ) from error
-    if not isinstance(tree, DictConfig):
+    if not isinstance(tree, dict):
         raise UserError(f"{path} is not a RAES configuration; run_dir must name a run of RAES")
-    return from_tree(current(OmegaConf.to_container(tree)))  # type: ignore[arg-type]
+    return from_tree(current(tree))
 
 
 def current(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,11 @@ has become narrower, fails where an encoding lacks a character, and needs ipywid
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -63,13 +65,13 @@ class Plain:
 
     def close(self) -> None:
         """Nothing is to be cleaned."""
-        self._stream.flush()
 
     def _put(self, text: str) -> None:
-        """Write what the stream's encoding can hold."""
+        """Write what the stream's encoding can hold; a program that calls us may have lost its output."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self._stream.write(text.encode(encoding, "replace").decode(encoding))
-        self._stream.flush()
+        with suppress(OSError):
+            self._stream.write(text.encode(encoding, "replace").decode(encoding))
+            self._stream.flush()
 
 
 class Terminal(Plain):
@@ -163,7 +165,7 @@ def screen(stream: TextIO | None, plain: bool) -> Screen:
     """The one that fits what the lines are written to; by default to stdout."""
     if stream is None and not plain and in_notebook():
         return Notebook()
-    stream = stream or sys.stdout
+    stream = stream or sys.stdout or io.StringIO()  # a program without an output
     lively = not plain and stream.isatty() and os.environ.get("TERM") != "dumb"
     return Terminal(stream) if lively else Plain(stream)
 

@@ -18,12 +18,14 @@ from typing import Any
 
 from raes.config.cli import check_out, command, display_path
 from raes.config.schema import Config
+from raes.console.output import show as show_line
 from raes.console.tables import table
 from raes.doctor import show
 from raes.doctor.findings import Finding, Plan, exit_code, findings
 from raes.doctor.trial import Disk, Trial, try_out
 from raes.runtime.host_survey import NodeFacts
 from raes.runtime.scheduling import Size
+from raes.storage.location import location
 from raes.train import run_command
 from raes.training.launch import advise
 from raes.training.prepare import resolve_config
@@ -42,6 +44,7 @@ def main() -> int:
         print((__doc__ or "").strip())
         return 0
     out = next((word.removeprefix("out=") for word in reversed(words) if word.startswith("out=")), None)
+    out = None if out is None else str(location(out, "out"))
     sys.argv[1:] = [word for word in words if not word.startswith("out=")]
     check_out(out)
     if any(word in ("-m", "--multirun") for word in words):
@@ -105,14 +108,14 @@ def _inspect(config: Config, refused: UserError | None) -> tuple[list[NodeFacts]
     if embedded and refused is not None:
         raise refused
     try:
-        session = connect(config.ray.address, 1, 0)
+        session = connect(config.ray.address, 1, 0, show_line)
         nodes, text = host_survey(PATIENCE, try_out, config), session.text
     except Exception as error:
         if not embedded:
             raise
         here = survey_this_host(try_out, config)
-        cure = "fix that, or use runtime=serial"
-        return [here], "this machine", True, [Finding("fault", here.host, f"Ray cannot start: {error}", cure)]
+        problem = str(error) if isinstance(error, UserError) else f"Ray cannot start: {error}"
+        return [here], "this machine", True, [Finding("fault", here.host, problem, "fix that, or use runtime=serial")]
     finally:
         ray.shutdown()
     if embedded:  # which was started with one CPU and a small store

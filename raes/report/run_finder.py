@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from omegaconf import OmegaConf
 
 from raes.config.schema import conf_dir, current
@@ -156,7 +157,7 @@ def read(path: Location) -> list[Found]:
 def _read(path: Location) -> StoredRun | Unreadable:
     if not (path / "config.yaml").exists():
         return Unreadable(str(path), "it has no config.yaml: it ended before its first generation")
-    tree = OmegaConf.to_container(OmegaConf.create((path / "config.yaml").read_text()))
+    tree = yaml.safe_load((path / "config.yaml").read_text())
     if not isinstance(tree, dict):
         return Unreadable(str(path), "damaged: config.yaml holds no configuration")
     config = flatten_config(current({str(key): value for key, value in tree.items()}))

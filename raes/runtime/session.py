@@ -6,22 +6,40 @@ import logging
 import os
 import platform
 import re
-import socket
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import ray
 from ray._private.utils import read_ray_address
 
+from raes.runtime.gcs_probe import ANSWER_SECONDS, Reply, probe
 from raes.runtime.memory import Room, check_shared_memory, check_table, check_workers, store_bytes
 from raes.runtime.packages import CURE
 from raes.types import UserError
 
 EMBEDS = ("local", "", "auto")
 """Addresses that name no cluster."""
-CONNECT_SECONDS = 3.0
-"""How long a cluster's address may take to answer."""
+ELSEWHERE = "start one there with `ray start --head`, or use ray.address=local"
+"""What to do about an address where no cluster is."""
+REPLIES = {
+    Reply.NOTHING: "nothing answers there; {cure}",
+    Reply.SILENCE: f"something listens there and has not answered for {ANSWER_SECONDS:g} seconds; see whether the "
+    "cluster hangs (`ray status`), or use ray.address=local",
+    Reply.HTTP: "a web server answers there, not a cluster. Perhaps it is the cluster's dashboard, where jobs are "
+    "submitted: `ray job submit --address http://{given} -- COMMAND`. The cluster itself has another port: "
+    "HOST:6379, unless it was started with --port",
+    Reply.OTHER: "something else than a Ray cluster answers there; a cluster's own port is 6379, unless it was "
+    "started with --port; {cure}",
+}
+"""What is wrong with an address, by what answers there."""
+
+
+def _ignore(text: str) -> None:
+    """Shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,7 @@ class Session:
     embedded: bool
 
 
-def connect(address: str, workers: int | None, table_bytes: int) -> Session:
+def connect(address: str, workers: int | None, table_bytes: int, notify: Callable[[str], None] = _ignore) -> Session:
     """Connect to the Ray that `ray.address` names.
 
     Args:
@@ -47,30 +65,62 @@ def connect(address: str, workers: int | None, table_bytes: int) -> Session:
             embedded; anything else: that address.
         workers: how many CPUs an embedded Ray offers; None for what Ray finds.
         table_bytes: size of the noise table, which the object store must hold besides results.
+        notify: called with a line about what will take seconds.
 
     Raises:
-        UserError: there is no cluster at the address, or the noise table does not fit.
+        UserError: there is no cluster at the address, Ray cannot start, or the noise table does not fit.
     """
     key, given = _resolve_address(address)
     if given in EMBEDS:
         found = _live_cluster(given)
-        return _embed(workers, table_bytes) if found is None else _join(found, workers, table_bytes)
+        if found is None:
+            notify("starting Ray on this machine ...")
+            return _embed(workers, table_bytes)
+    else:
+        found, endpoint = given, _endpoint(key, given)
+        notify(f"connecting to {given} ...")
+        if (reply := probe(*endpoint)) is not Reply.RAY:
+            raise UserError(f"{key}={given}: {REPLIES[reply].format(given=given, cure=ELSEWHERE)}")
+    try:
+        return _join(found, workers, table_bytes)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{key}={found}: no Ray cluster answers there ({reason}); {ELSEWHERE}") from error
+
+
+def _endpoint(key: str, given: str) -> tuple[str, int]:
+    """Host and port of a cluster's address.
+
+    Raises:
+        UserError: it is the address of something else.
+    """
+    scheme, separator, rest = given.partition("://")
     if given.startswith("ray://"):
         raise UserError(
             f"{key}={given}: a Ray client has no place for run_dir; run the command on a node of the cluster, or "
             "use `ray job submit`"
         )
-    cure = "start one there with `ray start --head`, or use ray.address=local"
-    if not _answers(given):
-        raise UserError(f"{key}={given}: nothing answers there; {cure}")
-    try:
-        return _join(given, workers, table_bytes)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+    if scheme in ("http", "https"):
+        host = rest.partition("/")[0].rpartition(":")[0] or rest.partition("/")[0]
         raise UserError(
-            f"{key}={given}: no Ray cluster answers there ({str(error).splitlines()[0]}); {cure}"
-        ) from error
+            f"{key}={given}: this is the address of the jobs API, where commands are submitted: `ray job submit "
+            f"--address {given} -- python -m raes.train ...`. The cluster's own address is {host}:6379, unless it was "
+            "started with --port"
+        )
+    endpoint = None if separator else split_address(given)
+    if endpoint is None:
+        raise UserError(f"{key}={given}: give HOST:PORT of a cluster, such as 10.0.0.1:6379, or auto, or local")
+    return endpoint
+
+
+def split_address(address: str) -> tuple[str, int] | None:
+    """Host and port of HOST:PORT, where an IPv6 address may stand in brackets; None where it is none."""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", address)
+    if found is None or not 0 < int(found[2]) < 2**16:
+        return None
+    return found[1].strip("[]"), int(found[2])
 
 
 def embeds(address: str) -> bool:
@@ -85,7 +135,9 @@ def _resolve_address(address: str) -> tuple[str, str]:
 
 
 @contextmanager
-def attached(address: str, workers: int | None, table_bytes: int) -> Iterator[Session]:
+def attached(
+    address: str, workers: int | None, table_bytes: int, notify: Callable[[str], None] = _ignore
+) -> Iterator[Session]:
     """The Ray that this process uses already, which stays; else one from `connect`, which is shut down afterwards.
 
     Raises:
@@ -96,7 +148,7 @@ def attached(address: str, workers: int | None, table_bytes: int) -> Iterator[Se
         alone = len([node for node in ray.nodes() if node["Alive"]]) == 1
         yield replace(session, embedded=alone)
         return
-    session = connect(address, workers, table_bytes)
+    session = connect(address, workers, table_bytes, notify)
     try:
         yield session
     finally:
@@ -104,26 +156,41 @@ def attached(address: str, workers: int | None, table_bytes: int) -> Iterator[Se
 
 
 def _live_cluster(given: str) -> str | None:
-    """The cluster that `ray start` joined this machine to, if it still answers and is not ruled out by `local`."""
+    """The cluster that `ray start` joined this machine to, if it still answers and is not ruled out by `local`.
+
+    Raises:
+        UserError: it hangs.
+    """
     address = None if given == "local" else read_ray_address()
-    return str(address) if address and _answers(address) else None
+    endpoint = split_address(str(address))
+    if endpoint is None:
+        return None
+    reply = probe(*endpoint)
+    if reply is Reply.SILENCE:
+        raise UserError(f"this machine belongs to the Ray cluster at {address}: {REPLIES[reply]}")
+    return str(address) if reply is Reply.RAY else None
 
 
-def _answers(address: str) -> bool:
-    """Whether something listens at host:port; Ray itself tries for minutes before it fails."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal():
-        return True  # a name that only Ray can resolve
+def _init(**options: Any) -> None:
+    """`ray.init`, which leaves nothing behind where it fails, and leaves SIGTERM to those who handled it before."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        with socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS):
-            return True
-    except OSError:
-        return False
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except SystemExit as error:  # by Ray's own handler of SIGTERM
+        ray.shutdown()
+        raise KeyboardInterrupt from error
+    except BaseException:
+        ray.shutdown()
+        raise
+    finally:
+        if main and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _join(address: str, workers: int | None, table_bytes: int) -> Session:
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _init(address=address)
     except RuntimeError as error:
         if (versions := re.findall(r"(?:Ray|Python): (\S+)", str(error))) and "Version mismatch" in str(error):
             ray_there, python_there, ray_here, python_here = versions
@@ -161,14 +228,37 @@ def _embed(workers: int | None, table_bytes: int) -> Session:
     check_shared_memory(table_bytes)
     check_workers(workers or 1)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # the user has not been asked
-    ray.init(
-        address="local",
-        num_cpus=workers,
-        num_gpus=0,
-        object_store_memory=store_bytes(table_bytes),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    try:
+        _init(
+            address="local",
+            num_cpus=workers,
+            num_gpus=0,
+            object_store_memory=store_bytes(table_bytes),
+            include_dashboard=False,
+        )
+    except Exception as error:  # Ray raises bare ones
+        raise UserError(_why_not_started(error)) from error
     cpus = int(ray.cluster_resources().get("CPU", 0))
     return Session(f"embedded Ray: this machine, {cpus} CPUs", cpus, embedded=True)
+
+
+def _why_not_started(error: Exception) -> str:
+    """One message about an embedded Ray that has not started, with the cure."""
+    key = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    folder = os.environ.get(key, "/tmp")
+    reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
+    if "AF_UNIX path" in reason:
+        return (
+            f"{key}={folder}: Ray cannot start, since the sockets that it makes there would have names of more letters "
+            "than the system allows; set RAY_TMPDIR to a short folder, such as RAY_TMPDIR=/tmp, or use "
+            "runtime=serial, which needs no Ray"
+        )
+    if isinstance(error, OSError):
+        return (
+            f"Ray cannot start in {folder} ({reason}); set RAY_TMPDIR to a short folder that can be written and has "
+            "room, or use runtime=serial, which needs no Ray"
+        )
+    return (
+        f"Ray cannot start on this machine ({reason}); see its logs in {folder}/ray/session_latest/logs, try again if "
+        "the machine was busy, or use runtime=serial, which needs no Ray"
+    )

@@ -178,7 +178,10 @@ def location(text: str, key: str = "run_dir") -> Location:
         UserError: a URL that holds a secret, which is not repeated, or that names no location.
     """
     if "://" not in text:
-        return Path(text)
+        try:
+            return Path(text).expanduser()
+        except RuntimeError as error:
+            raise UserError(f"{key}={text}: there is no user {text.split('/')[0][1:]}; name a folder") from error
     scheme, rest = text.split("://", 1)
     if SECRETS.search(rest):
         raise UserError(f"{key}={scheme}://...: this URL holds a user's secret, a key or an option; {ELSEWHERE}")

@@ -35,10 +35,16 @@ Show = Callable[[Event], str | None]
 
 
 class SignalHandler(StopSignal):
-    """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once."""
+    """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once.
+
+    Attributes:
+        at_once: whether the first one interrupts too: there is nothing to save yet.
+    """
+
+    at_once = False
 
     def listen(self) -> None:
-        """Take over both signals; once more after Ray has started, which takes SIGTERM for itself.
+        """Take over both signals.
 
         Python hands signals to the main thread only; in another one nothing is heard.
         """
@@ -47,7 +53,7 @@ class SignalHandler(StopSignal):
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self.is_set():
+        if self.at_once or self.is_set():
             raise KeyboardInterrupt
         self.set()
 
@@ -141,9 +147,14 @@ def _on_ray(prepared: PreparedRun, show: Show, stop: SignalHandler) -> RunOutcom
     config = prepared.config
     assert config.noise.size is not None
     size = Size.of(config.workers)
-    with attached(config.ray.address, size.most, 4 * config.noise.size) as session:
-        stop.listen()
-        show(("notice", session.text))
+
+    def notify(text: str) -> None:
+        show(("notice", text))
+
+    stop.at_once = True
+    with attached(config.ray.address, size.most, 4 * config.noise.size, notify) as session:
+        stop.at_once = False
+        notify(session.text)
         show(("notice", headline(config)))
         if (name := ray_job.submission()) is not None:
             show(("notice", ray_job.steering(name)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +59,7 @@ class PreparedRun:
     remarks: tuple[str, ...] = ()
 
 
-def prepare(config: Config, overrides: str = "") -> PreparedRun:
+def prepare(config: Config, overrides: Sequence[str] = ()) -> PreparedRun:
     """Resolve what is left open and refuse what cannot work, before anything starts.
 
     Args:
@@ -76,14 +77,14 @@ def prepare(config: Config, overrides: str = "") -> PreparedRun:
     return prepared
 
 
-def resolve_config(config: Config, overrides: str = "") -> PreparedRun:
+def resolve_config(config: Config, overrides: Sequence[str] = ()) -> PreparedRun:
     """The same as far as it depends on the configuration and on what is stored, not on this machine; writes nothing.
 
     Raises:
         UserError: as `prepare`.
     """
     if config.resume not in ("never", "auto"):
-        config = replace(config, resume=ray_job.persistent_path(config.resume))
+        config = replace(config, resume=ray_job.persistent_path(str(location(config.resume, "resume"))))
     config = replace(config, run_dir=ray_job.persistent_path(_run_dir(config, overrides)))
     as_given = config
     if config.start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
@@ -157,6 +158,23 @@ def _check_algorithm(config: Config, problem: Problem) -> None:
         )
 
 
+def job_words(overrides: Sequence[str]) -> list[str]:
+    """Those of a multirun's overrides that decide what is computed, without the signs that Hydra takes before a key."""
+    return sorted(word.lstrip("+") for word in overrides if not word.lstrip("+").startswith(NOT_IN_NAMES))
+
+
+def job_folder(overrides: Sequence[str]) -> str:
+    """The folder of a multirun's job, below the sweep's: `env-Ant__seed-0`; letters that no shell or grammar reads."""
+    return _short("__".join(re.sub(r"[^\w.-]", "_", word.replace("=", "-", 1)) for word in job_words(overrides)))
+
+
+def _former_job_folder(overrides: Sequence[str]) -> str:
+    """The same as it was named before: `env=Ant,seed=0`."""
+    parts = ",".join(sorted(overrides)).split(",")
+    ours = [part for part in parts if not part.lstrip("+").startswith(NOT_IN_NAMES)]
+    return _short(re.sub(r"[^\w.=,+-]", "_", ",".join(ours)))
+
+
 def _short(name: str) -> str:
     """A name that a file system takes; a long one ends in a digest of the whole, so that no two become one."""
     if len(name) <= LONGEST_NAME:
@@ -164,11 +182,13 @@ def _short(name: str) -> str:
     return f"{name[:LONGEST_NAME]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
-def _run_dir(config: Config, overrides: str) -> str:
+def _run_dir(config: Config, overrides: Sequence[str]) -> str:
     if config.run_dir is not None:
-        ours = [part for part in overrides.split(",") if not part.lstrip("+").startswith(NOT_IN_NAMES)]
-        below = _short(re.sub(r"[^\w.=,+-]", "_", ",".join(ours)))
-        return str(location(config.run_dir) / below) if overrides else str(location(config.run_dir))
+        sweep = location(config.run_dir)
+        if not overrides:
+            return str(sweep)
+        former = sweep / _former_job_folder(overrides)
+        return str(former if former.exists() else sweep / job_folder(overrides))
     if config.resume == "auto":
         raise UserError("resume=auto needs run_dir=...: name the run to go on with")
     if config.resume != "never":
@@ -193,5 +213,5 @@ def _absolute(config: Config) -> Config:
         config,
         run_dir=str(location(str(config.run_dir)).absolute()),
         resume=config.resume if config.resume in ("never", "auto") else str(location(config.resume).absolute()),
-        upload=replace(config.upload, spool=spool and str(Path(spool).absolute())),
+        upload=replace(config.upload, spool=spool and str(location(spool, "upload.spool").absolute())),
     )

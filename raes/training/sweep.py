@@ -9,6 +9,7 @@ from typing import Any
 
 from raes.config.schema import Config
 from raes.console.console import describe
+from raes.console.output import show
 from raes.runtime.scheduling import Size
 from raes.training.callbacks import Callbacks
 from raes.training.events import Event
@@ -26,12 +27,17 @@ class SweepJob:
     """One run of a sweep.
 
     Attributes:
-        name: the folder of its run, below the sweep's.
+        words: the overrides that make it what it is.
         prepared: the run.
     """
 
-    name: str
+    words: tuple[str, ...]
     prepared: PreparedRun
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return ",".join(self.words)
 
     @property
     def config(self) -> Config:
@@ -70,14 +76,15 @@ def side_by_side(jobs: Sequence[SweepJob], parallel: int | str) -> list[RunOutco
     sizes = [Size.of(job.config.workers) for job in jobs]
     least = max(size.least for size in sizes)
     tables = 4 * sum({int(job.config.noise.size or 0) for job in jobs})
+    crowded = given is not None and given * least > (os.cpu_count() or 1)  # more CPUs than there are, as asked for
     with signals() as stop:
-        crowded = given is not None and given * least > (os.cpu_count() or 1)  # more CPUs than there are, as asked for
-        session = connect(jobs[0].config.ray.address, given * least if given and crowded else None, tables)
+        stop.at_once = True
+        session = connect(jobs[0].config.ray.address, given * least if given and crowded else None, tables, show)
+        stop.at_once = False
         try:
-            stop.listen()
             slots = min(len(jobs), given or max(1, session.cpus // least))
-            print(session.text)
-            print(f"{len(jobs)} jobs, {slots} at a time, which share {session.cpus} CPUs", flush=True)
+            show(session.text)
+            show(f"{len(jobs)} jobs, {slots} at a time, which share {session.cpus} CPUs")
             most = max((size.most or 0 for size in sizes), default=0)
             if most:
                 request(slots * most)
@@ -121,7 +128,7 @@ class _Sweep:
 
         self._jobs, self._embedded, self._stop = jobs, embedded, stop
         self._shared, self._actor = start_sweep_resources(slots)
-        names = labels([job.name for job in jobs])
+        names = labels([job.words for job in jobs])
         self._loggers = [JobLogger(name, job.config) for name, job in zip(names, jobs, strict=True)]
         self._waiting = list(range(len(jobs)))
         self._free = list(range(slots))
@@ -185,13 +192,10 @@ class _Sweep:
         self._loggers[number].notice(ended(outcome))
 
 
-def labels(names: Sequence[str]) -> list[str]:
-    """Short names of the jobs: of each name the overrides that not all others have too."""
-    words = [name.split(",") for name in names]
-    common = set.intersection(*map(set, words))
-    return [
-        ",".join(word for word in one if word not in common) or name for one, name in zip(words, names, strict=True)
-    ]
+def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Short names of jobs: of the overrides of each those that not all others have too."""
+    common = set.intersection(*map(set, jobs))
+    return [",".join(word for word in words if word not in common) or ",".join(words) for words in jobs]
 
 
 class JobLogger:
@@ -212,7 +216,7 @@ class JobLogger:
 
     def notice(self, text: str) -> None:
         """A line for the user."""
-        print(f"[{self._label}] {text}", flush=True)
+        show(f"[{self._label}] {text}")
 
     def __call__(self, event: Event) -> str | None:
         """Show one event; why the job should end, if a callback wants it to."""

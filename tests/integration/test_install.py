@@ -78,7 +78,7 @@ def test_it_works_outside_of_a_checkout(python: Path, tmp_path: Path) -> None:
         python, "-m", "raes.train", "-m", "env=CartPole", "runtime=serial", "generations=1", "algorithm.pairs=2",
         "seed=0,1", "run_dir=sweep", cwd=tmp_path,
     )  # fmt: skip
-    assert len(list((tmp_path / "sweep").iterdir())) == 2
+    assert len(list((tmp_path / "sweep").glob("*/config.yaml"))) == 2
     run(
         python, "-m", "raes.train", "env=CartPole", "runtime=serial", "generations=1", "algorithm.pairs=2",
         "evaluation.episodes=1", "run_dir=run", cwd=tmp_path,

@@ -201,8 +201,8 @@ def test_runs_go_on_from_a_url_and_start_from_one(here: Here, store: Store, disk
 
 def test_the_jobs_of_a_sweep_have_folders_below_the_url(here: Here) -> None:
     config = compose([*LINE, f"run_dir=s3://{BUCKET}/sweep/"])
-    assert prepare(config, "seed=1,run_dir=s3://x,algorithm.sigma=0.1").config.run_dir == (
-        f"s3://{BUCKET}/sweep/seed=1,algorithm.sigma=0.1"
+    assert prepare(config, ["seed=1", "run_dir=s3://x", "algorithm.sigma=0.1"]).config.run_dir == (
+        f"s3://{BUCKET}/sweep/algorithm.sigma-0.1__seed-1"
     )
 
 

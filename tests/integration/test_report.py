@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 import shutil
 import statistics
 from collections import defaultdict
@@ -36,7 +35,7 @@ def sweep(module_commands: Commands) -> Path:
         BAD_SEEDS="all", BAD="raise",
     )  # fmt: skip
     folder = module_commands.cwd / "sweep"
-    cut = shutil.copytree(next(folder.glob("*env=CartPole*seed=0*")), folder / "cut")
+    cut = shutil.copytree(next(folder.glob("*env-CartPole*seed-0*")), folder / "cut")
     lines = (cut / "metrics.jsonl").read_text().splitlines(keepends=True)
     (cut / "metrics.jsonl").write_text("".join(lines[:2]))
     (folder / "garbage").mkdir()
@@ -65,8 +64,8 @@ def evaluations(run: Path) -> list[dict[str, float]]:
 def by_method(sweep: Path) -> dict[tuple[str, str], list[list[dict[str, float]]]]:
     """Each run's evaluations, from the files alone; what a run is of is read from the name of its folder."""
     found = defaultdict(list)
-    for run in sorted(sweep.glob("*seed=*")):
-        name = dict(re.findall(r"(\w+)=([\w.]+)", run.name))
+    for run in sorted(sweep.glob("*seed-*")):
+        name = dict(word.split("-", 1) for word in run.name.split("__"))
         task = {"CartPole": "CartPole-v1", "InvertedPendulum": "InvertedPendulum-v5"}[name["env"]]
         found[task, name["algorithm"]].append(evaluations(run))
     return found

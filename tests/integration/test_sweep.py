@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -18,9 +19,8 @@ from raes.rng import Purpose, reset_seed
 from raes.runtime.scheduling import Share
 from raes.runtime.sweep_resources import SharedTables, SweepResources, start_sweep_resources
 from raes.search import noise
-from raes.training.prepare import _short
 
-from .helpers import CARTPOLE, Commands, latest_generation, records_of, theta_of, variables
+from .helpers import CARTPOLE, SERIAL, Commands, latest_generation, records_of, theta_of, variables
 from .shared_ray import SharedRay
 
 LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "noise.size=50000", "evaluation.episodes=2",
@@ -59,7 +59,7 @@ def test_one_job_fails_and_the_others_go_on_to_the_bits_that_they_have_alone(
     assert "2 of 3 jobs are done" in sweep.out
     assert "exit code 1, failed: " in sweep.out
     assert "the joint came off" in sweep.out
-    folders = {int(path.name.rpartition("seed=")[2]): path for path in (commands.cwd / "sweep").iterdir()}
+    folders = {int(path.name.rpartition("seed-")[2]): path for path in (commands.cwd / "sweep").glob("*seed*")}
     assert folders.keys() == {0, 1, 2}
     for seed in (0, 2):
         commands.run(*words, f"seed={seed}", f"run_dir=alone{seed}", "runtime=serial")
@@ -108,7 +108,7 @@ def test_optuna_looks_for_sigma_and_the_step_size(commands: Commands) -> None:
     assert len(runs) == 3
     assert found["best_value"] == max(last.values())
     assert found["best_params"].keys() == {"algorithm.sigma", "optimizer.stepsize"}
-    best = next(path for path in runs if f"sigma={found['best_params']['algorithm.sigma']}" in path.name)
+    best = next(path for path in runs if f"sigma-{found['best_params']['algorithm.sigma']}" in path.name)
     assert last[best] == found["best_value"]
     assert (
         yaml.safe_load((best / "config.yaml").read_text())["optimizer"]["stepsize"]
@@ -147,15 +147,36 @@ def test_six_jobs_side_by_side_take_hardly_longer_than_their_actor_seconds(comma
 
 def test_the_folders_of_a_sweep_are_told_apart_by_what_is_computed(commands: Commands) -> None:
     commands.run("-m", *CARTPOLE, "seed=0,1", "generations=1", "runtime=serial", "workers=1", "run_dir=sweep")
-    names = sorted(path.name for path in Path(commands.cwd / "sweep").iterdir())
-    assert [name.rpartition(",")[2] for name in names] == ["seed=0", "seed=1"]
+    folders = sorted(path for path in (commands.cwd / "sweep").iterdir() if path.is_dir())
+    names = [path.name for path in folders]
+    assert [name.rpartition("__")[2] for name in names] == ["seed-0", "seed-1"]
     assert not any("workers" in name or "runtime" in name or "generations" in name for name in names)
+    assert (commands.cwd / "sweep" / "multirun.yaml").exists()
+    # Each of them can be given to every command.
+    commands.run(*SERIAL, f"start_from=sweep/{names[0]}", "run_dir=branch", "generations=1")
+    commands.run(f"run_dir=sweep/{names[0]}", "runtime=serial", "episodes=2", module="raes.evaluate")
 
 
-def test_a_long_name_becomes_a_short_one_of_its_own() -> None:
-    names = [f"algorithm.sigma={'1' * length}" for length in (100, 300, 301)]
-    short = [_short(name) for name in names]
-    assert short[0] == names[0]
-    assert len({name[:200] for name in short[1:]}) == 1
-    assert len(set(short)) == 3
-    assert max(map(len, short)) < 255
+def test_sweeps_without_a_run_dir_keep_their_records_apart(commands: Commands) -> None:
+    words = ("-m", *SERIAL, "seed=0,1", "algorithm.sigma=-1")  # no job can begin
+    commands.run(*words, code=2)
+    first = [path.read_text() for path in commands.cwd.glob("runs/sweeps/*/multirun.yaml")]
+    assert len(first) == 1
+    assert not (commands.cwd / "runs" / "multirun.yaml").exists()
+
+
+def test_a_folder_of_any_name_is_a_run_directory_for_every_command(commands: Commands) -> None:
+    """Such as sweeps made them before, and such as schedulers and people choose."""
+    former = "seed=0,algorithm.sigma=0.1"
+    commands.run(*SERIAL, f"run_dir={former}", "generations=1")
+    commands.run(*SERIAL, f"run_dir={former}", "generations=2", "resume=auto")
+    for number, key in enumerate(("start_from", "resume")):
+        name = ("123", "a: b")[number]
+        done = commands.run(*SERIAL, f"{key}={former}", f"run_dir={name}", "generations=3")
+        [printed] = re.findall(r"evaluate it +(python -m raes.evaluate .*)", done.out)
+        [word] = shlex.split(printed)[3:]
+        assert word == f"run_dir={name}"
+        commands.run(word, "runtime=serial", "episodes=2", module="raes.evaluate")
+    sweep = commands.run("-m", *SERIAL, f"start_from={former}", "seed=0,1", "run_dir=läufe", "generations=1")
+    assert "2 of 2 jobs are done" in sweep.out
+    assert len(list((commands.cwd / "läufe").glob("*/config.yaml"))) == 2

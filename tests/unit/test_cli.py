@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from raes.config.cli import complain, parse
@@ -19,6 +21,18 @@ def test_words_become_typed_arguments() -> None:
     assert parsed("run_dir=x", "workers=auto").workers == "auto"
 
 
+@pytest.mark.parametrize("text", ["123", "a: b", "seed=0,algorithm.sigma=0.1", "über", "[x", "${x}", "1e3", "true"])
+def test_a_text_is_taken_as_it_stands(text: str) -> None:
+    arguments = parsed(f"run_dir={text}", f"ray.address={text}", f"out={text}")
+    assert (arguments.run_dir, arguments.ray.address, arguments.out) == (text, text, text)
+
+
+def test_quotes_null_and_the_home_folder_mean_what_they_mean_to_train() -> None:
+    assert parsed("run_dir='läufe'", "out=null").run_dir == "läufe"
+    assert parsed("run_dir=x", "out=null").out is None
+    assert parsed("run_dir=x", "out=~/x.json").out == str(Path.home() / "x.json")
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -29,7 +43,7 @@ def test_words_become_typed_arguments() -> None:
         (["run_dir=x", "seed=-1"], ["seed", "-1"]),
         (["run_dir=x", "runtime=slurm"], ["runtime=slurm", "'serial'"]),
         (["run_dir"], ["run_dir", "key=value", "episodes"]),
-        (["run_dir=x", "out=[1"], ["out"]),
+        (["run_dir=x", "workers=[1"], ["workers"]),
     ],
     ids=lambda value: " ".join(value),
 )

@@ -191,7 +191,7 @@ def test_the_defaults_of_the_dataclasses_are_those_of_the_yaml_files() -> None:
         (["policy=linear", "policy.hidden=[8]"], ["policy.hidden=[8]", "policy=mlp"]),
         (["policy=mlp", "policy.hidden=[]"], ["policy.hidden=[]", "policy=linear"]),
         (["policy=mlp", "policy.hidden=[8,0]"], ["policy.hidden[1]=0: must be at least 1"]),
-        (["policy=mlp", "policy.hidden=8"], ["policy.hidden=8"]),
+        (["policy=mlp", "policy.hidden=true"], ["policy.hidden=True"]),
         (["policy.name=cnn"], ["policy.name=cnn", "'linear' or 'mlp'"]),
         (["policy.nonlinearity=gelu"], ["policy.nonlinearity", "tanh", "'gelu'"]),
         (["policy.bins=1"], ["policy.bins", "at least 2", "1"]),
@@ -246,6 +246,12 @@ def test_each_line_about_a_value_of_several_kinds_names_the_key_as_the_user_wrot
     for line in str(caught.value).splitlines():
         assert line.startswith(key)
         assert not any(inner in line for inner in ("function", "tuple[", "literal["))
+
+
+def test_a_value_alone_stands_for_a_list_of_one() -> None:
+    config = changed("policy=mlp", "policy.hidden=64", "callbacks=mine:Watch")
+    assert config.policy.hidden == (64,)
+    assert config.callbacks == ("mine:Watch",)
 
 
 def test_several_wrong_values_are_all_told_at_once() -> None:

@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 
 import raes
 from raes.algorithms import ALGORITHMS
-from raes.config.compose import compose, words_of
+from raes.config.compose import compose
 from raes.config.effect import differences, without_effect
 from raes.config.schema import current, from_tree, load, save
+from raes.config.words import from_keywords
 from raes.search.optimizers import keys_of
 from raes.types import UserError
 
@@ -89,9 +90,9 @@ def test_several_keys_without_effect_are_named_together() -> None:
 
 def test_a_keyword_of_python_is_refused_too() -> None:
     with pytest.raises(UserError, match=r"^optimizer\.stepsize=0\.1: has no effect with algorithm=snes"):
-        compose(words_of({"algorithm": "snes", "optimizer__stepsize": 0.1}))
+        compose(*from_keywords({"algorithm": "snes", "optimizer__stepsize": 0.1}))
     with pytest.raises(UserError, match=r"^workers=2: has no effect with runtime=serial"):
-        compose(words_of({"runtime": "serial", "workers": 2}))
+        compose(*from_keywords({"runtime": "serial", "workers": 2}))
     with pytest.raises(UserError, match=r"^optimizer=sgd: has no effect with algorithm=cem; remove it, or choose"):
         raes.Optimizer("cem", [0.0], optimizer=raes.OptimizerSettings("sgd"))
 

@@ -13,7 +13,10 @@ from gymnasium import spaces
 from hydra.core.global_hydra import GlobalHydra
 
 import raes
-from raes.config.compose import compose, words_of
+from raes.config.compose import compose
+from raes.config.schema import load as load_config
+from raes.config.schema import save
+from raes.config.words import from_keywords
 from raes.rng import Purpose, reset_seed
 from raes.training.callbacks import Callbacks
 from raes.types import RunFailedError, UserError
@@ -79,11 +82,22 @@ def guess(tmp_path_factory: pytest.TempPathFactory) -> raes.Run:
         "ä走",
         "x=y",
         "a:b",
+        "${x}",
+        "${",
+        "\\${x}",
+        "${oc.env:HOME}",
+        "a: b",
+        "1e3",
+        "~/x",
+        " a ",
     ],
 )
-def test_any_text_crosses_hydras_grammar(value: str) -> None:
-    config = compose(words_of({"env": "gymnasium", "env__id": "X-v0", "env__kwargs": {"a": value, "b": [value]}}))
-    assert config.env.kwargs == {"a": value, "b": [value]}  # type: ignore[union-attr]
+def test_any_text_arrives_unchanged(value: str) -> None:
+    kwargs = {"a": value, "b": [value]}
+    keys = {"env": "gymnasium", "env__id": "X-v0", "env__kwargs": kwargs, "run_dir": f"run{value}"}
+    config = compose(*from_keywords(keys))
+    assert config.env.kwargs == kwargs  # type: ignore[union-attr]
+    assert config.run_dir == f"run{value}"
 
 
 def test_keywords_are_the_keys_of_the_command_line() -> None:
@@ -97,7 +111,31 @@ def test_keywords_are_the_keys_of_the_command_line() -> None:
         "runtime=ray", "workers=2..4", "max_minutes=0.00001", "env.kwargs.frame_skip=5",
         "env.kwargs.deep={x:[1,2.5,true,null]}", "callbacks=[a:B]",
     ]  # fmt: skip
-    assert compose(words_of(keys)) == compose(words)
+    assert compose(*from_keywords(keys)) == compose(words)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"opts": {"ctrl__cost": 1}}, {"a.b": 1}, {"a b": {"": [1, {"=": None}]}}, {"true": True, "1": 1.0}, {"é": "ü"}],
+    ids=str,
+)
+def test_a_mapping_arrives_unchanged_and_is_read_back_from_config_yaml(kwargs: dict[str, Any], tmp_path: Path) -> None:
+    config = compose(*from_keywords({"env": "gymnasium", "env__id": "X-v0", "env__kwargs": kwargs}))
+    assert config.env.kwargs == kwargs  # type: ignore[union-attr]
+    save(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_mappings_join_those_of_the_environments_file() -> None:
+    words = ("env=gymnasium", "env.id=X-v0", "env.kwargs={a:1,b:{c:2}}")
+    joined = compose(words, {"env.kwargs": {"b": {"d": 3}}, "env.kwargs.e": 4})
+    assert joined.env.kwargs == {"a": 1, "b": {"c": 2, "d": 3}, "e": 4}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("keys", [{"env__kwargs": {0: 1.0}}, {"policy__kwargs": {"a": [{None: 1}]}}], ids=str)
+def test_keys_that_no_file_keeps_are_refused(keys: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"kwargs.*the key (0|None) is no text.*give '(0|None)'"):
+        from_keywords(keys)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,26 +75,26 @@ def test_a_ray_client_address_is_refused_with_the_cure() -> None:
         session.connect("ray://head:10001", None, 4)
 
 
-def test_a_stale_address_file_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-    monkeypatch.setattr(session, "read_ray_address", lambda: f"127.0.0.1:{port}")
-    assert session._live_cluster("auto") is None
-
-
-def test_an_address_file_of_a_live_server_names_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setattr(session, "read_ray_address", lambda: address)
-        assert session._live_cluster("auto") == address
-
-
-def test_an_address_where_nothing_answers_is_named() -> None:
-    with pytest.raises(UserError, match=r"ray\.address=127\.0\.0\.1:9: nothing answers there"):
-        session.connect("127.0.0.1:9", None, 4)
+@pytest.mark.parametrize(
+    ("error", "parts"),
+    [
+        (OSError("validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /x"),
+         ["RAY_TMPDIR=/long", "set RAY_TMPDIR to a short folder", "runtime=serial"]),
+        (PermissionError(13, "Permission denied"), ["/long", "Permission denied", "set RAY_TMPDIR"]),
+        (Exception("The current node timed out during startup. This\nand that"),
+         ["timed out during startup", "/long/ray/session_latest/logs", "runtime=serial"]),
+        (Exception(), ["Ray cannot start on this machine (Exception)"]),
+    ],
+    ids=["long", "forbidden", "slow", "mute"],
+)  # fmt: skip
+def test_a_ray_that_cannot_start_is_one_message_with_the_cure(
+    error: Exception, parts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/long")
+    message = session._why_not_started(error)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
 
 
 def test_a_second_writer_of_a_run_directory_is_refused(tmp_path: Path) -> None:

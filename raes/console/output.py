@@ -1,0 +1,98 @@
+"""What a command prints: a pipe whose reader has gone, a full disk or a closed output ends no command.
+
+Not by the signal SIGPIPE, which would end a training of hours where `| head -3` has read enough.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import sys
+from typing import Any
+
+GONE = (errno.EPIPE, errno.EBADF)
+"""Errors of an output that somebody has closed, who wants no more of it; others lose what was to be read."""
+
+
+class LenientOutput(io.RawIOBase):
+    """Writes to a file as far as that is possible, and drops the rest.
+
+    Attributes:
+        trouble: the first error of the file; None while there was none.
+    """
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        """Args: raw: the file, of bytes and without a buffer."""
+        self._raw = raw
+        self.trouble: OSError | None = None
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """The file's descriptor."""
+        return self._raw.fileno()
+
+    def isatty(self) -> bool:
+        """Whether the file is a terminal."""
+        return self._raw.isatty()
+
+    def write(self, content: Any) -> int:
+        """How much is done with, which is all where the file fails."""
+        try:
+            while (done := self._raw.write(content)) is None:  # a pipe that does not block, and is full
+                select.select([], [self._raw], [])
+            return done
+        except OSError as error:
+            self.trouble = self.trouble or error
+            return len(content)
+
+
+def protect_output() -> None:
+    """Let no output of this process fail: stdout and stderr of a command, before it prints anything."""
+    sys.stdout, sys.stderr = _protected(1, sys.stdout), _protected(2, sys.stderr)
+
+
+def show(text: str) -> None:
+    """A line for the user, at once."""
+    print(text, flush=True)
+
+
+def output_lost() -> str | None:
+    """Why something that was printed to stdout could not be written, though it was wanted; None where all is well."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    trouble = raw.trouble if isinstance(raw, LenientOutput) else None
+    return None if trouble is None or trouble.errno in GONE else str(trouble.strerror)
+
+
+def _protected(descriptor: int, stream: Any) -> Any:
+    """A stream as it was, but for what happens when it fails."""
+    if stream is None:  # it was closed from the start
+        return _nowhere(descriptor)
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is no buffer
+    if not isinstance(raw, io.RawIOBase) or isinstance(raw, LenientOutput):  # a test's, or done before
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(LenientOutput(raw)),
+        stream.encoding,
+        "replace" if stream.errors == "strict" else stream.errors,  # an encoding without a letter fails nothing either
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _nowhere(descriptor: int) -> Any:
+    """An output that nobody reads; it takes the descriptor too, if it is free, so that no other file gets it."""
+    opened = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        os.dup2(opened, descriptor, inheritable=True)
+    if opened != descriptor:
+        os.close(opened)
+    return open(os.devnull, "w", encoding="utf-8")  # to the end of the process
