@@ -113,7 +113,7 @@ def _class(made: type, seen: set[int]) -> Iterator[str]:
 
 
 def _installed(module: str | None) -> bool:
-    """Whether a module lies among the installed packages, where its name says what it is."""
+    """Whether a module lies among the installed packages, where its name is enough."""
     file = getattr(sys.modules.get(str(module)), "__file__", None)
     if file is None:  # a built-in module, or a script's or a notebook's own
         return module in sys.builtin_module_names

@@ -21,7 +21,7 @@ STEPS = 4
 """Timesteps of the check; enough to see an observation change its shape, and random numbers that are not seeded."""
 
 ARRAY_AS_NUMBER = "only 0-dimensional arrays can be converted"
-"""What NumPy says of `float(array)`."""
+"""How NumPy refuses `float(array)`."""
 
 
 @dataclass

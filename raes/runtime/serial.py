@@ -21,7 +21,7 @@ from raes.types import Float32, Int64
 
 POLL_SECONDS = 0.25
 LONG_EPISODE = 100_000
-"""Timesteps after which an episode is said to be long: no task here has a hundredth of that."""
+"""Timesteps of an episode after which a notice is due: no task here has a hundredth of that."""
 
 
 class SerialExecutor:

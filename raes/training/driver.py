@@ -7,7 +7,6 @@ from typing import Any
 
 from raes.algorithms import Algorithm
 from raes.config.schema import Config
-from raes.problems.function import FunctionSettings
 from raes.results import FailedTasks, Results
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
@@ -22,7 +21,8 @@ from raes.training.events import Progress, RunLog
 from raes.training.limits import RunOutcome, StopSignal, limit_reached, too_many_faults
 from raes.training.recorder import MetricsRecorder
 from raes.training.state import RunCounters, RunState
-from raes.training.videos import FINISH_SECONDS, FinishedVideo, Videos
+from raes.training.video_reports import VideoReports
+from raes.training.videos import Videos
 from raes.types import Float32, Int64, RunFailedError
 
 
@@ -36,6 +36,7 @@ class RunParts:
     recorder: MetricsRecorder
     checkpointer: Checkpointer
     videos: Videos
+    spread: SpreadWatch
 
 
 class Driver(RoundHooks):
@@ -55,8 +56,8 @@ class Driver(RoundHooks):
         self._algorithm, self._executor = parts.algorithm, parts.executor
         self._log, self._recorder = parts.log, parts.recorder
         self._checkpointer, self._videos = parts.checkpointer, parts.videos
-        self._runner = RoundRunner(parts.executor, hooks=self)
-        self._spread = SpreadWatch(config.algorithm, _look_at(config), "algorithm.")
+        self._reports = VideoReports(parts.videos, parts.log, self.notice)
+        self._spread, self._runner = parts.spread, RoundRunner(parts.executor, hooks=self)
 
     def run(self) -> RunOutcome:
         """The search, from the first generation to the last checkpoint."""
@@ -70,10 +71,10 @@ class Driver(RoundHooks):
                 self.notice(f"the run stops: {error}")
                 self._recorder.write(self._state.counters, self._runner.clock)
                 self._checkpointer.save(self._state)
-                self._abandon_videos("the run failed before it was done")
+                self._reports.abandon("the run failed before it was done")
                 return RunOutcome(1, str(error))
             self._checkpointer.save(self._state)
-            self._finish_videos()
+            self._reports.finish(self._poll_film)
         except OSError as error:
             return RunOutcome(1, f"{type(error).__name__}: {error}; if the disk is full, make room and use resume=auto")
         if reason is None:
@@ -114,8 +115,7 @@ class Driver(RoundHooks):
             self._recorder.write(self._state.counters, before)
             for text in self._folder.notices():
                 self._log.notice(generation, text)
-            if (video := self._videos.finished()) is not None:
-                self._report_video(video)
+            self._reports.newest()
         with self._runner.clock.phase("checkpoint"):
             self._checkpointer.save_if_due(self._state)
 
@@ -222,45 +222,9 @@ class Driver(RoundHooks):
         """A line for the user and for log.txt; paths are as the user gave them."""
         self._log.notice(self._state.generation, self._folder.with_user_path(text))
 
-    def _report_video(self, video: FinishedVideo) -> None:
-        if video.gif is None:
-            self.notice(f"no video of generation {video.generation}: {video.text}; training is not affected")
-        else:
-            self.notice(f"video of generation {video.generation} in videos/{f'; {video.text}' if video.text else ''}")
-            self._log.video(video.generation, video.gif)
-
-    def _finish_videos(self) -> None:
-        """Wait for the last videos, unless the run was stopped, and report those that will not be made."""
-        why = "the run was stopped before it was done"
-        if not self._stop.is_set():
-            if (filming := self._videos.filming) is not None:
-                self.notice(
-                    f"training is done and saved; filming generation {filming[0]}, which may take up to "
-                    f"{FINISH_SECONDS:g} s; Ctrl-C skips the video"
-                )
-            self._videos.wait(self._report_video, self._poll_film)
-            late = f"it was not done after {FINISH_SECONDS:g} s; a smaller video.seconds makes it shorter"
-            why = "skipped by Ctrl-C" if self._stop.is_set() else late
-        self._abandon_videos(why)
-        if skipped := self._videos.skipped:
-            self.notice(
-                f"{skipped} video{'s were' if skipped > 1 else ' was'} skipped, since a newer one was due before: "
-                f"filming takes longer than video.every={self._config.video.every} generations; "
-                "a smaller video.seconds is faster"
-            )
-
-    def _abandon_videos(self, why: str) -> None:
-        for generation in self._videos.abandon():
-            self.notice(f"no video of generation {generation}: {why}")
-
     def _poll_film(self) -> bool:
         """Report for how long a video has been waited for; whether a stop ends the wait."""
-        counters, generation = self._state.counters, self._state.generation
-        self._log.progress(
-            lambda: replace(
-                self._recorder.progress(generation, counters, (0, 0, 0), True), filming=self._videos.filming
-            )
-        )
+        self._log.progress(lambda: replace(self._progress_of((0, 0, 0), True), filming=self._videos.filming))
         return self._stop.is_set()
 
     # While rounds run, see `RoundHooks`.
@@ -285,11 +249,7 @@ class Driver(RoundHooks):
 
     def _progress(self) -> Progress:
         upcoming, counts = self._runner.progress
-        evaluating = upcoming.purpose is Purpose.EVALUATION
+        return self._progress_of(counts, upcoming.purpose is Purpose.EVALUATION)
+
+    def _progress_of(self, counts: tuple[int, int, int], evaluating: bool) -> Progress:
         return self._recorder.progress(self._state.generation, self._state.counters, counts, evaluating)
-
-
-def _look_at(config: Config) -> str:
-    """Where the user may find why returns do not differ."""
-    what = "that the function uses its x" if isinstance(config.env, FunctionSettings) else "that actions change rewards"
-    return f"check {what}, or raise the noise (algorithm.sigma)"

@@ -7,9 +7,11 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from raes.config.schema import save
+from raes.config.schema import Config, save
 from raes.problems.atari import AtariSettings
+from raes.problems.function import FunctionSettings
 from raes.runtime.worker import WorkerSpec
+from raes.search.spread import SpreadWatch
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.run_folder import RunFolder, open_folder
 from raes.training.build import build_algorithm, kept_arrays, make_executor
@@ -113,7 +115,8 @@ def _run(
         facts = RunFacts(config.as_dict(), executor.table_fingerprint, kept_arrays(spec))
         checkpointer = Checkpointer(store, config.checkpoint.every, facts, recorder.totals)
         videos = stack.enter_context(closing(Videos(config, spec, folder.path)))
-        parts = RunParts(algorithm, executor, log, recorder, checkpointer, videos)
+        spread = SpreadWatch(config.algorithm, _look_at(config), "algorithm.")
+        parts = RunParts(algorithm, executor, log, recorder, checkpointer, videos, spread)
         driver = Driver(config, folder, parts, state, stop)
         for text in (*prepared.remarks, *passed_over):
             driver.notice(text)
@@ -123,3 +126,9 @@ def _run(
             checkpointer.save(state)  # a branch has none of its own yet; elsewhere only the pointer is written
         folder.start()
         return driver.run()
+
+
+def _look_at(config: Config) -> str:
+    """Where the user may find why returns do not differ."""
+    what = "that the function uses its x" if isinstance(config.env, FunctionSettings) else "that actions change rewards"
+    return f"check {what}, or raise the noise (algorithm.sigma)"

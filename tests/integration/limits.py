@@ -56,7 +56,7 @@ def training(words: list[str]) -> list[str]:
     if algorithm == "ga":
         more |= {"algorithm.parents": "3", "algorithm.candidates": "2", "algorithm.elite_episodes": "1"}
     if "env.game" in given or given.get("env") == "Pong" or "atari_paper" in given.get("experiment", ""):
-        more |= {"env.max_frames": "400", "policy.reference": "16"}
+        more |= {"env.max_frames": "400", "policy.reference": "16", "noise.size": "4000000"}
     # The folders of a multirun's jobs are named after the reader's words alone.
     more["hydra.job.config.override_dirname.exclude_keys"] = f"[{','.join(more.keys() - given.keys())}]"
     return [*words, *(f"{key}={value}" for key, value in more.items())]

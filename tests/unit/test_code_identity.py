@@ -1,4 +1,4 @@
-"""Classes and functions given as environments: told apart by their code, known again in another process."""
+"""Classes and functions given as environments: distinguished by their code, known again in another process."""
 
 from __future__ import annotations
 

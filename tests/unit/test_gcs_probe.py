@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -47,9 +47,10 @@ def server(answer: bytes | None) -> Iterator[int]:
                     return
                 kept.append(connection)
                 if answer is not None:
-                    connection.recv(4096)
-                    connection.sendall(answer)
-                    connection.shutdown(socket.SHUT_WR)
+                    with suppress(OSError):  # the one that asked has heard enough and is gone
+                        connection.recv(4096)
+                        connection.sendall(answer)
+                        connection.shutdown(socket.SHUT_WR)
 
         threading.Thread(target=serve, daemon=True).start()
         yield listener.getsockname()[1]

@@ -125,7 +125,7 @@ def test_minimize_goes_on_where_the_function_fails_in_places_and_stops_where_it_
         (lambda: raes.minimize(sphere, [1.0], algorithm="custom", module="nowhere:X"), ["module=nowhere:X cannot be"]),
         (
             lambda: raes.minimize(sphere, [1.0], algorithm="snes", sigme=0.1),
-            ["sigme", "no such key; did you mean sigma?"],
+            ["sigme", "no such key; did you mean sigma or sigma_rate?"],
         ),
         (lambda: raes.minimize(sphere, [1.0], algorithm="snes", sigma=-1.0), ["sigma=-1.0: must be positive"]),
         (lambda: raes.minimize(sphere, [[1.0]]), ["x0 must be a vector"]),
@@ -142,7 +142,7 @@ def test_minimize_goes_on_where_the_function_fails_in_places_and_stops_where_it_
         (lambda: raes.minimize(sphere, [1.0], seed=-1), ["seed must be a whole number of at least 0, got -1"]),
         (lambda: raes.minimize(sphere, [1.0], optimizer="adam"), ["raes.OptimizerSettings", "'adam'"]),
         (lambda: raes.minimize(None, [1.0]), ["the function must be callable, got None"]),
-        (lambda: raes.minimize(sphere, [1.0], algorithm=["es"]), ["algorithm=['es']: no such algorithm"]),
+        (lambda: raes.minimize(sphere, [1.0], algorithm=["es"]), ["algorithm=['es']: there is no such algorithm"]),
         (
             lambda: raes.minimize(sphere, [1.0], algorithm="canonical_es", parents=20),
             ["parents=20: must be at most popul"],

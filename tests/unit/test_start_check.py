@@ -26,7 +26,7 @@ LINEAR = PolicySettings("linear", (), init_norm=1.0)
 
 
 class Odd(gymnasium.Env[Any, Any]):
-    """Counts its timesteps; `kind` says what is odd about it from timestep `since` on."""
+    """Counts its timesteps; `kind` is what is odd about it from timestep `since` on."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
 
