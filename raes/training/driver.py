@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from raes.algorithms import Algorithm
 from raes.config.schema import Config
 from raes.results import FailedTasks, Results
 from raes.rng import Purpose
-from raes.runtime.executor import Executor
 from raes.runtime.rounds import FinishedRound, RoundHooks, RoundRunner
-from raes.search.spread import SpreadWatch
 from raes.storage import failed_episodes
 from raes.storage.run_folder import RunFolder
 from raes.tasks import Round, Tasks, evaluation_tasks
 from raes.training import quarantine
-from raes.training.checkpointing import Checkpointer
-from raes.training.events import Progress, RunLog
+from raes.training.events import Progress
 from raes.training.limits import RunOutcome, StopSignal, limit_reached, too_many_faults
-from raes.training.recorder import MetricsRecorder
+from raes.training.run_parts import RunParts
 from raes.training.state import RunCounters, RunState
 from raes.training.video_reports import VideoReports
-from raes.training.videos import Videos
 from raes.types import Float32, Int64, RunFailedError
-
-
-@dataclass(frozen=True)
-class RunParts:
-    """What a run is made of; whoever opened them closes them."""
-
-    algorithm: Algorithm[Any]
-    executor: Executor
-    log: RunLog
-    recorder: MetricsRecorder
-    checkpointer: Checkpointer
-    videos: Videos
-    spread: SpreadWatch
 
 
 class Driver(RoundHooks):

@@ -16,12 +16,13 @@ from raes.storage.checkpoint import CheckpointStore
 from raes.storage.run_folder import RunFolder, open_folder
 from raes.training.build import build_algorithm, kept_arrays, make_executor
 from raes.training.checkpointing import Checkpointer, RunFacts
-from raes.training.driver import Driver, RunParts
+from raes.training.driver import Driver
 from raes.training.events import EventLog, RunLog
 from raes.training.limits import RunOutcome, StopSignal
 from raes.training.prepare import PreparedRun
 from raes.training.recorder import MetricsRecorder
 from raes.training.resume import check_noise, check_size, restore, starting_point
+from raes.training.run_parts import RunParts
 from raes.training.state import RunCounters, RunState
 from raes.training.videos import Videos
 from raes.types import UserError

@@ -1,4 +1,4 @@
-"""What a run with videos tells the user: which are there, what its end waits for, and what was given up."""
+"""What a run with videos tells the user: which are there, what its end waits for, and which will not be made."""
 
 from __future__ import annotations
 
