@@ -89,7 +89,7 @@ def from_keywords(keys: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
     for key, value in keys.items():
         name = str(key).replace("__", ".")
         if name in GROUPS and not isinstance(value, Mapping):
-            words.append(f"{name}={'null' if value is None else quoted(str(value))}")
+            words.append(f"{name}={'null' if value is None else _text_value(str(value))}")
         else:
             values |= _leaves(name, value)
     return words, values
