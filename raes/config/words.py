@@ -25,9 +25,10 @@ GROUPS = ("env", "algorithm", "policy", "optimizer", "runtime", "experiment", "d
 """Keys that choose which keys there are."""
 
 TEXTS = (
-    "run_dir", "resume", "start_from", "upload.spool", "behavior", "env.call", "policy.module", "algorithm.module"
+    "run_dir", "resume", "start_from", "upload.spool", "behavior", "env.id", "env.call", "policy.module",
+    "algorithm.module", "ray.address",
 )  # fmt: skip
-"""Keys that hold a path or `module:name`."""
+"""Keys that hold a path, an address, or `module:name`."""
 
 
 def is_open(key: str) -> bool:
