@@ -78,9 +78,10 @@ def connect(address: str, workers: int | None, table_bytes: int, notify: Callabl
         if found is None:
             notify("starting Ray on this machine ...")
             return _embed(workers, table_bytes)
+        notify(f"connecting to {found} ...")
     else:
         found, endpoint = given, _endpoint(key, given)
-        notify(f"connecting to {given} ...")
+        notify(f"connecting to {found} ...")
         if (reply := probe(*endpoint)) is not Reply.RAY:
             raise UserError(f"{key}={given}: {REPLIES[reply].format(given=given, cure=ELSEWHERE)}")
     try:
