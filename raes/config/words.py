@@ -25,9 +25,10 @@ GROUPS = ("env", "algorithm", "policy", "optimizer", "runtime", "experiment", "d
 """Keys that choose which keys there are."""
 
 TEXTS = (
-    "run_dir", "resume", "start_from", "upload.spool", "behavior", "env.call", "policy.module", "algorithm.module"
+    "run_dir", "resume", "start_from", "upload.spool", "behavior", "env.id", "env.call", "policy.module",
+    "algorithm.module", "ray.address",
 )  # fmt: skip
-"""Keys that hold a path or `module:name`."""
+"""Keys that hold a path, an address, or `module:name`."""
 
 
 def is_open(key: str) -> bool:
@@ -89,7 +90,7 @@ def from_keywords(keys: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
     for key, value in keys.items():
         name = str(key).replace("__", ".")
         if name in GROUPS and not isinstance(value, Mapping):
-            words.append(f"{name}={'null' if value is None else quoted(str(value))}")
+            words.append(f"{name}={'null' if value is None else _text_value(str(value))}")
         else:
             values |= _leaves(name, value)
     return words, values

@@ -24,7 +24,7 @@ class LenientOutput(io.RawIOBase):
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
-        """Args: raw: the file, of bytes and without a buffer."""
+        """To a file of bytes without a buffer."""
         self._raw = raw
         self.trouble: OSError | None = None
 
@@ -41,14 +41,17 @@ class LenientOutput(io.RawIOBase):
         return self._raw.isatty()
 
     def write(self, content: Any) -> int:
-        """How much is done with, which is all where the file fails."""
+        """Write all of it; returns its length, also where the file fails."""
+        rest = memoryview(content)
         try:
-            while (done := self._raw.write(content)) is None:  # a pipe that does not block, and is full
-                select.select([], [self._raw], [])
-            return done
+            while rest:
+                done = self._raw.write(rest)
+                if done is None:  # a pipe that does not block, and is full
+                    select.select([], [self._raw], [])
+                rest = rest[done or 0 :]
         except OSError as error:
             self.trouble = self.trouble or error
-            return len(content)
+        return len(content)
 
 
 def protect_output() -> None:
@@ -64,7 +67,7 @@ def show(text: str) -> None:
 def output_lost() -> str | None:
     """Why something that was printed to stdout could not be written, though it was wanted; None where all is well."""
     sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    raw = _raw(sys.stdout)
     trouble = raw.trouble if isinstance(raw, LenientOutput) else None
     return None if trouble is None or trouble.errno in GONE else str(trouble.strerror)
 
@@ -73,17 +76,23 @@ def _protected(descriptor: int, stream: Any) -> Any:
     """A stream as it was, but for what happens when it fails."""
     if stream is None:  # it was closed from the start
         return _nowhere(descriptor)
-    buffer = getattr(stream, "buffer", None)
-    raw = getattr(buffer, "raw", buffer)  # with PYTHONUNBUFFERED there is no buffer
+    raw = _raw(stream)
     if not isinstance(raw, io.RawIOBase) or isinstance(raw, LenientOutput):  # a test's, or done before
         return stream
+    lenient: Any = LenientOutput(raw)
     return io.TextIOWrapper(
-        io.BufferedWriter(LenientOutput(raw)),
+        lenient if stream.write_through else io.BufferedWriter(lenient),
         stream.encoding,
         "replace" if stream.errors == "strict" else stream.errors,  # an encoding without a letter fails nothing either
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
+
+
+def _raw(stream: Any) -> Any:
+    """The file below a stream of text; with PYTHONUNBUFFERED there is no buffer between them."""
+    buffer = getattr(stream, "buffer", None)
+    return getattr(buffer, "raw", buffer)
 
 
 def _nowhere(descriptor: int) -> Any:
@@ -95,4 +104,6 @@ def _nowhere(descriptor: int) -> Any:
         os.dup2(opened, descriptor, inheritable=True)
     if opened != descriptor:
         os.close(opened)
+    else:
+        os.set_inheritable(opened, True)
     return open(os.devnull, "w", encoding="utf-8")  # to the end of the process

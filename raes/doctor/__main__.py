@@ -114,8 +114,10 @@ def _inspect(config: Config, refused: UserError | None) -> tuple[list[NodeFacts]
         if not embedded:
             raise
         here = survey_this_host(try_out, config)
-        problem = str(error) if isinstance(error, UserError) else f"Ray cannot start: {error}"
-        return [here], "this machine", True, [Finding("fault", here.host, problem, "fix that, or use runtime=serial")]
+        known = isinstance(error, UserError)
+        message = str(error) if known else f"Ray cannot start: {error}; fix that, or use runtime=serial"
+        problem, _, cure = message.rpartition("; ")
+        return [here], "this machine", True, [Finding("fault", here.host, problem, cure)]
     finally:
         ray.shutdown()
     if embedded:  # which was started with one CPU and a small store

@@ -17,8 +17,8 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 8.0
 """How long it may take to answer the call."""
 METHOD = b"/ray.rpc.NodeInfoGcsService/GetClusterId"
-UNIMPLEMENTED = b"grpc-status\x0212"
-"""A server of gRPC that does not know the method: its status and the length of that, as gRPC's servers write them."""
+UNIMPLEMENTED, UNAUTHENTICATED = (b"grpc-status\x02" + status for status in (b"12", b"16"))
+"""What a server that does not know the method answers, and one that wants a token; \\x02 is the status' length."""
 DATA, HEADERS, SETTINGS = 0, 1, 4
 """Kinds of frames (RFC 9113, section 6)."""
 END_STREAM, END_HEADERS = 1, 4
@@ -29,6 +29,7 @@ class Reply(Enum):
     """What answers at an address."""
 
     RAY = auto()
+    LOCKED = auto()
     NOTHING = auto()
     SILENCE = auto()
     HTTP = auto()
@@ -85,6 +86,8 @@ def _reply(reader: _Reader) -> Reply:
         first = False
         payload = reader.read(int.from_bytes(head[:3], "big"))
         if int.from_bytes(head[5:], "big") == STREAM and (head[3] == DATA or head[4] & END_STREAM):
+            if UNAUTHENTICATED in payload and os.environ.get("RAY_AUTH_MODE", "").lower() in ("", "disabled"):
+                return Reply.LOCKED
             return Reply.OTHER if UNIMPLEMENTED in payload else Reply.RAY
     return Reply.OTHER
 

@@ -29,6 +29,8 @@ REPLIES = {
     Reply.NOTHING: "nothing answers there; {cure}",
     Reply.SILENCE: f"something listens there and has not answered for {ANSWER_SECONDS:g} seconds; see whether the "
     "cluster hangs (`ray status`), or use ray.address=local",
+    Reply.LOCKED: "the cluster there wants a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the head's token "
+    "(or copy its ~/.ray/auth_token), or use ray.address=local",
     Reply.HTTP: "a web server answers there, not a cluster. Perhaps it is the cluster's dashboard, where jobs are "
     "submitted: `ray job submit --address http://{given} -- COMMAND`. The cluster itself has another port: "
     "HOST:6379, unless it was started with --port",
@@ -76,9 +78,10 @@ def connect(address: str, workers: int | None, table_bytes: int, notify: Callabl
         if found is None:
             notify("starting Ray on this machine ...")
             return _embed(workers, table_bytes)
+        notify(f"connecting to {found} ...")
     else:
         found, endpoint = given, _endpoint(key, given)
-        notify(f"connecting to {given} ...")
+        notify(f"connecting to {found} ...")
         if (reply := probe(*endpoint)) is not Reply.RAY:
             raise UserError(f"{key}={given}: {REPLIES[reply].format(given=given, cure=ELSEWHERE)}")
     try:
@@ -159,14 +162,14 @@ def _live_cluster(given: str) -> str | None:
     """The cluster that `ray start` joined this machine to, if it still answers and is not ruled out by `local`.
 
     Raises:
-        UserError: it hangs.
+        UserError: it hangs, or does not let this command in.
     """
     address = None if given == "local" else read_ray_address()
     endpoint = split_address(str(address))
     if endpoint is None:
         return None
     reply = probe(*endpoint)
-    if reply is Reply.SILENCE:
+    if reply in (Reply.SILENCE, Reply.LOCKED):
         raise UserError(f"this machine belongs to the Ray cluster at {address}: {REPLIES[reply]}")
     return str(address) if reply is Reply.RAY else None
 

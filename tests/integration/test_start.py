@@ -1,4 +1,4 @@
-"""How a command begins: which Ray it finds or starts, what it prints meanwhile, and that it can be interrupted."""
+"""How a command begins: which Ray it finds or starts, what it shows meanwhile, and that it can be interrupted."""
 
 from __future__ import annotations
 

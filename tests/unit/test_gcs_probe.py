@@ -63,7 +63,7 @@ def server(answer: bytes | None) -> Iterator[int]:
     ("answer", "reply"),
     [
         (SETTINGS + CLUSTER_ID, Reply.RAY),
-        (SETTINGS + NOT_ALLOWED, Reply.RAY),
+        (SETTINGS + NOT_ALLOWED, Reply.LOCKED),
         (SETTINGS + NO_SUCH_METHOD, Reply.OTHER),
         (SETTINGS, Reply.OTHER),
         (b"", Reply.OTHER),
@@ -75,6 +75,12 @@ def server(answer: bytes | None) -> Iterator[int]:
 def test_the_answer_tells_what_is_there(answer: bytes, reply: Reply) -> None:
     with server(answer) as port:
         assert probe("127.0.0.1", port) is reply
+
+
+def test_with_a_token_it_is_ray_that_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with server(SETTINGS + NOT_ALLOWED) as port:
+        assert probe("127.0.0.1", port) is Reply.RAY
 
 
 def test_a_web_server_is_one() -> None:

@@ -138,3 +138,11 @@ def test_the_command_refuses_a_secret_before_anybody_repeats_it(
     shown = capsys.readouterr()
     assert "environment variables" in shown.err
     assert "wJal" not in shown.out + shown.err
+
+
+def test_the_home_folder_may_be_written_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert location("~/runs/x") == tmp_path / "runs" / "x"
+    assert location("runs/~x") == Path("runs/~x")
+    with pytest.raises(UserError, match="start_from=~nobody_here: there is no user nobody_here"):
+        location("~nobody_here", "start_from")

@@ -77,3 +77,12 @@ def test_a_program_that_has_lost_its_output_trains_on(monkeypatch: pytest.Monkey
     plain.close()
     monkeypatch.setattr(sys, "stdout", None)
     screen(None, plain=False).line("nor this")
+
+
+def test_an_output_without_a_buffer_stays_without(tmp_path: Path) -> None:
+    program = "from raes.config.cli import command\nimport os\ncommand(lambda: (print('line'), os._exit(0)))"
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, check=True
+    )
+    assert done.stdout == b"line\n"
