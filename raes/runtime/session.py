@@ -76,12 +76,11 @@ def connect(address: str, workers: int | None, table_bytes: int, notify: Callabl
     if given in EMBEDS:
         found = _live_cluster(given)
         if found is None:
-            notify("starting Ray on this machine ...")
-            return _embed(workers, table_bytes)
-        notify(f"connecting to {found} ...")
+            return _embed(workers, table_bytes, notify)
+        notify(f"Ray cluster at {found}: connecting ...")
     else:
         found, endpoint = given, _endpoint(key, given)
-        notify(f"connecting to {found} ...")
+        notify(f"Ray cluster at {found}: connecting ...")
         if (reply := probe(*endpoint)) is not Reply.RAY:
             raise UserError(f"{key}={given}: {REPLIES[reply].format(given=given, cure=ELSEWHERE)}")
     try:
@@ -227,9 +226,10 @@ def _joined(name: str, workers: int | None, table_bytes: int) -> Session:
     return Session(f"{name}: {count}, {cpus} CPUs", cpus, embedded=False)
 
 
-def _embed(workers: int | None, table_bytes: int) -> Session:
+def _embed(workers: int | None, table_bytes: int, notify: Callable[[str], None]) -> Session:
     check_shared_memory(table_bytes)
     check_workers(workers or 1)
+    notify("embedded Ray: starting Ray on this machine ...")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # the user has not been asked
     try:
         _init(

@@ -241,9 +241,9 @@ def test_ray_says_which_one_it_is_and_costs_few_bytes(commands: Commands) -> Non
     finally:
         commands.close()
         shutil.rmtree(ray_folder, ignore_errors=True)
-    first = command.out.splitlines()[:2]
-    assert first[0] == "starting Ray on this machine ..."
-    assert "embedded Ray" in first[1], f"the second line does not show which Ray: {first}"
+    first, second = command.out.splitlines()[:2]
+    assert first == "embedded Ray: starting Ray on this machine ...", "the first line names the Ray that is used"
+    assert second == "embedded Ray: this machine, 2 CPUs"
     records = records_of(commands.cwd / "run")
     assert records[0].keys() >= KEYS
     assert all(record["speed/bytes_per_episode"] <= 32 for record in records)

@@ -46,7 +46,7 @@ def test_a_cluster_answers_and_its_other_ports_are_told_apart(shared_ray: Shared
 def test_an_address_that_never_answers_can_be_interrupted(number: signal.Signals, commands: Commands) -> None:
     with listening() as address:
         command = commands.start(*CARTPOLE, *AT, RAY_ADDRESS=address)
-        command.wait_for(lambda: f"connecting to {address} ..." in command.out)
+        command.wait_for(lambda: f"Ray cluster at {address}: connecting ..." in command.out)
         command.process.send_signal(number)
         before = time.monotonic()
         command.wait(130)
@@ -57,7 +57,7 @@ def test_an_address_that_never_answers_can_be_interrupted(number: signal.Signals
 def test_an_address_that_never_answers_is_left_within_seconds(commands: Commands) -> None:
     with listening() as address:
         command = commands.start(*CARTPOLE, *AT, RAY_ADDRESS=address)
-        command.wait_for(lambda: f"connecting to {address} ..." in command.out)
+        command.wait_for(lambda: f"Ray cluster at {address}: connecting ..." in command.out)
         before = time.monotonic()
         command.wait(2)
         assert time.monotonic() - before < 15
@@ -69,7 +69,7 @@ def test_a_ray_whose_sockets_have_long_names_is_one_message(commands: Commands, 
     folder = tmp_path / ("x" * 90)
     folder.mkdir()
     command = commands.run(*CARTPOLE, "generations=1", code=2, RAY_TMPDIR=str(folder))
-    assert command.out == "starting Ray on this machine ...\n"
+    assert command.out == "embedded Ray: starting Ray on this machine ...\n"
     assert command.err.startswith(f"raes: RAY_TMPDIR={folder}: Ray cannot start")
     assert command.err.count("\n") == 1
 
