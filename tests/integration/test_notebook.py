@@ -42,7 +42,7 @@ def test_the_notebook_runs_and_each_run_shows_in_one_place(executed: nbformat.No
         assert last.startswith("gen ")
         assert "\n" not in last, "the status goes when the run has ended"
         printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
-        assert len(printed.splitlines()) <= 5, printed
+        assert len(printed.splitlines()) <= 6, printed  # three of ours, and three of Ray about ipywidgets
         assert "\r" not in printed
         assert "\x1b" not in printed
     results = [output.data["text/plain"] for cell in executed.cells for output in cell.get("outputs", [])
