@@ -11,6 +11,7 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -21,6 +22,11 @@ from gymnasium import spaces
 INSTALLED = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
 """Folders whose code is known by its name alone."""
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
+KNOWN = (
+    *PLAIN, functools.partial, MethodType, FunctionType, type, np.ndarray, np.generic, spaces.Space, ModuleType,
+    Mapping, set, frozenset, tuple, list,
+)  # fmt: skip
+"""What counts where a function reads it from the module around it."""
 NOT_CODE = {"__annotations__", "__dict__", "__doc__", "__firstlineno__", "__module__", "__weakref__"}
 """Entries of a class that decide nothing of what it does."""
 
@@ -28,8 +34,9 @@ NOT_CODE = {"__annotations__", "__dict__", "__doc__", "__firstlineno__", "__modu
 def code_identity(made_by: Any) -> str:
     """Eight hexadecimal digits that stand for the code and the arguments of a class, a function or a partial."""
     digest = hashlib.blake2b(digest_size=4)
-    for part in _parts(made_by, set()):
-        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    with suppress(RecursionError):  # objects in objects in objects: what is outside tells enough
+        for part in _parts(made_by, set()):
+            digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()
 
 
@@ -54,7 +61,9 @@ def _parts(value: Any, seen: set[int]) -> Iterator[str]:
     elif isinstance(value, type):
         yield from _class(value, seen)
     elif isinstance(value, np.ndarray):
-        yield f"{value.dtype} {value.shape} {hashlib.blake2b(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+        yield f"{value.dtype} {value.shape}"
+        content = np.ascontiguousarray(value).ravel()
+        yield from _parts(content.tolist(), seen) if value.dtype.hasobject else [_digest(content.view(np.uint8))]
     elif isinstance(value, spaces.Space | np.generic):  # a space's generator is no part of what it is
         yield repr(value)
     elif isinstance(value, ModuleType):
@@ -71,6 +80,10 @@ def _parts(value: Any, seen: set[int]) -> Iterator[str]:
         yield from _each((value.fget, value.fset), seen)
     else:
         yield from _each((type(value), getattr(value, "__dict__", {})), seen)
+
+
+def _digest(content: np.ndarray[Any, Any]) -> str:
+    return hashlib.blake2b(content.data).hexdigest()
 
 
 def _each(values: Any, seen: set[int]) -> Iterator[str]:
@@ -90,10 +103,11 @@ def _function(function: FunctionType, seen: set[int]) -> Iterator[str]:
             yield from _parts(cell.cell_contents, seen)
         except ValueError:  # a cell that is still empty
             yield "empty"
-    for name in sorted(_names(function.__code__)):
-        if name in function.__globals__:
-            yield name
-            yield from _parts(function.__globals__[name], seen)
+    for name in sorted(_names(function.__code__) & function.__globals__.keys()):
+        value = function.__globals__[name]
+        yield name
+        # Of other objects that a program keeps at hand, a counter or a log, the state may change while it runs.
+        yield from _parts(value if isinstance(value, KNOWN) else type(value).__qualname__, seen)
 
 
 def _names(code: CodeType) -> set[str]:

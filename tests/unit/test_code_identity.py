@@ -77,6 +77,36 @@ def test_a_method_or_an_attribute_that_changes_makes_another_class() -> None:
     assert len(identities) == 3
 
 
+class Counter:
+    """Something that changes while a program runs."""
+
+    def __init__(self) -> None:
+        self.count, self.next = 0, None
+
+
+COUNTER = Counter()
+NUMBERS = np.array([1.0, None, "x"], dtype=object)
+
+
+def counts() -> Any:
+    COUNTER.count += 1
+    return NUMBERS
+
+
+def test_what_a_program_counts_meanwhile_is_no_part_of_its_code() -> None:
+    before = code_identity(counts)
+    counts()
+    assert code_identity(counts) == before
+
+
+def test_objects_in_objects_without_end_have_an_identity_too() -> None:
+    first = last = Counter()
+    for _ in range(5000):
+        last.next = Counter()  # type: ignore[assignment]
+        last = last.next  # type: ignore[assignment]
+    assert code_identity(partial(made, first)) == code_identity(partial(made, first))
+
+
 def test_drawing_from_a_space_changes_nothing() -> None:
     mine = made(1)
     before = code_identity(mine)
