@@ -35,12 +35,12 @@ def code_identity(made_by: Any) -> str:
     """Eight hexadecimal digits that stand for the code and the arguments of a class, a function or a partial."""
     digest = hashlib.blake2b(digest_size=4)
     with suppress(RecursionError):  # objects in objects in objects: what is outside tells enough
-        for part in _parts(made_by, set()):
+        for part in _parts(made_by, {}):
             digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()
 
 
-def _parts(value: Any, seen: set[int]) -> Iterator[str]:
+def _parts(value: Any, seen: dict[int, Any]) -> Iterator[str]:
     """Texts of which at least one differs where two values differ."""
     if isinstance(value, PLAIN):
         yield repr(value)
@@ -48,7 +48,7 @@ def _parts(value: Any, seen: set[int]) -> Iterator[str]:
     yield type(value).__qualname__
     if id(value) in seen:
         return
-    seen.add(id(value))
+    seen[id(value)] = value  # which keeps it, so that nothing else gets its id
     if isinstance(value, functools.partial):
         yield from _each((value.func, value.args, value.keywords), seen)
     elif isinstance(value, MethodType):
@@ -86,12 +86,12 @@ def _digest(content: np.ndarray[Any, Any]) -> str:
     return hashlib.blake2b(content.data).hexdigest()
 
 
-def _each(values: Any, seen: set[int]) -> Iterator[str]:
+def _each(values: Any, seen: dict[int, Any]) -> Iterator[str]:
     for value in values:
         yield from _parts(value, seen)
 
 
-def _function(function: FunctionType, seen: set[int]) -> Iterator[str]:
+def _function(function: FunctionType, seen: dict[int, Any]) -> Iterator[str]:
     """Its code, and what the code refers to outside itself."""
     yield f"{function.__module__}:{function.__qualname__}"
     if _installed(function.__module__):
@@ -115,7 +115,7 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*(_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
-def _class(made: type, seen: set[int]) -> Iterator[str]:
+def _class(made: type, seen: dict[int, Any]) -> Iterator[str]:
     """Its name, and what it defines, with the classes that it is derived from."""
     yield f"{made.__module__}:{made.__qualname__}"
     if _installed(made.__module__):

@@ -93,6 +93,16 @@ def counts() -> Any:
     return NUMBERS
 
 
+def test_every_number_of_nested_mappings_counts() -> None:
+    def nested(last: int) -> dict[str, Any]:
+        return {
+            f"a{one}": {f"b{two}": {"c": two, "d": last if (one, two) == (9, 9) else 0} for two in range(10)}
+            for one in range(10)
+        }
+
+    assert code_identity(partial(made, nested(1))) != code_identity(partial(made, nested(2)))
+
+
 def test_what_a_program_counts_meanwhile_is_no_part_of_its_code() -> None:
     before = code_identity(counts)
     counts()
