@@ -212,6 +212,8 @@ class RunningDriver:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        # Held, since Ray lets go of a large argument once the actor has begun, and could not restart it then.
+        self._prepared = ray.put(prepared)
         actor_class: Any = ray.remote(DriverActor)
         self._actor = actor_class.options(
             num_cpus=0,
@@ -219,7 +221,7 @@ class RunningDriver:
             max_restarts=MAX_RESTARTS,
             max_task_retries=-1,
             scheduling_strategy=here,
-        ).remote(prepared, registry_entry(prepared.config.env), shared)
+        ).remote(self._prepared, registry_entry(prepared.config.env), shared)
         self.running = self._actor.run.remote(embedded)
         self._show, self._incarnation, self._seen, self._stopping = show, 0, 0, False
 
