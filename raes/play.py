@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from raes.config.cli import check_out, command, display_path, parse
 from raes.config.schema import Config, load
 from raes.console.busy import Busy
+from raes.console.output import show as show_line
 from raes.console.window import Window, has_display
 from raes.evaluate import policy_snapshot
 from raes.problems.episode import EpisodeSpec
@@ -93,7 +93,7 @@ def show(arguments: PlayArguments) -> list[Played]:
     if window:
         screen = Window(f"{subject.title}, generation {subject.generation}")
         try:
-            return _episodes(arguments, subject, Counted(screen.show, most), partial(print, flush=True))
+            return _episodes(arguments, subject, Counted(screen.show, most), show_line)
         finally:
             screen.close()
     path = Path(str(arguments.out))
@@ -101,7 +101,7 @@ def show(arguments: PlayArguments) -> list[Played]:
         name = f"{checkpoint.path.name}_seed{arguments.seed}.mp4"
         path = run_dir / "videos" / name if isinstance(run_dir, Path) else Path(name)
         why = "no display: " if arguments.out is None else ""
-        print(f"{why}the film goes to {display_path(str(path))}", flush=True)
+        show_line(f"{why}the film goes to {display_path(str(path))}")
     with Busy() as busy, Mp4File(path) as film:
         return _episodes(arguments, subject, Counted(film.add, most, busy), busy.line)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from raes.config.cli import complain, display_path, ending, hear_interrupts
 from raes.config.compose import checked, explain_hydra
+from raes.config.overrides import opened, plain_text
 from raes.config.schema import PLACES, Config, conf_dir
-from raes.config.words import opened, plain_text
 from raes.console.output import protect_output
 from raes.storage.location import location
 from raes.storage.metrics import read_records

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from raes.algorithms import WeightedSum
-from raes.api.method import build, check_table, settings_of, warn_caller
+from raes.api.keyword_arguments import build, check_table, settings_of, warn_caller
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.results import Batch
 from raes.rng import Purpose
@@ -40,7 +40,7 @@ from raes.tasks import Round, Tasks
 from raes.types import Float32, Float64, RunFailedError, UserError
 from raes.validation import plain, real, vector, whole
 
-LOOK = "check that the function uses its argument, or give a larger sigma"
+LOOK = "check that the function uses its argument, or give a larger sigma (pgpe: radius)"
 """Where the user may find why values do not differ."""
 
 

@@ -13,7 +13,6 @@ Keyword arguments are the keys of the command line; where one has a dot, write t
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -26,9 +25,10 @@ import numpy as np
 from gymnasium.spaces import Box
 from threadpoolctl import threadpool_limits
 
+from raes.api.keyword_arguments import warn_caller
 from raes.config.compose import compose
+from raes.config.overrides import from_keywords
 from raes.config.schema import load as load_config
-from raes.config.words import from_keywords
 from raes.console.console import Console
 from raes.console.screen import in_notebook, show_film
 from raes.evaluate import EvaluateArguments, evaluate, policy_snapshot
@@ -36,6 +36,7 @@ from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeProblem
 from raes.problems.function import FunctionSettings
+from raes.problems.problem import EpisodeError
 from raes.problems.registration import bind, enter, plain_name
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.location import Location, location, run_location
@@ -109,10 +110,9 @@ def load(run_dir: str | Path, checkpoint: str | int | None = None, env: MakeEnvi
     """
     run = Run(run_location(str(run_dir)), checkpoint)
     if env is not None and not bind(run.config["env"]["id"], env):
-        warnings.warn(
+        warn_caller(
             f"{run_dir} was trained in env.id={run.config['env']['id']}, and {plain_name(env)} as it is now has other "
-            "code: its episodes may differ",
-            stacklevel=2,
+            "code: its episodes may differ"
         )
     return run
 
@@ -287,17 +287,14 @@ class Policy:
         """The action for one observation of the environment, in the action space's own form.
 
         Raises:
-            UserError: the observation has another shape than those of the environment.
+            UserError: the observation has not the form of those of the environment.
         """
-        space = self._problem.env.observation_space
-        if isinstance(space, Box):
+        if isinstance(self._problem.env.observation_space, Box):
             observation = plain(observation)
-            if observation.shape != space.shape:
-                raise UserError(
-                    f"the observation has shape {observation.shape}, and one of {self._problem.spec.env.id} has "
-                    f"{space.shape}; give one observation at a time"
-                )
-        return self._problem.act(observation)
+        try:
+            return self._problem.act(observation)
+        except EpisodeError as error:
+            raise UserError(f"env.id={self._problem.spec.env.id}: {error}; give one observation at a time") from error
 
     def reset(self) -> None:
         """A new episode begins; only a policy with a memory needs it."""

@@ -14,8 +14,8 @@ from typing import Any, TypeVar, get_type_hints
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
+from raes.config.overrides import plain_text
 from raes.config.schema import explain
-from raes.config.words import plain_text
 from raes.console.output import output_lost, protect_output
 from raes.storage.location import location
 from raes.types import RunFailedError, UserError

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from raes.config.effect import check_overrides, without_effect
+from raes.config.overrides import GROUPS, given, opened, put
 from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, similar
-from raes.config.words import GROUPS, given, opened, put
 from raes.storage.metrics import flatten_config
 from raes.types import UserError
 from raes.validation import no_such

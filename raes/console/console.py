@@ -1,4 +1,4 @@
-"""What is shown of a run: a line a generation, and a status with the time left, on a terminal and in a notebook."""
+"""What is shown of a run: a line per generation, and a status with the time left, on a terminal and in a notebook."""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ from raes.problems.episode import EpisodeProblem, EpisodeSpec
 from raes.problems.picture import to_rgb
 from raes.problems.registration import register
 from raes.types import UInt8
-from raes.validation import number
 
 USUAL_RATE = 30.0
 """Pictures per second of an environment without `render_fps` in its metadata."""
@@ -92,7 +91,7 @@ class Camera(gymnasium.Wrapper[Any, Any, Any, Any]):
         """One timestep."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._timestep += 1
-        self._total += number(reward)
+        self._total += float(reward)
         wanted = self._show_new(observation, terminated or truncated)
         return observation, reward, terminated, truncated or not wanted, info
 

@@ -96,11 +96,12 @@ def from_elsewhere(env: gymnasium.Env[Any, Any]) -> bool:
     """Whether it is neither Gymnasium's nor a game, and may draw random numbers where they are not seeded."""
     if isinstance(env, AtariEnvironment):
         return False
-    return env.spec is None or bool(env.spec.additional_wrappers) or not _packaged(env.spec.entry_point)
+    return env.spec is None or bool(env.spec.additional_wrappers) or not packaged(env.spec.entry_point)
 
 
-def _packaged(entry_point: Any) -> bool:
-    return str(entry_point).startswith("gymnasium.")
+def packaged(entry_point: Any) -> bool:
+    """Whether an entry of the registry is one of Gymnasium's or ale-py's own."""
+    return str(entry_point).startswith(("gymnasium.", "ale_py."))
 
 
 def _hush_mujoco(env_id: str) -> None:

@@ -11,7 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from raes.problems.atari import AtariSettings
 from raes.problems.code_identity import code_identity
-from raes.problems.environment import EnvSettings
+from raes.problems.environment import EnvSettings, packaged
 from raes.problems.function import FunctionSettings
 from raes.types import UserError
 
@@ -57,7 +57,7 @@ def plain_name(make: Callable[..., Any]) -> str:
 def registry_entry(settings: EnvSettings | AtariSettings | FunctionSettings) -> Registered | None:
     """The entry that other processes need to make this environment; None where they find it by themselves."""
     spec = gymnasium.registry.get(settings.id)
-    return None if spec is None or str(spec.entry_point).startswith(("gymnasium.", "ale_py.")) else spec
+    return None if spec is None or packaged(spec.entry_point) else spec
 
 
 def register(spec: Registered | None) -> None:

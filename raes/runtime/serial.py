@@ -40,8 +40,6 @@ class SerialExecutor:
         """
         threadpool_limits(1)
         self._poll, self._next_poll, self._said_long = poll, 0.0, False
-        self._kept = ExitStack()
-        self._kept.enter_context(global_generators_kept())
         self._table = noise.make_table(table_size)
         self.table_fingerprint = noise.fingerprint(self._table)
         self._worker = Worker(spec, self._table)
@@ -52,6 +50,8 @@ class SerialExecutor:
         self._started = time.monotonic()
         self._counters = Counters()
         self.notices: list[str] = []
+        self._kept = ExitStack()
+        self._kept.enter_context(global_generators_kept())  # last: nothing can fail any more
 
     @property
     def counters(self) -> Counters:

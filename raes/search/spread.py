@@ -16,10 +16,10 @@ GENERATIONS = 5
 class SpreadWatch:
     """Warns once where what a search compares has been equal in every generation since its start.
 
-    A generation later on may have no spread because the task is solved, so that only the first ones count.
+    A generation later on may have no spread because the task is solved, so that only the first ones of a search count.
     """
 
-    def __init__(self, settings: object, look: str, prefix: str = "", sign: float = 1.0) -> None:
+    def __init__(self, settings: object, look: str, prefix: str = "", sign: float = 1.0, begun: bool = False) -> None:
         """No generation yet.
 
         Args:
@@ -27,6 +27,7 @@ class SpreadWatch:
             look: what to look at, for the message.
             prefix: of the algorithm's keys, where the user writes one.
             sign: -1 where returns are negated values that are minimised.
+            begun: whether generations came before, as in a run that is resumed; then there is no warning.
         """
         self._bonus = float(getattr(settings, "alive_bonus", 0.0))
         shaping = str(getattr(settings, "shaping", ""))
@@ -37,7 +38,7 @@ class SpreadWatch:
         elif self._bonus:
             self._compared = f"returns without the alive bonus ({prefix}alive_bonus={self._bonus:g})"
         self._look, self._sign = look, sign
-        self._equal, self._ended = 0, False
+        self._equal, self._ended = 0, begun
         self._last: Float64 = np.zeros(0)
 
     def after(self, batch: Batch) -> str | None:

@@ -179,7 +179,7 @@ def headline(config: Config) -> str:
 
 
 def advise(config: Config, workers: int) -> str | None:
-    """A word where the pool is too large for the generation, with the experiment that fills it."""
+    """A line where the pool is too large for the generation, with the experiment that fills it."""
     episodes = config.algorithm.episodes
     if 4 * workers <= episodes:
         return None

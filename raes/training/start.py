@@ -116,14 +116,13 @@ def _run(
         facts = RunFacts(config.as_dict(), executor.table_fingerprint, kept_arrays(spec))
         checkpointer = Checkpointer(store, config.checkpoint.every, facts, recorder.totals)
         videos = stack.enter_context(closing(Videos(config, spec, folder.path)))
-        spread = SpreadWatch(config.algorithm, _look_at(config), "algorithm.")
+        spread = SpreadWatch(config.algorithm, _look_at(config), "algorithm.", begun=state.generation > 0)
         parts = RunParts(algorithm, executor, log, recorder, checkpointer, videos, spread)
         driver = Driver(config, folder, parts, state, stop)
         for text in (*prepared.remarks, *passed_over):
             driver.notice(text)
         if checkpoint is not None:
             driver.notice(f"going on from {checkpoint.path}, generation {state.generation}")
-        if checkpoint is not None:
             checkpointer.save(state)  # a branch has none of its own yet; elsewhere only the pointer is written
         folder.start()
         return driver.run()
@@ -132,4 +131,5 @@ def _run(
 def _look_at(config: Config) -> str:
     """Where the user may find why returns do not differ."""
     what = "that the function uses its x" if isinstance(config.env, FunctionSettings) else "that actions change rewards"
-    return f"check {what}, or raise the noise (algorithm.sigma)"
+    noise = [f"algorithm.{key}" for key in ("sigma", "radius") if hasattr(config.algorithm, key)]
+    return f"check {what}, or raise the noise{f' ({noise[0]})' if noise else ''}"

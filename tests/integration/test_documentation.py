@@ -26,8 +26,8 @@ from benchmarks.__main__ import BENCHES as DEVELOPERS_BENCHES
 from raes.bench.__main__ import BENCHES
 from raes.config.cli import arguments_of, parse
 from raes.config.compose import checked
+from raes.config.overrides import opened
 from raes.config.schema import conf_dir
-from raes.config.words import opened
 from raes.training.driver import Driver
 
 from .documented import PAGES, REPOSITORY, Block, blocks, borrowed, commands

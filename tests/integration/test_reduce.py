@@ -205,7 +205,7 @@ class TwoNodes:
         return ray.remote(function).options(num_cpus=0, scheduling_strategy=strategy)
 
     def kill_other(self) -> None:
-        """The other node dies without a word."""
+        """The other node dies unannounced."""
         self.cluster.remove_node(self._handle, allow_graceful=False)
 
 

@@ -249,7 +249,7 @@ def test_after_a_rewind_the_latest_is_the_newest_that_is_left(store: CheckpointS
     assert store.find("latest").state["generation"] == 2
 
 
-def test_a_checkpoint_is_found_by_word_and_by_number(store: CheckpointStore) -> None:
+def test_a_checkpoint_is_found_by_name_and_by_number(store: CheckpointStore) -> None:
     save(store, 1)
     save(store, 2, best=True)
     save(store, 3)

@@ -81,9 +81,7 @@ def test_a_pipe_gets_one_plain_line_a_generation(config: Config) -> None:
 
 
 def test_a_terminal_gets_all_that_moves_within_a_generation(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    stream = Terminal()
-    console = Console(config, stream)
+    stream, console = on_terminal(config, monkeypatch, 200)
     console(("progress", progress(3)))
     console(("record", record(3)))
     console(("progress", progress(4, 10)))
@@ -116,9 +114,7 @@ def test_the_share_is_that_of_the_limit_that_comes_first(
 def test_the_time_left_of_a_resumed_run_is_taken_at_the_pace_of_today(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    stream = Terminal()
-    console = Console(config, stream)
+    stream, console = on_terminal(config, monkeypatch, 200)
     console(("progress", progress(5, seconds=1000.0)))  # 1,000 slow seconds for the first five generations
     console(("progress", progress(6, seconds=1010.0)))
     assert "40s left" in stream.rows(200)[-1]
@@ -147,12 +143,17 @@ def test_the_status_never_wraps_and_drops_whole_pieces(
     assert ("best 50.0" in shown) == (columns >= 40)
 
 
+def on_terminal(config: Config, monkeypatch: pytest.MonkeyPatch, columns: int) -> tuple[Terminal, Console]:
+    """A console on a terminal of this width."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    return stream, Console(config, stream)
+
+
 def test_what_a_narrower_terminal_broke_into_rows_is_taken_away(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    stream = Terminal()
-    console = Console(config, stream)
+    stream, console = on_terminal(config, monkeypatch, 200)
     console(("progress", progress(3)))
     monkeypatch.setenv("COLUMNS", "60")
     before = len(stream.getvalue())
@@ -214,9 +215,7 @@ def test_quiet_shows_notices_only(config: Config) -> None:
 def test_the_wait_for_a_video_moves_and_names_the_key_that_ends_it(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    stream = Terminal()
-    console = Console(config, stream)
+    stream, console = on_terminal(config, monkeypatch, 80)
     console(("progress", progress(10)))
     console(("progress", progress(10, filming=(10, 83.2))))
     assert stream.rows(80) == ["filming generation 10  1m23s  Ctrl-C skips the video"]

@@ -13,8 +13,8 @@ import raes
 from raes.algorithms import ALGORITHMS
 from raes.config.compose import compose
 from raes.config.effect import differences, without_effect
+from raes.config.overrides import from_keywords
 from raes.config.schema import current, from_tree, load, save
-from raes.config.words import from_keywords
 from raes.search.optimizers import keys_of
 from raes.types import UserError
 

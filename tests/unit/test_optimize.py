@@ -12,7 +12,7 @@ import pytest
 
 import raes
 from raes.algorithms import ALGORITHMS
-from raes.api.method import check_table
+from raes.api.keyword_arguments import check_table
 from raes.config.compose import compose
 from raes.search.optimizers import OptimizerSettings
 from raes.types import RunFailedError, UserError

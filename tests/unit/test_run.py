@@ -14,9 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 import raes
 from raes.config.compose import compose
+from raes.config.overrides import from_keywords
 from raes.config.schema import load as load_config
 from raes.config.schema import save
-from raes.config.words import from_keywords
 from raes.rng import Purpose, reset_seed
 from raes.training.callbacks import Callbacks
 from raes.types import RunFailedError, UserError
@@ -213,7 +213,10 @@ def test_a_curve_that_no_record_has_names_the_close_keys(run: raes.Run) -> None:
 
 def test_an_observation_of_another_shape_is_named(run: raes.Run) -> None:
     for wrong in (np.zeros(3), np.zeros((1, 4)), 0.0, [1.0]):
-        with pytest.raises(UserError, match=r"the observation has shape .*, and one of CartPole-v1 has \(4,\)"):
+        with pytest.raises(
+            UserError,
+            match=r"env\.id=CartPole-v1: an observation has shape .*, and its space has shape \(4,\); give one",
+        ):
             run.policy(wrong)
     assert run.policy([0.0, 0.0, 0.0, 0.0]) == run.policy(np.zeros(4))
 
@@ -326,6 +329,9 @@ def test_rewards_that_never_vary_are_one_notice(tmp_path: Path, capsys: pytest.C
     assert "all returns are equal (now 5)" in line
     assert "check that actions change rewards, or raise the noise (algorithm.sigma)" in line
     assert line in (tmp_path / "run" / "log.txt").read_text()
+    more = SHORT | {"generations": 18, "evaluation__every": 0, "resume": "auto"}
+    raes.fit(env=Constant, run_dir=tmp_path / "run", **more)
+    assert "nothing to learn from" not in capsys.readouterr().out, "a run that is resumed may have solved its task"
 
 
 def test_a_function_that_never_varies_is_one_notice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

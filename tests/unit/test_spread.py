@@ -51,6 +51,10 @@ def test_single_episodes_are_compared_with_the_generation_before() -> None:
     assert warned(SpreadWatch(ESSettings(), LOOK), [batch(float(number)) for number in range(9)]) == []
 
 
+def test_a_search_that_goes_on_may_have_solved_its_task() -> None:
+    assert warned(SpreadWatch(ESSettings(), LOOK, begun=True), [batch(1.0, 1.0)] * 9) == []
+
+
 def test_what_the_search_compares_counts_and_is_named() -> None:
     alive = SpreadWatch(ESSettings(alive_bonus=2.0), LOOK, "algorithm.")
     text = [alive.after(batch(20.0, 40.0, lengths=[10, 20])) for _ in range(GENERATIONS)][-1]

@@ -1,8 +1,8 @@
-"""From what a user gave, words of a command line or keyword arguments, to words and values for Hydra's composition.
+"""From what a user gave, overrides on a command line or keyword arguments, to what Hydra composes.
 
-Hydra reads a word by a grammar of its own, in which `=`, `,` and letters beyond ASCII need quotes, and 123 is a number.
-A key that holds a text has the text as it stands. Values from Python are data already: they go into the composed tree
-as they are, and only names of options become words.
+Hydra reads an override by a grammar of its own, in which `=`, `,` and letters beyond ASCII need quotes, and 123 is a
+number. A key that holds a text has the text as it stands. Values from Python are data already: they go into the
+composed tree as they are, and only names of options become overrides.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def is_open(key: str) -> bool:
 
 
 def opened(word: str, sweep: bool = False) -> str:
-    """A word of the command line as Hydra must have it.
+    """An override on the command line as Hydra must have it.
 
     Args:
         word: `key=value`, or an option of Hydra.

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raes.config.compose import compose
-from raes.config.words import opened
+from raes.config.overrides import opened
 from raes.train import hydra_words
 from raes.types import UserError
 
 
 def values(word: str, sweep: bool = False) -> list[str]:
-    """What Hydra reads in a word; several values of a sweep."""
+    """What Hydra reads in an override; several values of a sweep."""
     override = OverridesParser.create().parse_override(opened(word, sweep))
     if override.is_sweep_override():
         return [one.strip("'") for one in override.sweep_string_iterator()]
