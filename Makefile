@@ -12,7 +12,7 @@ CLUSTER_TESTS ?= tests
 CLUSTER ?= cluster/local.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-tools docs test-docs test-cluster test-slow lint type fmt bench tensorboard clean check wheels cluster-train
+.PHONY: help setup train test test-tools docs test-docs test-cluster test-attack test-slow lint type fmt bench tensorboard clean check wheels cluster-train
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -48,6 +48,9 @@ cluster-train: $(READY_DEV) ## Train on a running cluster: make cluster-train CL
 test-cluster: $(READY_DEV) ## Run the tests on clusters: virtual nodes, and real launches on hosts of namespaces
 	tests/setup-system.sh
 	$(BIN)/python -m pytest -m cluster $(CLUSTER_TESTS)
+
+test-attack: $(READY_DEV) ## Run the attacks: foreign files, kills at system calls, hostile environments (about 10 minutes)
+	$(BIN)/python -m pytest -m attack -n 2 --dist loadfile tests/attack
 
 test-docs: $(READY_DEV) ## Run the commands of the documentation, shortened (about 5 minutes)
 	$(BIN)/python -m pytest -m documentation -n 2

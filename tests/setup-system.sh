@@ -9,6 +9,7 @@ packages=(
   libosmesa6                # the same without EGL
   xvfb                      # a display, for the window of raes.play
   tmux                      # a terminal that breaks long lines anew when it becomes narrower
+  strace                    # kills and failing disks at exact system calls, for tests/attack
   # Hosts of network namespaces, for tests/cluster.
   iproute2 nftables openssh-client openssh-server rsync util-linux
 )
