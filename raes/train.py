@@ -231,9 +231,11 @@ def train(prepared: PreparedRun) -> RunOutcome:
         outcome = RunOutcome(2, str(error))
     except (RunFailedError, KeyboardInterrupt) as error:
         console.close()
-        reason = str(error) or "interrupted"
-        complain(reason)
-        return RunOutcome(STOPPED if isinstance(error, KeyboardInterrupt) else 1, reason)
+        if isinstance(error, KeyboardInterrupt):
+            complain("interrupted")
+            return RunOutcome(STOPPED, "interrupted")
+        complain(f"{error}; go on with: {again(config)}")
+        return RunOutcome(1, str(error))
     console.close()
     if outcome.code == 2:
         complain(outcome.reason)

@@ -36,8 +36,8 @@ class Reply(Enum):
     OTHER = auto()
 
 
-def probe(host: str, port: int) -> Reply:
-    """Ask host:port; takes CONNECT_SECONDS and ANSWER_SECONDS at most."""
+def probe(host: str, port: int, seconds: float = ANSWER_SECONDS) -> Reply:
+    """Ask host:port; takes CONNECT_SECONDS, and so many seconds for the answer, at most."""
     try:
         connection = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
     except (OSError, UnicodeError):  # UnicodeError: a host whose name is none
@@ -48,7 +48,7 @@ def probe(host: str, port: int) -> Reply:
         connection.settimeout(1.0)
         try:
             connection.sendall(_call(METHOD))
-            return _reply(_Reader(connection, time.monotonic() + ANSWER_SECONDS))
+            return _reply(_Reader(connection, time.monotonic() + seconds))
         except TimeoutError:
             return Reply.SILENCE
         except OSError:  # it has closed the connection

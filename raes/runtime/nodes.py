@@ -10,6 +10,7 @@ import ray
 from ray._private.state import state as ray_state
 from ray.autoscaler.sdk import request_resources
 
+from raes.runtime.ray_life import RayLife, gcs_answers
 from raes.runtime.scheduling import Node, Share, Size, place_workers
 
 WATCH_SECONDS = 1.0
@@ -36,15 +37,20 @@ class ClusterWatch:
         self._draining: frozenset[str] = frozenset()
         self._placed: dict[str, int] = {}
         self._looked = -WATCH_SECONDS
+        self._life = RayLife()
         self._announced = False
         self.notices: list[str] = []
         if self._requests:
             request(size.most or 0)
 
     def __call__(self) -> Mapping[str, int]:
-        """Workers by node id; the same object for as long as nothing changes."""
+        """Workers by node id; the same object for as long as nothing changes.
+
+        Raises:
+            RunFailedError: Ray is dead.
+        """
         now = time.monotonic()
-        if now - self._looked >= WATCH_SECONDS:
+        if now - self._looked >= WATCH_SECONDS and self._life.check():
             self._looked = now
             placed = place_workers(self._nodes(), self._size.most, self._share())
             if placed != self._placed or not self._announced:
@@ -84,7 +90,8 @@ def request(cpus: int) -> None:
 
 def release() -> None:
     """Withdraw whatever was requested from the autoscaler, which would keep the machines otherwise."""
-    request(0)
+    if gcs_answers():  # a dead one requests nothing, and is waited for
+        request(0)
 
 
 def free_cpus() -> float:

@@ -14,11 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+from ray._private import worker as ray_worker
 from ray._private.utils import read_ray_address
 
 from raes.runtime.gcs_probe import ANSWER_SECONDS, Reply, probe
 from raes.runtime.memory import Room, check_shared_memory, check_table, check_workers, store_bytes
 from raes.runtime.packages import CURE
+from raes.runtime.privacy import close_session_folder, on_loopback, protect_token
+from raes.runtime.ray_life import shut_down
 from raes.types import UserError
 
 EMBEDS = ("local", "", "auto")
@@ -73,6 +76,8 @@ def connect(address: str, workers: int | None, table_bytes: int, notify: Callabl
         UserError: there is no cluster at the address, Ray cannot start, or the noise table does not fit.
     """
     key, given = _resolve_address(address)
+    if (exposed := protect_token(create=False)) is not None:
+        notify(exposed)
     if given in EMBEDS:
         found = _live_cluster(given)
         if found is None:
@@ -154,7 +159,7 @@ def attached(
     try:
         yield session
     finally:
-        ray.shutdown()
+        shut_down()
 
 
 def _live_cluster(given: str) -> str | None:
@@ -177,6 +182,8 @@ def _init(**options: Any) -> None:
     """`ray.init`, which leaves nothing behind where it fails, and leaves SIGTERM to those who handled it before."""
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
+    # Ray's thread that prints what went wrong anywhere, with logs; what concerns a run is said by its pool.
+    listen, ray_worker.listen_error_messages = ray_worker.listen_error_messages, lambda *_: None
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except SystemExit as error:  # by Ray's own handler of SIGTERM
@@ -186,6 +193,7 @@ def _init(**options: Any) -> None:
         ray.shutdown()
         raise
     finally:
+        ray_worker.listen_error_messages = listen
         if main and before is not None:
             signal.signal(signal.SIGTERM, before)
 
@@ -231,16 +239,19 @@ def _embed(workers: int | None, table_bytes: int, notify: Callable[[str], None])
     check_workers(workers or 1)
     notify("embedded Ray: starting Ray on this machine ...")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # the user has not been asked
+    protect_token(create=True)
     try:
-        _init(
-            address="local",
-            num_cpus=workers,
-            num_gpus=0,
-            object_store_memory=store_bytes(table_bytes),
-            include_dashboard=False,
-        )
+        with on_loopback():
+            _init(
+                address="local",
+                num_cpus=workers,
+                num_gpus=0,
+                object_store_memory=store_bytes(table_bytes),
+                include_dashboard=False,
+            )
     except Exception as error:  # Ray raises bare ones
         raise UserError(_why_not_started(error)) from error
+    close_session_folder()
     cpus = int(ray.cluster_resources().get("CPU", 0))
     return Session(f"embedded Ray: this machine, {cpus} CPUs", cpus, embedded=True)
 

@@ -30,6 +30,9 @@ POLL_SECONDS = 0.25
 MAX_RESTARTS = 10
 """How often Ray may restart a driver actor whose process dies; it goes on from its newest checkpoint."""
 
+DRIVER_FIRST_SECONDS = 5.0
+"""Where the GCS is dead, the driver has this time to write a checkpoint and end, before the command ends it."""
+
 Show = Callable[[Event], str | None]
 """Shows an event; gives a reason where the run should end."""
 
@@ -114,18 +117,18 @@ def metrics_for_ray(config: Config) -> Callable[[Event], None]:
 class DriverActor:
     """The driver as a Ray actor; `run` in one thread, `poll` and `stop` in others."""
 
-    def __init__(self, prepared: PreparedRun, environment: Registered | None, shared: SweepResources | None) -> None:
+    def __init__(self, config: Config, environment: Registered | None, shared: SweepResources | None) -> None:
         register(environment)
-        self._prepared, self._shared = prepared, shared
+        self._shared = shared
         self._stop = StopSignal()
-        self._events = EventLog(metrics_for_ray(prepared.config))
+        self._events = EventLog(metrics_for_ray(config))
 
-    def run(self, embedded: bool) -> RunOutcome:
+    def run(self, prepared: PreparedRun, embedded: bool) -> RunOutcome:
         """See `drive`; after a restart it goes on from the newest checkpoint."""
         import ray
 
         restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        return drive(self._prepared, self._stop, self._events, embedded, restarted, self._shared)
+        return drive(prepared, self._stop, self._events, embedded, restarted, self._shared)
 
     def poll(self, after: int) -> tuple[int, list[tuple[int, Event]]]:
         """This driver's number (another one after a restart) and the events after a sequence number."""
@@ -211,8 +214,10 @@ class RunningDriver:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        from raes.runtime.ray_life import RayLife
+
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        # Held, since Ray lets go of a large argument once the actor has begun, and could not restart it then.
+        # Held, and no argument of the constructor, since Ray lets go of those, and could not restart the actor then.
         self._prepared = ray.put(prepared)
         actor_class: Any = ray.remote(DriverActor)
         self._actor = actor_class.options(
@@ -221,8 +226,9 @@ class RunningDriver:
             max_restarts=MAX_RESTARTS,
             max_task_retries=-1,
             scheduling_strategy=here,
-        ).remote(self._prepared, registry_entry(prepared.config.env), shared)
-        self.running = self._actor.run.remote(embedded)
+        ).remote(prepared.config, registry_entry(prepared.config.env), shared)
+        self.running = self._actor.run.remote(self._prepared, embedded)
+        self._life = RayLife(DRIVER_FIRST_SECONDS)
         self._show, self._incarnation, self._seen, self._stopping = show, 0, 0, False
 
     def stop(self) -> None:
@@ -252,6 +258,14 @@ class RunningDriver:
                         self._actor.end_after_generation.remote(reason), timeout=5
                     )  # Ray complains of calls that `close` cuts off
 
+    def check_ray(self) -> None:
+        """Notice a dead Ray.
+
+        Raises:
+            RunFailedError: Ray is dead.
+        """
+        self._life.check()
+
     def outcome(self) -> RunOutcome:
         """How it ended; to be called when `running` is ready.
 
@@ -261,12 +275,16 @@ class RunningDriver:
         import ray
         from ray.exceptions import RayActorError, RayTaskError
 
+        from raes.runtime.calls import cause_of_death
+
         try:
             outcome: RunOutcome = ray.get(self.running)
         except RayTaskError as error:
             raise RunFailedError(f"the driver failed: {error}") from error
         except RayActorError as error:
-            raise RunFailedError(f"the driver was lost {MAX_RESTARTS + 1} times: {error}") from error
+            self._life.check()
+            cause, _ = cause_of_death(error)
+            raise RunFailedError(f"the driver was lost for good, after {MAX_RESTARTS} restarts: {cause}") from error
         return outcome
 
     def close(self) -> None:
@@ -287,3 +305,4 @@ def _follow(driver: RunningDriver, stop: StopSignal) -> RunOutcome:
         driver.poll()
         if finished:
             return driver.outcome()
+        driver.check_ray()

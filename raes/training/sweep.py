@@ -67,9 +67,8 @@ def side_by_side(jobs: Sequence[SweepJob], parallel: int | str) -> list[RunOutco
     Raises:
         UserError: Ray cannot be reached, the noise tables do not fit, or a job would keep the others waiting for ever.
     """
-    import ray
-
     from raes.runtime.nodes import release, request
+    from raes.runtime.ray_life import shut_down
     from raes.runtime.session import connect
 
     given = check(jobs, parallel)
@@ -91,7 +90,7 @@ def side_by_side(jobs: Sequence[SweepJob], parallel: int | str) -> list[RunOutco
             return _Sweep(jobs, slots, session.embedded, stop).run()
         finally:
             release()
-            ray.shutdown()
+            shut_down()
 
 
 def check(jobs: Sequence[SweepJob], parallel: int | str) -> int | None:
@@ -136,13 +135,28 @@ class _Sweep:
         self._outcomes: dict[int, RunOutcome] = {}
 
     def run(self) -> list[RunOutcome]:
-        """All jobs, to their ends."""
+        """All jobs, to their ends; where Ray dies, they fail together."""
+        try:
+            self._run()
+        except RunFailedError as error:
+            self._waiting.clear()
+            for number, slot, _ in self._running.values():
+                self._loggers[number].callbacks.end(str(error))
+                self._record(number, slot, RunOutcome(1, str(error)))
+        return [self._outcomes.get(number, RunOutcome(STOPPED, "not begun")) for number in range(len(self._jobs))]
+
+    def _run(self) -> None:
+        """Start jobs and follow them, until none is left.
+
+        Raises:
+            RunFailedError: Ray is dead.
+        """
         import ray
 
         while True:
             self._fill()
             if not self._running:
-                break
+                return
             finished, _ = ray.wait(list(self._running), timeout=POLL_SECONDS)
             for _, _, driver in self._running.values():
                 if self._stop.is_set():
@@ -150,7 +164,8 @@ class _Sweep:
                 driver.poll()
             for reference in finished:
                 self._end(reference)
-        return [self._outcomes.get(number, RunOutcome(STOPPED, "not begun")) for number in range(len(self._jobs))]
+            for _, _, driver in self._running.values():
+                driver.check_ray()
 
     def _fill(self) -> None:
         """Start jobs that wait in the slots that are free; a slot that nobody wants any more has no share."""
