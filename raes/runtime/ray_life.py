@@ -53,8 +53,8 @@ class RayLife:
         status, pid = _status(self._raylet), 0 if self._raylet is None else self._raylet.pid
         if status in ENDED:
             raise RunFailedError(
-                f"Ray has died on this machine: its raylet (process {pid}) crashed or was killed, by hand or by the system "
-                "when memory ran out"
+                f"Ray has died on this machine: its raylet (process {pid}) crashed or was killed, by hand or by the "
+                "system when memory ran out"
             )
         if (now := time.monotonic()) - self._looked >= LOOK_SECONDS:
             self._answers = status != psutil.STATUS_STOPPED and gcs_answers()
