@@ -159,8 +159,9 @@ def _read(path: Location) -> StoredRun | Unreadable:
     if not is_there(path / "config.yaml"):
         return Unreadable(str(path), "it has no config.yaml: it ended before its first generation")
     config = flatten_config(current(read_tree(path)))
-    for key in ("seed", "algorithm.name", "env.name"):
+    for key in ("algorithm.name", "env.name"):
         config[key]  # a KeyError names what is missing
+    config |= {"seed": int(config["seed"])}
     records = read_records(path / "metrics.jsonl")
     points = [record for record in records if np.isfinite(record.get("eval/return_mean", np.nan))]
     status, reason = _status(path, records)

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +23,8 @@ Record = dict[str, float]
 Histograms = dict[str, np.ndarray[Any, Any]]
 """Name -> values whose distribution TensorBoard shows."""
 
+GENERATION = "progress/generation"
+"""The key by which a record is found."""
 FLUSH_SECONDS = 10.0
 """Seconds after which TensorBoard sees new records."""
 
@@ -127,7 +129,7 @@ class MetricsWriter:
         from tensorboardX.summary import histogram, scalar
 
         self._file.write(write_record(record))
-        step = int(record["progress/generation"])
+        step = int(record[GENERATION])
         for key, value in record.items():
             if math.isfinite(value):
                 self._add(scalar(key, value), step)
@@ -202,8 +204,16 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 def read_records(path: Location) -> list[Record]:
     """All complete records of a metrics.jsonl; lines that a kill has cut, or that are none of ours, are skipped."""
-    lines = (read_file(path) or b"").split(b"\n")
-    return [record for line in lines if (record := _record(line)) is not None]
+    return _records((read_file(path) or b"").split(b"\n"))
+
+
+def _records(lines: Iterable[bytes]) -> list[Record]:
+    """The records among lines, one of each generation, in order."""
+    records = list[Record]()
+    for record in map(_record, lines):
+        if record and (not records or record[GENERATION] > records[-1][GENERATION]):
+            records.append(record)
+    return records
 
 
 def _record(line: bytes) -> Record | None:
@@ -212,7 +222,7 @@ def _record(line: bytes) -> Record | None:
         content = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(content, dict) or type(content.get("progress/generation")) is not int:
+    if not isinstance(content, dict) or type(content.get(GENERATION)) is not int:
         return None
     largest = sys.float_info.max
     return {key: value for key, value in content.items() if type(value) in (int, float) and abs(value) <= largest}
@@ -246,7 +256,7 @@ def _cut_records(run_dir: Path, path: Path, next_generation: int) -> None:
     lines = (content or b"").split(b"\n")
     if any(_record(line) is None for line in lines[:-1]):
         set_aside(run_dir, path)
-    kept = [record for record in map(_record, lines) if record and record["progress/generation"] < next_generation]
+    kept = [record for record in _records(lines) if record[GENERATION] < next_generation]
     write_atomically(path, "".join(map(write_record, kept)).encode())
 
 
