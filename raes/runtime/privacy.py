@@ -1,7 +1,7 @@
-"""Keeps a Ray of this command's own private: its token, its ports and its folder are for this user alone.
+"""Keeps a Ray of this command's own private: its token is for this user alone, and its ports for this machine.
 
-Whoever has the token may run code in a training. Ray itself writes the token readable for all users of the machine,
-listens on all interfaces, and gives its session's folder to everybody.
+Whoever has the token and reaches a port may run code in a training. Ray itself writes the token readable for all users
+of the machine, and listens on all interfaces.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import ray
 from ray._private import ray_constants
 
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""With it Ray takes 127.0.0.1 for this machine's address, as it does by itself where firewalls ask the user."""
 OTHERS = 0o077
 """The permissions of all users but the owner."""
 
@@ -52,24 +49,26 @@ def protect_token(create: bool) -> str | None:
 
 @contextmanager
 def on_loopback() -> Iterator[None]:
-    """A Ray that starts inside listens on 127.0.0.1 alone, with all of its processes."""
-    before, enabled = {key: os.environ.get(key) for key in LOOPBACK}, ray_constants.ENABLE_RAY_CLUSTER
-    os.environ.update(LOOPBACK)  # for the processes that it starts
+    """A Ray that starts inside listens on 127.0.0.1 alone, with all of its processes, as it does by itself on macOS."""
+    enabled = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False  # for this process, which has read the variable already
+    try:
+        with variables(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0"):  # for the processes that it starts
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+
+
+@contextmanager
+def variables(**values: str) -> Iterator[None]:
+    """Environment variables that have these values for a while."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = enabled
         for key, value in before.items():
             if value is None:
-                del os.environ[key]
+                os.environ.pop(key, None)
             else:
                 os.environ[key] = value
-
-
-def close_session_folder() -> None:
-    """Keep other users out of the session's folder, with its sockets and logs."""
-    node = ray._private.worker._global_node
-    assert node is not None, "not connected"
-    with suppress(OSError):
-        Path(node.get_session_dir_path()).chmod(0o700)

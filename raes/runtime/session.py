@@ -20,7 +20,7 @@ from ray._private.utils import read_ray_address
 from raes.runtime.gcs_probe import ANSWER_SECONDS, Reply, probe
 from raes.runtime.memory import Room, check_shared_memory, check_table, check_workers, store_bytes
 from raes.runtime.packages import CURE
-from raes.runtime.privacy import close_session_folder, on_loopback, protect_token
+from raes.runtime.privacy import on_loopback, protect_token, variables
 from raes.runtime.ray_life import shut_down
 from raes.types import UserError
 
@@ -200,7 +200,8 @@ def _init(**options: Any) -> None:
 
 def _join(address: str, workers: int | None, table_bytes: int) -> Session:
     try:
-        _init(address=address)
+        with variables(RAY_BACKEND_LOG_LEVEL=os.environ.get("RAY_BACKEND_LOG_LEVEL", "fatal")):  # of this process alone
+            _init(address=address)
     except RuntimeError as error:
         if (versions := re.findall(r"(?:Ray|Python): (\S+)", str(error))) and "Version mismatch" in str(error):
             ray_there, python_there, ray_here, python_here = versions
@@ -251,7 +252,6 @@ def _embed(workers: int | None, table_bytes: int, notify: Callable[[str], None])
             )
     except Exception as error:  # Ray raises bare ones
         raise UserError(_why_not_started(error)) from error
-    close_session_folder()
     cpus = int(ray.cluster_resources().get("CPU", 0))
     return Session(f"embedded Ray: this machine, {cpus} CPUs", cpus, embedded=True)
 
