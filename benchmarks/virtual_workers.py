@@ -89,6 +89,13 @@ class VirtualRollout:
     def kill(self) -> None:
         """Nothing: the host serves others too."""
 
+    def ending(self) -> None:
+        """Nothing is known of it."""
+
+    def is_stopped(self) -> bool:
+        """It never is."""
+        return False
+
 
 class VirtualRollouts:
     """Starts workers in the hosts of their nodes; it is sent to relays."""

@@ -80,11 +80,14 @@ class Fault:
         reason: in words.
         quarantined: whether the pool abandoned it after its workers died or hung; that need not come about
             again by itself, so a checkpoint keeps it.
+        certain: whether another run would leave it out too: not where its workers were killed from outside, or missed
+            a deadline.
     """
 
     index: int
     reason: str
     quarantined: bool = False
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,11 @@ class Results:
     behaviors: Behaviors | None = None
 
     @staticmethod
-    def failed(tasks: Tasks, reason: str, quarantined: bool = False) -> Results:
+    def failed(tasks: Tasks, reason: str, quarantined: bool = False, certain: bool = True) -> Results:
         """All of these tasks failed, for one reason."""
         records = np.zeros(len(tasks), dtype=RESULT_DTYPE)
         records["index"], records["return"], records["fault"] = tasks.index, np.nan, True
-        faults = tuple(Fault(index, reason, quarantined) for index in tasks.index.tolist())
+        faults = tuple(Fault(index, reason, quarantined, certain) for index in tasks.index.tolist())
         return Results(tasks.purpose, tasks.generation, records, faults=faults)
 
     def take(self, which: Bool) -> Results:

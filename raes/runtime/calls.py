@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from enum import Enum, auto
 from typing import Any
 
 import ray
@@ -49,19 +50,49 @@ def is_our_fault(answer: Any) -> bool:
     return isinstance(answer, RayTaskError) and not isinstance(answer.cause, RayError | OSError)
 
 
-def cause_of_death(error: RayError) -> tuple[str, bool]:
-    """Why an actor is gone, in words, and whether its episodes may be the cause."""
+class Blame(Enum):
+    """What an actor was lost through."""
+
+    NODE = auto()
+    """Its node: none of its episodes is the cause."""
+    OUTSIDE = auto()
+    """Somebody or the system killed it; where it comes again and again, an episode may be what fills the memory."""
+    UNCLEAR = auto()
+    """Perhaps its episodes, perhaps not."""
+    EPISODE = auto()
+    """The episode that it ran made it crash or exit."""
+
+
+def cause_of_death(error: RayError) -> tuple[str, Blame]:
+    """Why an actor is gone, in words, as far as Ray knows."""
     text = str(error)
     if "its node has died" in text or "NodeAffinitySchedulingStrategy doesn't exist" in text:
-        return "its node died", False
+        return "its node died", Blame.NODE
     if "Out of memory" in text or "OutOfMemory" in text or "memory pressure" in text:
-        return "Ray killed it, since the node ran out of memory", True
+        return "Ray killed it, since the node ran out of memory", Blame.OUTSIDE
     if isinstance(error, ActorDiedError):
         if "creation task" in text:  # its own code failed, as where its RAES is another one
             *_, last = text.strip().splitlines()
-            return f"it could not be made: {last}; `python -m raes.doctor` lists hosts with other packages", True
-        return "its process died", True
+            cause = f"it could not be made: {last}; `python -m raes.doctor` lists hosts with other packages"
+            return cause, Blame.EPISODE
+        if "INTENDED_USER_EXIT" in text:
+            return "its process exited", Blame.EPISODE
+        if "SIGTERM" in text or "ray.kill" in text:
+            return (
+                f"its process was ended from outside ({'SIGTERM' if 'SIGTERM' in text else 'ray.kill'})",
+                Blame.OUTSIDE,
+            )
+        return "its process died", Blame.UNCLEAR
     if isinstance(error, ActorUnavailableError):  # Ray does not know yet which of them it is
-        return "Ray cannot reach it: its process or its node died, or the network between", True
+        return "Ray cannot reach it: its process or its node died, or the network between", Blame.OUTSIDE
     lines = text.strip().splitlines()
-    return (lines[0] if lines else type(error).__name__), True
+    return (lines[0] if lines else type(error).__name__), Blame.UNCLEAR
+
+
+def explained(cause: str, blame: Blame, ending: str | None) -> tuple[str, Blame]:
+    """What `cause_of_death` gave, with what the process itself has left; see `LastWords.read`."""
+    if blame is not Blame.UNCLEAR or ending is None:
+        return cause, blame
+    if ending:
+        return f"its process died: {ending}", Blame.EPISODE
+    return "its process was killed from outside, by hand or by the system when memory ran out", Blame.OUTSIDE

@@ -11,6 +11,8 @@ from raes.tasks import Tasks
 
 MAX_STRIKES = 3
 """After so many deaths or missed deadlines of workers that ran nothing else, the episode counts as the cause."""
+MAX_KILLS = 10
+"""After so many where all of these workers were killed from outside, which is seldom the episode's fault."""
 
 Group = tuple[int, int]
 """(generation, purpose)."""
@@ -29,7 +31,7 @@ class PendingTable:
         self._queued = 0
         self._suspects: deque[Tasks] = deque()
         self._open: dict[Group, set[int]] = {}
-        self._strikes: dict[tuple[Group, int], int] = {}
+        self._strikes: dict[tuple[Group, int], list[int]] = {}
 
     def __len__(self) -> int:
         """Episodes without an answer."""
@@ -89,28 +91,32 @@ class PendingTable:
             self._queued += len(again)
         return len(again)
 
-    def strike(self, tasks: Tasks, lone: bool) -> tuple[int, Tasks]:
+    def strike(self, tasks: Tasks, lone: bool, killed: bool = False) -> tuple[int, Tasks, int]:
         """Take back a block whose worker died or hung; what has no answer goes out again, alone.
 
         Args:
             tasks: the block.
             lone: whether the worker had nothing else.
+            killed: whether it was killed from outside.
 
         Returns:
-            How many episodes will go out again, and those that count as the cause.
+            How many episodes will go out again, those that count as the cause, and after how many losses.
         """
-        again, culprits = 0, []
+        again, losses, culprits = 0, 0, []
+        weight = MAX_STRIKES if killed else MAX_KILLS  # as shares of their product
         open_tasks = self.unanswered(tasks)
         for row in range(len(open_tasks)):
             key = (_group(tasks), int(open_tasks.index[row]))
             if lone and len(tasks) == 1:
-                self._strikes[key] = self._strikes.get(key, 0) + 1
-                if self._strikes[key] >= MAX_STRIKES:
+                strikes = self._strikes.setdefault(key, [])
+                strikes.append(weight)
+                if sum(strikes) >= MAX_STRIKES * MAX_KILLS:
                     culprits.append(row)
+                    losses = len(strikes)
                     continue
             self._suspects.append(open_tasks.take(slice(row, row + 1)))
             again += 1
-        return again, open_tasks.take(np.array(culprits, dtype=np.int64))
+        return again, open_tasks.take(np.array(culprits, dtype=np.int64)), losses
 
     def accept(self, results: Results) -> tuple[Results, int]:
         """The results that were still awaited, and how many were not."""
@@ -131,7 +137,7 @@ class PendingTable:
         self._queue = deque(tasks for tasks in self._queue if tasks.generation >= oldest)
         self._queued = sum(map(len, self._queue))
         self._suspects = deque(tasks for tasks in self._suspects if tasks.generation >= oldest)
-        self._strikes = {key: count for key, count in self._strikes.items() if key[0][0] >= oldest}
+        self._strikes = {key: struck for key, struck in self._strikes.items() if key[0][0] >= oldest}
         return abandoned
 
 

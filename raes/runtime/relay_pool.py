@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from raes.results import Results
 from raes.runtime import scheduling
 from raes.runtime.blocked_nodes import BlockedNodes
-from raes.runtime.calls import answers, cause_of_death, is_our_fault, wait
+from raes.runtime.calls import Blame, answers, cause_of_death, is_our_fault, wait
 from raes.runtime.clock import REAL_TIME, Clock
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
@@ -285,7 +285,8 @@ class RelayPool:
         if is_our_fault(answer):
             raise RunFailedError(f"a relay failed: {answer}") from answer
         if isinstance(answer, RayError):
-            self._lose(node, *cause_of_death(answer))
+            cause, blame = cause_of_death(answer)
+            self._lose(node, cause, alive=blame is not Blame.NODE)
             return []
         report: RelayReport = pickle.loads(answer)
         if report.failure:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from threadpoolctl import threadpool_limits
 
 from raes.results import Results
+from raes.runtime.last_words import LastWords, leave_last_words
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.tasks import Snapshot, Tasks
 from raes.types import Float32, UserError
@@ -16,7 +17,8 @@ from raes.types import Float32, UserError
 class RolloutActor:
     """A worker in a process with one CPU; it reads theta and the noise from the object store without a copy."""
 
-    def __init__(self, spec: WorkerSpec, table: Float32) -> None:
+    def __init__(self, spec: WorkerSpec, table: Float32, last_words: str) -> None:
+        leave_last_words(last_words)
         threadpool_limits(1)
         self._failure = self._refusal(spec) or self._build(spec, table) or self._refusal(spec)  # now more is loaded
 
@@ -53,6 +55,12 @@ class RolloutHandle(Protocol):
     def kill(self) -> None:
         """End the worker at once, whatever it does."""
 
+    def ending(self) -> str | None:
+        """How its process, which is gone, ended by itself; see `LastWords.read`."""
+
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped its process."""
+
 
 class RayRollout:
     """The handle of a `RolloutActor` on a node, with one CPU; Ray never restarts it, since the pool replaces it."""
@@ -63,7 +71,8 @@ class RayRollout:
 
         actor_class: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(RolloutActor)
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        self._handle = actor_class.options(scheduling_strategy=there).remote(spec, table)
+        self._last_words = LastWords()
+        self._handle = actor_class.options(scheduling_strategy=there).remote(spec, table, self._last_words.path)
 
     def ready(self) -> Any:
         """Call `RolloutActor.ready`; a reference to the answer."""
@@ -78,6 +87,15 @@ class RayRollout:
         import ray
 
         ray.kill(self._handle)
+        self._last_words.remove()
+
+    def ending(self) -> str | None:
+        """How its process, which is gone, ended by itself; see `LastWords.read`."""
+        return self._last_words.read()
+
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped its process."""
+        return self._last_words.is_stopped()
 
 
 StartRollout = Callable[[str], RolloutHandle]

@@ -15,11 +15,11 @@ from raes.results import Results
 from raes.runtime import scheduling
 from raes.runtime.actor_slots import ActorSlots
 from raes.runtime.blocked_nodes import BlockedNodes
-from raes.runtime.calls import answers, cause_of_death, is_our_fault, wait
+from raes.runtime.calls import Blame, answers, cause_of_death, explained, is_our_fault, wait
 from raes.runtime.clock import REAL_TIME, Clock
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
-from raes.runtime.pending import MAX_STRIKES, PendingTable
+from raes.runtime.pending import PendingTable
 from raes.runtime.rollout_actor import StartRollout
 from raes.tasks import Snapshot, Tasks
 from raes.types import RunFailedError
@@ -220,7 +220,7 @@ class ActorPool:
         if is_our_fault(answer):  # neither the machine's nor the environment's
             raise RunFailedError(f"a rollout actor failed: {answer}") from answer
         if isinstance(answer, RayError):
-            return self._on_actor_lost(number, *cause_of_death(answer))
+            return self._on_actor_lost(number, *explained(*cause_of_death(answer), slot.rollout.ending()))
         if reference not in slot.blocks:
             self._on_actor_ready(number, *answer)
             return []
@@ -249,14 +249,14 @@ class ActorPool:
 
     # Faults.
 
-    def _on_actor_lost(self, number: int, cause: str, struck: bool) -> list[Results]:
-        """An actor is lost: what it held goes out again, alone if the actor may have died of it (`struck`)."""
+    def _on_actor_lost(self, number: int, cause: str, blame: Blame) -> list[Results]:
+        """An actor is lost: what it held goes out again, alone where the actor may have died of it."""
         slot = self._slots.remove(number)
         self.counters.actors_lost += 1
-        if not struck:  # its node has gone, which is no fault of the set-up; the placement soon leaves it out
+        if blame is Blame.NODE:  # which has gone, which is no fault of the set-up; the placement soon leaves it out
             self._blocked.block(slot.node, self._clock.now() + scheduling.GONE_SECONDS)
         if not slot.ready:
-            if struck:
+            if blame is not Blame.NODE:
                 self._start_lost(slot.node, cause)
             return []
         self._lost.append(cause)
@@ -264,14 +264,16 @@ class ActorPool:
         quarantined: list[Results] = []
         for reference, tasks in slot.blocks.items():
             self._copied.discard(reference)
-            if not struck:
+            if blame is Blame.NODE:
                 self.counters.tasks_reissued += self._pending.return_block(tasks)
                 continue
-            again, culprits = self._pending.strike(tasks, lone=len(slot.blocks) == 1)
+            lone, killed = len(slot.blocks) == 1, blame is Blame.OUTSIDE
+            again, culprits, losses = self._pending.strike(tasks, lone, killed)
             self.counters.tasks_reissued += again
             if len(culprits):
-                reason = f"its worker was lost {MAX_STRIKES} times while it ran nothing else; the last: {cause}"
-                quarantined.append(self._pending.accept(Results.failed(culprits, reason, quarantined=True))[0])
+                reason = f"its worker was lost {losses} times while it ran nothing else; the last: {cause}"
+                left_out = Results.failed(culprits, reason, quarantined=True, certain=blame is Blame.EPISODE)
+                quarantined.append(self._pending.accept(left_out)[0])
         return quarantined
 
     def _start_lost(self, node: str, cause: str, certain: bool = False) -> None:
@@ -315,9 +317,10 @@ class ActorPool:
             first = next(iter(slot.blocks.values()))
             allowed = limit + scheduling.LATE_FACTOR * (len(first) - 1) * self.counters.mean_seconds
             if now - slot.since > allowed:
-                quarantined += self._on_actor_lost(
-                    number, f"it missed its deadline of {allowed:.3g} s (runtime.deadline)", True
-                )
+                cause, blame = f"it missed its deadline of {allowed:.3g} s (runtime.deadline)", Blame.UNCLEAR
+                if slot.rollout.is_stopped():
+                    cause, blame = f"{cause}: its process was stopped from outside", Blame.OUTSIDE
+                quarantined += self._on_actor_lost(number, cause, blame)
         return quarantined
 
     def _report_lost(self) -> None:

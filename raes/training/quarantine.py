@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raes.results import Results
-from raes.tasks import Tasks
+from raes.tasks import Round, Tasks
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,30 @@ class QuarantineRecord:
         purpose: a value of `raes.rng.Purpose`.
         index: of the task.
         reason: in words.
+        certain: whether another run would leave it out too, as where it crashes its worker each time.
     """
 
     generation: int
     purpose: int
     index: int
     reason: str
+    certain: bool = True
 
 
 def new_records(results: Results) -> tuple[QuarantineRecord, ...]:
     """The episodes among results that the pool abandoned."""
     return tuple(
-        QuarantineRecord(results.generation, results.purpose, fault.index, fault.reason)
+        QuarantineRecord(results.generation, results.purpose, fault.index, fault.reason, fault.certain)
         for fault in results.faults
         if fault.quarantined
+    )
+
+
+def by_accident(records: Iterable[QuarantineRecord], round: Round) -> int:
+    """How many episodes of a round were left out that another run might have counted."""
+    purposes = {round.purpose} | ({round.evaluation.purpose} if round.evaluation is not None else set())
+    return sum(
+        not record.certain and record.generation == round.generation and record.purpose in purposes for record in records
     )
 
 

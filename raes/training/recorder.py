@@ -99,6 +99,7 @@ class MetricsRecorder:
             "progress/seconds": self.seconds,
             **{f"faults/{name}": count for name, count in self.faults.items()},
             "faults/episodes_quarantined": counters.quarantined,
+            "faults/may_differ": counters.may_differ,
         }
         if self._frame_skip is not None:  # those that were skipped too, but not an episode's first ones without action
             record["progress/frames"] = counters.timesteps * self._frame_skip

@@ -33,6 +33,7 @@ class RunCounters:
         goal_streak: evaluations in a row that reached the goal.
         quarantined: episodes left out.
         fault_history: (episodes, faults) of the last generations, as many as the window needs.
+        may_differ: what happened after which another run with the same seed may have other bits.
     """
 
     episodes: int = 0
@@ -41,6 +42,7 @@ class RunCounters:
     goal_streak: int = 0
     quarantined: int = 0
     fault_history: tuple[tuple[int, int], ...] = ()
+    may_differ: int = 0
 
     def with_round(self, episodes: int, timesteps: int, faults: int) -> RunCounters:
         """With one more round of so many good episodes and faults."""

@@ -41,7 +41,7 @@ def next_block(table: PendingTable, count: int = 100) -> Tasks | None:
 
 def lost(table: PendingTable, block: Tasks, lone: bool) -> tuple[int, list[int]]:
     """How many go out again, and the indices of those that count as the cause."""
-    again, culprits = table.strike(block, lone)
+    again, culprits, _ = table.strike(block, lone)
     return again, culprits.index.tolist()
 
 
