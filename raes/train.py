@@ -249,6 +249,8 @@ def train(prepared: PreparedRun) -> RunOutcome:
     else:
         print(f"  resume it         {again(config)}")
     print(f"  see the curves    tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}", flush=True)
+    if outcome.remark:
+        print(f"  bits may differ   {outcome.remark}", flush=True)
     return outcome
 
 

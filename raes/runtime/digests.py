@@ -2,7 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
+
+import numpy as np
+import scipy
+
 from raes.runtime.packages import CURE
+
+DRIVER = "the driver's "
+"""What the driver's digest begins with."""
+SIZE = 48
+"""Rows of the driver's fixed matrices; enough for a BLAS to use all parts of its kernels."""
+
+
+def driver_digest() -> str:
+    """A digest of what updates are made of: products and a decomposition by BLAS, and functions of NumPy."""
+    numbers = np.arange(SIZE * SIZE, dtype=np.float64).reshape(SIZE, SIZE)
+    waves = np.sin(numbers)  # of NumPy's own code, which depends on the processor too
+    single = waves.astype(np.float32)
+    values, vectors = np.linalg.eigh(waves @ waves.T)
+    results = (waves, single @ single, single[0] @ single[1], np.exp(single), values, vectors)
+    digest = hashlib.blake2b(b"".join(result.tobytes() for result in results), digest_size=8)
+    return f"{DRIVER}{digest.hexdigest()} {place()}"
+
+
+def place() -> str:
+    """The machine and the libraries of this process, for a digest."""
+    return f"on {platform.node()} ({platform.machine()}, numpy {np.__version__}, scipy {scipy.__version__})"
+
+
+def kind_of(digest: str) -> str:
+    """What of a digest depends on arithmetic and libraries, and not on the machine's name."""
+    bits, _, rest = digest.partition(" on ")
+    return f"{bits} {rest.partition('(')[2]}"
 
 
 class Digests:
@@ -18,8 +51,7 @@ class Digests:
 
     def add(self, digest: str) -> str | None:
         """Record a worker's digest; a warning where it differs from the ones before."""
-        bits, _, rest = digest.partition(" ")
-        kind = f"{bits} {rest.partition('(')[2]}"  # arithmetic and libraries, not the machine's name
+        bits, kind = digest.partition(" ")[0], kind_of(digest)
         if kind in self._known:
             return None
         others, same_bits = ", ".join(self._known.values()), any(bits == known.split()[0] for known in self._known)

@@ -116,5 +116,9 @@ class Executor(Pool, Protocol):
 
     table_fingerprint: str
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """One digest of each kind of arithmetic among the workers that have started."""
+
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""

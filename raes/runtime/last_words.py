@@ -1,7 +1,7 @@
-"""How the process of a rollout actor ended: where it crashes or exits it leaves words in a file, where it is killed none.
+"""How the process of a rollout actor ended: where it crashes or exits, and is not killed, it leaves words in a file.
 
-Ray says the same of all of them (`connection error code 2`), and its raylet has taken the exit code. A kill from
-outside must be told from a crash, since only a crash is a reason to leave an episode out.
+For Ray all of them are a `connection error code 2`, and its raylet has taken the exit code. Crashes and kills from
+outside must be kept apart, since only a crash is a reason to leave an episode out.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ class LastWords:
 
     def __init__(self) -> None:
         """Make the file."""
-        node = ray._private.worker._global_node
-        assert node is not None, "not connected"
-        handle, self.path = tempfile.mkstemp(prefix="raes-actor-", dir=node.get_logs_dir_path())
+        node: Any = ray._private.worker._global_node
+        handle, self.path = tempfile.mkstemp(prefix="raes-actor-", dir=str(node.get_logs_dir_path()))
         os.close(handle)
 
     def read(self) -> str | None:

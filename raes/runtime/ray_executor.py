@@ -9,7 +9,7 @@ import ray
 from threadpoolctl import threadpool_limits
 
 from raes.results import Results
-from raes.runtime.executor import Counters, Pool
+from raes.runtime.executor import Counters
 from raes.runtime.node_relay import RayRelay
 from raes.runtime.nodes import ClusterWatch, free_cpus
 from raes.runtime.noise_tables import NodeTables, Tables
@@ -74,7 +74,7 @@ class RayExecutor:
         self._waiting: list[Tasks] = []
         self._newest: Snapshot | None = None
         self._watch = ClusterWatch(size, None if shared is None else shared.share)
-        self._pool: Pool
+        self._pool: RelayPool | ActorPool
         if relays:
             self._pool = RelayPool(lambda node: RayRelay(node, self._rollouts(node), deadline), self._watch)
         else:
@@ -86,6 +86,11 @@ class RayExecutor:
     def counters(self) -> Counters:
         """The counters of the pool."""
         return self._pool.counters
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """One digest of each kind of arithmetic among the workers that have started."""
+        return self._pool.digests.seen
 
     @property
     def notices(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Whether Ray lives: this node's raylet, and the GCS, which keeps the cluster's state.
 
-Ray itself says nothing for a minute when the GCS dies, and ends the process then; where the raylet dies, it prints logs
+Ray itself is silent for a minute when the GCS dies, and ends the process then; where the raylet dies, it prints logs
 and starts again what cannot start. Calls that need the GCS wait for it without hearing a signal.
 """
 
@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from typing import Any
 
 import psutil
 import ray
@@ -78,7 +79,7 @@ def gcs_answers() -> bool:
 
 def shut_down() -> None:
     """Disconnect from Ray, and end it where it is this process's own; also a dead one, which Ray itself waits for."""
-    node = ray._private.worker._global_node
+    node: Any = ray._private.worker._global_node
     if node is None:
         return
     raylet = _raylet()
@@ -102,8 +103,7 @@ def shut_down() -> None:
 
 def _raylet() -> psutil.Process | None:
     """The raylet of this node; None where it has ended or cannot be seen."""
-    node = ray._private.worker._global_node
-    assert node is not None, "not connected"
+    node: Any = ray._private.worker._global_node
     option = f"--raylet_socket_name={node.raylet_socket_name}"
     for process in psutil.process_iter(["cmdline"]):
         if option in (process.info["cmdline"] or ()):

@@ -114,7 +114,7 @@ class RelayPool:
         self._oldest = 0
         self._copied: dict[Group, set[int]] = {}
         self._short = False
-        self._digests = Digests()
+        self.digests = Digests()
         self.counters = Counters()
         self.notices: list[str] = []
         self._resize()
@@ -285,8 +285,7 @@ class RelayPool:
         if is_our_fault(answer):
             raise RunFailedError(f"a relay failed: {answer}") from answer
         if isinstance(answer, RayError):
-            cause, blame = cause_of_death(answer)
-            self._lose(node, cause, alive=blame is not Blame.NODE)
+            self._lose(node, (death := cause_of_death(answer))[0], alive=death[1] is not Blame.NODE)
             return []
         report: RelayReport = pickle.loads(answer)
         if report.failure:
@@ -299,7 +298,7 @@ class RelayPool:
         member.reported_at = self._clock.now()
         self.counters.absorb(report.counters)
         self.notices += report.notices
-        self.notices += [text for digest in report.digests if (text := self._digests.add(digest)) is not None]
+        self.notices += [text for digest in report.digests if (text := self.digests.add(digest)) is not None]
         done: list[Results] = []
         for results in report.results:
             owed = member.unanswered.get((results.generation, results.purpose), set())

@@ -49,6 +49,7 @@ class SerialExecutor:
         self._newest: Snapshot | None = None
         self._started = time.monotonic()
         self._counters = Counters()
+        self._digest: str | None = None
         self.notices: list[str] = []
         self._kept = ExitStack()
         self._kept.enter_context(global_generators_kept())  # last: nothing can fail any more
@@ -58,6 +59,16 @@ class SerialExecutor:
         """The counts so far."""
         self._counters.worker_seconds = time.monotonic() - self._started
         return self._counters
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digest of this process's arithmetic; computed once, so ask before the first episode."""
+        if self._digest is None:
+            self._worker.watch(None)
+            with global_generators_kept():
+                self._digest = self._worker.digest()
+            self._worker.watch(self._watch)
+        return (self._digest,)
 
     @property
     def queued(self) -> int:

@@ -182,7 +182,7 @@ def _init(**options: Any) -> None:
     """`ray.init`, which leaves nothing behind where it fails, and leaves SIGTERM to those who handled it before."""
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
-    # Ray's thread that prints what went wrong anywhere, with logs; what concerns a run is said by its pool.
+    # Ray's thread that prints what went wrong anywhere, with logs; what concerns a run is reported by its pool.
     listen, ray_worker.listen_error_messages = ray_worker.listen_error_messages, lambda *_: None
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 
 from raes.problems.episode import EpisodeProblem
 from raes.problems.lockstep import Lockstep
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome, Problem, ProblemSpec
 from raes.results import RESULT_DTYPE, Behaviors, Fault, Moments, Results
 from raes.rng import Purpose, generator, reset_seed, seed_generation
+from raes.runtime.digests import place
 from raes.runtime.packages import Origin
 from raes.search.noise import fingerprint
 from raes.search.perturbation import Decoder
@@ -76,10 +75,9 @@ class Worker:
             digest.update(repr((outcome.total, outcome.length)).encode())
         except EpisodeError as error:
             digest.update(str(error).encode())
-        libraries = f"numpy {np.__version__}, scipy {scipy.__version__}"
-        return f"{digest.hexdigest()} on {platform.node()} ({platform.machine()}, {libraries})"
+        return f"{digest.hexdigest()} {place()}"
 
-    def watch(self, watch: Callable[[int], None]) -> None:
+    def watch(self, watch: Callable[[int], None] | None) -> None:
         """Have this called with the timesteps of an episode so far, before each one; it may raise `EpisodeStopped`."""
         self._problem.watch = watch
 

@@ -39,11 +39,13 @@ class RunTotals:
         seconds: of the run.
         faults: counts of an executor, by name.
         noise_fingerprint: the digest of the shared noise table.
+        arithmetic: `ArithmeticWatch.known`; none where the checkpoint does not say, as those before it.
     """
 
     seconds: NotNegative
     faults: dict[str, Natural]
     noise_fingerprint: str
+    arithmetic: tuple[str, ...] = ()
 
 
 class Checkpointer:
@@ -58,8 +60,8 @@ class Checkpointer:
             store: where checkpoints are written.
             every: the key `checkpoint.every`: generations, or `auto`.
             facts: the same in every checkpoint of the run.
-            totals: called when a checkpoint is about to be written: `seconds` and `faults` of the run; by then all
-                metrics that the checkpoint relies on are on the disk.
+            totals: called when a checkpoint is about to be written: `seconds`, `faults` and `arithmetic` of the run; by
+                then all metrics that the checkpoint relies on are on the disk.
         """
         self._store, self._every, self._facts, self._totals = store, every, facts, totals
         self._generation, self._cost, self._at = -1, 0.0, time.perf_counter()

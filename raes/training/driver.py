@@ -12,6 +12,7 @@ from raes.storage import failed_episodes
 from raes.storage.run_folder import RunFolder
 from raes.tasks import Round, Tasks, evaluation_tasks
 from raes.training import quarantine
+from raes.training.arithmetic import CONSEQUENCE
 from raes.training.events import Progress
 from raes.training.limits import RunOutcome, StopSignal, limit_reached, too_many_faults
 from raes.training.run_parts import RunParts
@@ -36,12 +37,23 @@ class Driver(RoundHooks):
         self._config, self._folder, self._stop, self._state = config, folder, stop, state
         self._algorithm, self._executor = parts.algorithm, parts.executor
         self._log, self._recorder = parts.log, parts.recorder
-        self._checkpointer, self._videos = parts.checkpointer, parts.videos
+        self._checkpointer, self._videos, self._arithmetic = parts.checkpointer, parts.videos, parts.arithmetic
         self._reports = VideoReports(parts.videos, parts.log, self.notice)
         self._spread, self._runner = parts.spread, RoundRunner(parts.executor, hooks=self)
 
     def run(self) -> RunOutcome:
         """The search, from the first generation to the last checkpoint."""
+        self._look_at_arithmetic()
+        outcome, times = self._run(), self._state.counters.may_differ
+        if not times:
+            return outcome
+        what = "once" if times == 1 else f"{times} times"
+        return replace(
+            outcome,
+            remark=f"from another run's with this seed: {what} something happened that need not happen there (log.txt)",
+        )
+
+    def _run(self) -> RunOutcome:
         try:
             try:
                 reason = self._search()
@@ -137,7 +149,7 @@ class Driver(RoundHooks):
         if finished is None:
             return
         counters, failed = self._state.counters, self._report_faults(finished)
-        counters = replace(counters, quarantined=counters.quarantined + failed)
+        counters = self._with_accidents(replace(counters, quarantined=counters.quarantined + failed), finished)
         self._recorder.begin(self._state.generation, finished)
         streak = counters.goal_streak  # stays as of the generation: a longer run would not have this evaluation
         counters = replace(self._judge(finished, counters, self._state.search), goal_streak=streak)
@@ -160,7 +172,7 @@ class Driver(RoundHooks):
             which = f"no episode of generation {self._state.generation} can be used"
             raise RunFailedError(f"{which}; the first reason: {finished.first_reason}")
         episodes, timesteps = (0, 0) if batch is None else (batch.returns.size, int(batch.lengths.sum()))
-        counters = self._state.counters.with_round(episodes, timesteps, failed)
+        counters = self._with_accidents(self._state.counters.with_round(episodes, timesteps, failed), finished)
         if (reason := too_many_faults(counters, self._config.faults.max_share)) is not None:
             self._state = replace(self._state, counters=counters)
             raise RunFailedError(f"{reason}; the first reason of the last generation: {finished.first_reason}")
@@ -189,6 +201,22 @@ class Driver(RoundHooks):
             with self._runner.clock.phase("checkpoint"):
                 self._checkpointer.save_best(self._state, evaluated)
         return counters
+
+    def _with_accidents(self, counters: RunCounters, finished: FinishedRound) -> RunCounters:
+        """With the episodes of a round that were left out and might have counted in another run."""
+        accidents = quarantine.by_accident(self._state.quarantine, finished.round)
+        if accidents:
+            which = "an episode was left out that" if accidents == 1 else f"{accidents} episodes were left out that"
+            self.notice(f"warning: {which} another run might have counted; {CONSEQUENCE}")
+        return replace(counters, may_differ=counters.may_differ + accidents)
+
+    def _look_at_arithmetic(self) -> None:
+        """Notice workers that compute otherwise than those before."""
+        for change in self._arithmetic.look():
+            if change:
+                self.notice(change)
+            counters = self._state.counters
+            self._state = replace(self._state, counters=replace(counters, may_differ=counters.may_differ + 1))
 
     def _report_faults(self, finished: FinishedRound) -> int:
         """Keep the episodes without a result for a replay and log which they are; how many."""
@@ -225,6 +253,7 @@ class Driver(RoundHooks):
         for text in self._executor.notices:
             self.notice(text)
         self._executor.notices.clear()
+        self._look_at_arithmetic()
         self._log.progress(self._progress)
         return self._stop.is_set()
 

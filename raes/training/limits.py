@@ -21,10 +21,11 @@ class StopSignal(threading.Event):
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: exit code and reason."""
+    """How a run ended: exit code, reason, and what the user should know of its results; empty for nothing."""
 
     code: int
     reason: str
+    remark: str = ""
 
 
 def limit_reached(config: Config, counters: RunCounters, generation: int, seconds: float) -> str | None:

@@ -46,7 +46,8 @@ def by_accident(records: Iterable[QuarantineRecord], round: Round) -> int:
     """How many episodes of a round were left out that another run might have counted."""
     purposes = {round.purpose} | ({round.evaluation.purpose} if round.evaluation is not None else set())
     return sum(
-        not record.certain and record.generation == round.generation and record.purpose in purposes for record in records
+        not record.certain and record.generation == round.generation and record.purpose in purposes
+        for record in records
     )
 
 

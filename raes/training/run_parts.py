@@ -8,6 +8,7 @@ from typing import Any
 from raes.algorithms import Algorithm
 from raes.runtime.executor import Executor
 from raes.search.spread import SpreadWatch
+from raes.training.arithmetic import ArithmeticWatch
 from raes.training.checkpointing import Checkpointer
 from raes.training.events import RunLog
 from raes.training.recorder import MetricsRecorder
@@ -25,3 +26,4 @@ class RunParts:
     checkpointer: Checkpointer
     videos: Videos
     spread: SpreadWatch
+    arithmetic: ArithmeticWatch

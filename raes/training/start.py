@@ -15,6 +15,7 @@ from raes.runtime.worker import WorkerSpec
 from raes.search.spread import SpreadWatch
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.run_folder import RunFolder, open_folder
+from raes.training.arithmetic import ArithmeticWatch
 from raes.training.build import build_algorithm, kept_arrays, make_executor
 from raes.training.checkpointing import Checkpointer, RunFacts
 from raes.training.driver import Driver
@@ -115,10 +116,13 @@ def _run(
             started=started,
         )
         facts = RunFacts(config.as_dict(), executor.table_fingerprint, kept_arrays(spec))
-        checkpointer = Checkpointer(store, config.checkpoint.every, facts, recorder.totals)
+        arithmetic = ArithmeticWatch(executor, () if checkpoint is None else checkpoint.state.get("arithmetic", ()))
+        checkpointer = Checkpointer(
+            store, config.checkpoint.every, facts, lambda: recorder.totals() | {"arithmetic": arithmetic.known}
+        )
         videos = stack.enter_context(closing(Videos(config, spec, folder.path)))
         spread = SpreadWatch(config.algorithm, _look_at(config), "algorithm.", begun=state.generation > 0)
-        parts = RunParts(algorithm, executor, log, recorder, checkpointer, videos, spread)
+        parts = RunParts(algorithm, executor, log, recorder, checkpointer, videos, spread, arithmetic)
         driver = Driver(config, folder, parts, state, stop)
         for text in (*prepared.remarks, *passed_over):
             driver.notice(text)

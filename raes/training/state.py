@@ -13,6 +13,7 @@ from raes.storage import tree
 from raes.storage.checkpoint import Checkpoint
 from raes.storage.tree import Arrays
 from raes.training.quarantine import QuarantineRecord
+from raes.types import Natural
 
 Stored = TypeVar("Stored")
 
@@ -42,7 +43,7 @@ class RunCounters:
     goal_streak: int = 0
     quarantined: int = 0
     fault_history: tuple[tuple[int, int], ...] = ()
-    may_differ: int = 0
+    may_differ: Natural = 0
 
     def with_round(self, episodes: int, timesteps: int, faults: int) -> RunCounters:
         """With one more round of so many good episodes and faults."""

@@ -246,7 +246,7 @@ class JobLogger:
 def ended(outcome: RunOutcome) -> str:
     """How a run ended, in words."""
     words = {0: "done", STOPPED: "stopped"}.get(outcome.code, "failed")
-    return f"{words}: {outcome.reason}"
+    return f"{words}: {outcome.reason}" + (f"; bits may differ {outcome.remark}" if outcome.remark else "")
 
 
 def summary(outcomes: Sequence[tuple[str, RunOutcome]]) -> str:

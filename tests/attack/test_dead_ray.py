@@ -21,7 +21,7 @@ from integration.helpers import CARTPOLE, Command, Commands, generations_of, lat
 pytestmark = pytest.mark.attack
 
 SECONDS = 30.0
-"""In which the command must have said it, and ended."""
+"""In which the command must have printed it, and ended."""
 WORDS = (*CARTPOLE, "workers=1", "run_dir=run", "console=plain", "checkpoint.every=1")
 RAYLET, GCS = "raylet", "gcs_server"
 
@@ -68,9 +68,9 @@ def assert_said(command: Command, killed_at: float, cause: str) -> None:
     assert time.monotonic() - killed_at < SECONDS, str(command)
     assert command.code == 1, str(command)
     text = command.out + command.err
-    said = [line for line in text.splitlines() if line.startswith(("raes: ", "failed: "))]
-    assert len(said) == 1, str(command)
-    assert cause in said[0], str(command)
+    messages = [line for line in text.splitlines() if line.startswith(("raes: ", "failed: "))]
+    assert len(messages) == 1, str(command)
+    assert cause in messages[0], str(command)
     assert re.search(r"python -m raes\.train .*run_dir=run resume=auto", text), str(command)
     for dump in ("Traceback", "state-dump", "(raylet)", "core_worker", "task_manager", "11 times"):
         assert dump not in text, f"{dump}: {command}"

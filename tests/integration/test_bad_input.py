@@ -242,12 +242,13 @@ def test_too_many_episodes_fail(commands: Commands) -> None:
 
 
 def test_an_episode_that_kills_its_worker_is_left_out(commands: Commands, shared_ray: SharedRay) -> None:
-    bad = variables(BAD_SEEDS=f"{reset_seed(0, Purpose.TRAINING, 1, 3)}:die")
+    bad = variables(BAD_SEEDS=f"{reset_seed(0, Purpose.TRAINING, 1, 3)}:segfault")
     words = (*LINE, *shared_ray.words(), "workers=2", "generations=3", "evaluation.every=2", bad)
     command = commands.run(*words, "algorithm.shared_reset=false")
     records = records_of(commands.cwd / "run")
     assert [record["episode/count"] for record in records[:-1]] == [6, 4, 6]
     assert records[-1]["faults/episodes_quarantined"] == 1
+    assert records[-1]["faults/may_differ"] == 0, "it crashes each time"
     assert 3 <= records[-1]["faults/actors_lost"] <= 5
     [line] = [line for line in command.out.splitlines() if "episode left out" in line]
     assert "seed=0, generation=1, index=3" in line

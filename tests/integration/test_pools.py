@@ -22,7 +22,7 @@ from benchmarks.pool_bench import TRIVIAL_TABLE, Trivial, TrivialSpec, generatio
 from benchmarks.virtual_workers import CountingRelay
 from raes.rng import Purpose
 from raes.runtime import scheduling
-from raes.runtime.calls import cause_of_death, is_our_fault
+from raes.runtime.calls import Blame, cause_of_death, is_our_fault
 from raes.runtime.node_relay import RayRelay
 from raes.runtime.noise_tables import NodeTables
 from raes.runtime.ray_executor import NodeRollouts, RayExecutor
@@ -225,6 +225,6 @@ def test_only_our_own_code_fails_the_run(answer: Any, ours: bool) -> None:
 
 
 def test_an_actor_that_ray_cannot_reach_is_said_to_be_lost_in_words() -> None:
-    cause, perhaps_by_its_episodes = cause_of_death(ActorUnavailableError("RpcError: RPC error 14", None))
+    cause, blame = cause_of_death(ActorUnavailableError("RpcError: RPC error 14", None))
     assert cause == "Ray cannot reach it: its process or its node died, or the network between"
-    assert perhaps_by_its_episodes
+    assert blame is Blame.OUTSIDE

@@ -23,7 +23,7 @@ TRAINING_SEED = reset_seed(0, Purpose.TRAINING, 1, 6)
 """The reset seed of generation 1, pair 3."""
 EVALUATION_SEED = reset_seed(0, Purpose.EVALUATION, 0, 1)
 BAD_SEEDS = f"{TRAINING_SEED} {EVALUATION_SEED}"
-DEATH = "its worker was lost 3 times while it ran nothing else; the last: its process died"
+DEATH = "its worker was lost 3 times while it ran nothing else; the last: its process died: it crashed: "
 
 
 class Fault(NamedTuple):
@@ -164,7 +164,8 @@ def test_an_episode_that_kills_its_worker(commands: Commands, shared_ray: Shared
     assert records_of(commands.cwd / "run")[-1]["progress/generation"] == 4
     [fault] = faults_in(text)
     assert fault.words[1:] == ("generation=1", "index=3")
-    assert fault.reason == DEATH
+    assert fault.reason.startswith(f"{DEATH}Segmentation fault, at ")
+    assert "trial_worlds.py:" in fault.reason
     assert "died of signal 11 (SIGSEGV)" in replay(commands, fault).out
     config = commands.cwd / "run" / "config.yaml"
     config.write_text(config.read_text().replace("segfault", "die"))

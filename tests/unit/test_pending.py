@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raes.results import RESULT_DTYPE, Fault, Moments, Results
-from raes.runtime.pending import MAX_STRIKES, PendingTable
+from raes.runtime.pending import MAX_KILLS, MAX_STRIKES, PendingTable
 from raes.tasks import Genomes, Tasks
 
 TRAINING, EVALUATION = 2, 5
@@ -39,9 +39,9 @@ def next_block(table: PendingTable, count: int = 100) -> Tasks | None:
     return table.take_suspect() or table.take(count)
 
 
-def lost(table: PendingTable, block: Tasks, lone: bool) -> tuple[int, list[int]]:
+def lost(table: PendingTable, block: Tasks, lone: bool, killed: bool = False) -> tuple[int, list[int]]:
     """How many go out again, and the indices of those that count as the cause."""
-    again, culprits, _ = table.strike(block, lone)
+    again, culprits, _ = table.strike(block, lone, killed)
     return again, culprits.index.tolist()
 
 
@@ -141,6 +141,21 @@ def test_an_episode_is_the_culprit_after_three_deaths_that_it_was_alone_at() -> 
         assert lost(table, good, lone=False) == (1, [])
         assert lost(table, bad, lone=True) == ((1, []) if death < MAX_STRIKES else (0, [0]))
     assert taken(table) == [[1]]
+
+
+def test_kills_from_outside_count_less_than_deaths() -> None:
+    table = PendingTable()
+    table.add(tasks(2))
+    assert lost(table, tasks(1), lone=True, killed=True) == (1, [])
+    for _ in range(MAX_KILLS - 2):
+        assert lost(table, suspect(table), lone=True, killed=True) == (1, [])
+    again, culprits, losses = table.strike(suspect(table), lone=True, killed=True)
+    assert (again, culprits.index.tolist(), losses) == (0, [0], MAX_KILLS)
+    other = tasks(1, first=1)
+    for killed in (False, True, True, True):
+        assert lost(table, other, lone=True, killed=killed) == (1, []), "one death and three kills are not enough"
+    assert lost(table, other, lone=True) == (1, [])
+    assert table.strike(other, lone=True)[2] == 6
 
 
 def test_deaths_with_company_condemn_nobody() -> None:
