@@ -5,7 +5,7 @@ from __future__ import annotations
 from pkgutil import resolve_name
 from typing import Any
 
-from raes.types import USER_CODE_ERRORS, UserError
+from raes.types import UserError, check_fault
 
 
 def import_object(key: str, path: str) -> Any:
@@ -24,5 +24,6 @@ def import_object(key: str, path: str) -> Any:
         raise UserError(
             f"{key}={path} cannot be imported ({error}); run the command where the module lies, or install it"
         ) from error
-    except USER_CODE_ERRORS as error:  # whatever the module does when it is imported
+    except BaseException as error:  # whatever the module does when it is imported
+        check_fault(error)
         raise UserError(f"{key}={path}: its module fails ({type(error).__name__}: {error}); fix it") from error

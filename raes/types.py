@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from dataclasses import fields
 from typing import Annotated, Any, Self
 
@@ -36,8 +38,24 @@ class RunFailedError(RuntimeError):
     """The run cannot go on: every episode fails, or no actor starts. The message gives the reason; exit code 1."""
 
 
-USER_CODE_ERRORS = (Exception, SystemExit)
-"""What a user's code may raise: `sys.exit` in an environment is a fault of that episode, no end of the run."""
+class NotAFault(BaseException):
+    """Ends what runs by no fault of it: a signal, or the end of the run in the middle of an episode."""
+
+
+class Interrupted(NotAFault, KeyboardInterrupt):
+    """Ctrl-C, or another signal that ends the command, where the command handles signals itself."""
+
+
+def check_fault(error: BaseException) -> None:
+    """Raise again what a user's code has not raised itself.
+
+    Whatever else it raises is a fault of that code, as of one episode, and no end of the run: also `SystemExit`, and
+    `KeyboardInterrupt`, unless it comes from Python's own handler of Ctrl-C, which is called in the main thread only.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    by_python = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if isinstance(error, NotAFault) or (isinstance(error, KeyboardInterrupt) and by_python):
+        raise error
 
 
 class Packed:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from raes.import_object import import_object
 from raes.search.optimizers import OptimizerSettings
-from raes.types import USER_CODE_ERRORS, UserError
+from raes.types import UserError, check_fault
 
 from .population import PopulationSettings
 
@@ -47,7 +47,8 @@ def custom(settings: CustomSettings, optimizer: OptimizerSettings, seed: int, ta
         _check_methods(settings, build)
     try:
         made = build(settings, optimizer, seed, table_size, **settings.kwargs)
-    except USER_CODE_ERRORS as error:
+    except BaseException as error:
+        check_fault(error)
         raise UserError(
             f"algorithm.module={settings.module} cannot be made with algorithm.kwargs={dict(settings.kwargs)}: "
             f"{type(error).__name__}: {error}"

@@ -30,7 +30,7 @@ from raes.runtime.rounds import RoundRunner
 from raes.runtime.worker import WorkerSpec
 from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
-from raes.types import USER_CODE_ERRORS, Float32, Float64, UserError
+from raes.types import Float32, Float64, UserError, check_fault
 from raes.validation import number, real, whole
 
 if TYPE_CHECKING:
@@ -169,7 +169,8 @@ def _tested(reward: _Reward, theta: Float64) -> float:
     """The reward without noise; NaN where it fails, as one failure of many means little."""
     try:
         return reward(theta)
-    except USER_CODE_ERRORS:
+    except BaseException as error:
+        check_fault(error)
         return math.nan
 
 
@@ -177,7 +178,8 @@ def _check(tested: _Reward, parameters: Parameters) -> None:
     """Call the reward once, so that a fault is reported before anything starts."""
     try:
         value = tested(parameters.theta())
-    except USER_CODE_ERRORS as error:
+    except BaseException as error:
+        check_fault(error)
         raise UserError(f"the reward of the module as it is fails: {type(error).__name__}: {error}") from error
     if not np.isfinite(value):
         raise UserError(f"the reward of the module as it is must be a finite number, got {value}")

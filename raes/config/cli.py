@@ -18,7 +18,7 @@ from raes.config.overrides import plain_text
 from raes.config.schema import explain
 from raes.console.output import output_lost, protect_output
 from raes.storage.location import location
-from raes.types import RunFailedError, UserError
+from raes.types import Interrupted, RunFailedError, UserError
 
 Arguments = TypeVar("Arguments")
 
@@ -68,7 +68,7 @@ def hear_interrupts() -> None:
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def check_out(out: str | None) -> None:

@@ -17,7 +17,7 @@ from raes.import_object import import_object
 from raes.policies.clip import clip
 from raes.policies.heads import Head
 from raes.tasks import Layers
-from raes.types import SETTINGS, USER_CODE_ERRORS, Float32, Float64, UserError
+from raes.types import SETTINGS, Float32, Float64, UserError, check_fault
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +113,8 @@ class TorchPolicy:
             with self._torch.no_grad():
                 given = self.module(self._tensor)
             dtype, size = given.dtype, given.numel()
-        except USER_CODE_ERRORS as error:
+        except BaseException as error:
+            check_fault(error)
             raise UserError(
                 f"policy.module={settings.module} fails on observations of shape {shape}: {type(error).__name__}: "
                 f"{error}; fix the module or policy.kwargs={dict(settings.kwargs)}"
@@ -191,7 +192,8 @@ def _build_module(settings: TorchSettings) -> torch.nn.Module:
         raise UserError(f"policy.module={settings.module} is the class {build.__name__}, not a torch.nn.Module")
     try:
         module: Any = build(**settings.kwargs)
-    except USER_CODE_ERRORS as error:
+    except BaseException as error:
+        check_fault(error)
         raise UserError(
             f"policy.module={settings.module} cannot be made with policy.kwargs={dict(settings.kwargs)}: "
             f"{type(error).__name__}: {error}"

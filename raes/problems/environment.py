@@ -6,14 +6,13 @@ import importlib
 import logging
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 
 from raes.problems.atari import AtariEnvironment, AtariSettings
-from raes.types import SETTINGS, USER_CODE_ERRORS, UserError
+from raes.types import SETTINGS, UserError, check_fault
 
 GIVEN_FROM_PYTHON = re.compile(r"(\w+)-[0-9a-f]{8}-v0")
 """An id of a class or function that was given from Python: its name, and a digest of its code."""
@@ -72,7 +71,8 @@ def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any
             f"env.id={settings.id}: {error}; check the spelling, or for an environment of your own "
             "use env.id=module:Name-v0 with the module on the Python path"
         ) from error
-    except USER_CODE_ERRORS as error:
+    except BaseException as error:
+        check_fault(error)
         raise UserError(
             f"env.id={settings.id} with env.kwargs={dict(settings.kwargs)} cannot be made: "
             f"{type(error).__name__}: {error}; fix env.kwargs or the environment"
@@ -81,8 +81,10 @@ def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any
 
 def close_environment(env: gymnasium.Env[Any, Any]) -> None:
     """Close it; where its `close` fails it is gone all the same, and what was computed counts."""
-    with suppress(*USER_CODE_ERRORS):
+    try:
         env.close()
+    except BaseException as error:
+        check_fault(error)
 
 
 def length_limit_known(env: gymnasium.Env[Any, Any]) -> bool:

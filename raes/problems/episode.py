@@ -20,7 +20,7 @@ from raes.problems.start_check import check_start
 from raes.rng import seed_global_generators
 from raes.search.running_stats import EpisodeMoments
 from raes.tasks import Snapshot
-from raes.types import USER_CODE_ERRORS, Float32, UInt8
+from raes.types import Float32, UInt8, check_fault
 
 NOISE_ROWS = 128
 """Timesteps of action noise drawn at a time."""
@@ -116,7 +116,8 @@ class EpisodeProblem:
         except StopIteration as end:
             outcome: EpisodeOutcome = end.value
             return outcome
-        except USER_CODE_ERRORS as error:
+        except BaseException as error:
+            check_fault(error)
             raise self.failed(error) from error
 
     def act(self, observation: Any) -> Any:
@@ -125,7 +126,7 @@ class EpisodeProblem:
         with np.errstate(over="ignore", invalid="ignore"):
             return self.policy.head(self.policy.outputs(observation))
 
-    def failed(self, error: Exception | SystemExit) -> EpisodeError:
+    def failed(self, error: BaseException) -> EpisodeError:
         """Turn an exception of an episode into an `EpisodeError`; the environment is made anew before the next one."""
         self._stale = True
         return error if isinstance(error, EpisodeError) else EpisodeError(f"{type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ import numpy as np
 from raes.import_object import import_object
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.tasks import Layers, Snapshot
-from raes.types import SETTINGS, USER_CODE_ERRORS, Float32, UserError
+from raes.types import SETTINGS, Float32, UserError, check_fault
 from raes.validation import number
 
 
@@ -121,7 +121,8 @@ class FunctionProblem:
             keywords["seed"] = episode.reset_seed
         try:
             value = number(self._function(x, **keywords))
-        except USER_CODE_ERRORS as error:
+        except BaseException as error:
+            check_fault(error)
             raise EpisodeError(f"{type(error).__name__}: {error}") from error
         if not math.isfinite(value):
             raise EpisodeError(f"the value is {value}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from raes.search.running_stats import RunningStats
 from raes.tasks import Layers, Snapshot
-from raes.types import Float32, Float64
+from raes.types import Float32, Float64, NotAFault
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class EpisodeError(RuntimeError):
     """This evaluation has no valid result; others may."""
 
 
-class EpisodeStopped(BaseException):
-    """The run ends in the middle of this episode, by no fault of it; therefore, like Ctrl-C, no `Exception`."""
+class EpisodeStopped(NotAFault):
+    """The run ends in the middle of this episode, by no fault of it."""
 
 
 class Problem(Protocol):

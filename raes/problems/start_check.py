@@ -12,7 +12,7 @@ from raes.problems.environment import length_limit_known
 from raes.problems.problem import Episode, EpisodeError
 from raes.rng import Purpose, generator, global_generators_kept
 from raes.tasks import Snapshot
-from raes.types import USER_CODE_ERRORS, Float32, UserError
+from raes.types import Float32, UserError, check_fault
 
 if TYPE_CHECKING:
     from raes.problems.episode import EpisodeProblem, EpisodeSpec
@@ -36,7 +36,7 @@ class Trace:
 
     observations: list[np.ndarray[Any, Any]] = field(default_factory=list)
     outputs: list[Float32] = field(default_factory=list)
-    error: Exception | SystemExit | None = None
+    error: BaseException | None = None
 
 
 def check_start(problem: EpisodeProblem) -> tuple[str, ...]:
@@ -72,7 +72,8 @@ def _play(problem: EpisodeProblem, theta: Float32) -> Trace:
                 observation = rollout.send(trace.outputs[-1])
     except StopIteration:
         pass
-    except USER_CODE_ERRORS as error:
+    except BaseException as error:
+        check_fault(error)
         problem.failed(error)  # the environment is made anew
         trace.error = error
     return trace

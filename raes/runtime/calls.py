@@ -89,9 +89,10 @@ def cause_of_death(error: RayError) -> tuple[str, Blame]:
     return (lines[0] if lines else type(error).__name__), Blame.UNCLEAR
 
 
-def explained(cause: str, blame: Blame, ending: str | None) -> tuple[str, Blame]:
-    """What `cause_of_death` gave, with what the process itself has left; see `LastWords.read`."""
-    if blame is not Blame.UNCLEAR or ending is None:
+def explained(error: RayError, ending: str | None) -> tuple[str, Blame]:
+    """As `cause_of_death`, with what the process itself has left; see `LastWords.read`."""
+    cause, blame = cause_of_death(error)
+    if blame is not Blame.UNCLEAR or ending is None or not isinstance(error, ActorDiedError):
         return cause, blame
     if ending:
         return f"its process died: {ending}", Blame.EPISODE

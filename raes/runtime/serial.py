@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from threadpoolctl import threadpool_limits
 
+from raes.problems.exits import exits_are_faults
 from raes.problems.lockstep import LANES
 from raes.problems.problem import EpisodeStopped
 from raes.results import Results
@@ -52,6 +53,7 @@ class SerialExecutor:
         self._digest: str | None = None
         self.notices: list[str] = []
         self._kept = ExitStack()
+        self._kept.enter_context(exits_are_faults())
         self._kept.enter_context(global_generators_kept())  # last: nothing can fail any more
 
     @property

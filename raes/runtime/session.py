@@ -20,9 +20,9 @@ from ray._private.utils import read_ray_address
 from raes.runtime.gcs_probe import ANSWER_SECONDS, Reply, probe
 from raes.runtime.memory import Room, check_shared_memory, check_table, check_workers, store_bytes
 from raes.runtime.packages import CURE
-from raes.runtime.privacy import on_loopback, protect_token, variables
+from raes.runtime.privacy import on_loopback, protect_token
 from raes.runtime.ray_life import shut_down
-from raes.types import UserError
+from raes.types import Interrupted, UserError
 
 EMBEDS = ("local", "", "auto")
 """Addresses that name no cluster."""
@@ -188,7 +188,7 @@ def _init(**options: Any) -> None:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except SystemExit as error:  # by Ray's own handler of SIGTERM
         ray.shutdown()
-        raise KeyboardInterrupt from error
+        raise Interrupted from error
     except BaseException:
         ray.shutdown()
         raise
@@ -200,8 +200,7 @@ def _init(**options: Any) -> None:
 
 def _join(address: str, workers: int | None, table_bytes: int) -> Session:
     try:
-        with variables(RAY_BACKEND_LOG_LEVEL=os.environ.get("RAY_BACKEND_LOG_LEVEL", "fatal")):  # of this process alone
-            _init(address=address)
+        _init(address=address)
     except RuntimeError as error:
         if (versions := re.findall(r"(?:Ray|Python): (\S+)", str(error))) and "Version mismatch" in str(error):
             ray_there, python_there, ray_here, python_here = versions

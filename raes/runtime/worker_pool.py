@@ -15,7 +15,7 @@ from raes.results import Results
 from raes.runtime import scheduling
 from raes.runtime.actor_slots import ActorSlots
 from raes.runtime.blocked_nodes import BlockedNodes
-from raes.runtime.calls import Blame, answers, cause_of_death, explained, is_our_fault, wait
+from raes.runtime.calls import Blame, answers, explained, is_our_fault, wait
 from raes.runtime.clock import REAL_TIME, Clock
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
@@ -220,7 +220,7 @@ class ActorPool:
         if is_our_fault(answer):  # neither the machine's nor the environment's
             raise RunFailedError(f"a rollout actor failed: {answer}") from answer
         if isinstance(answer, RayError):
-            return self._on_actor_lost(number, *explained(*cause_of_death(answer), slot.rollout.ending()))
+            return self._on_actor_lost(number, *explained(answer, slot.rollout.ending()))
         if reference not in slot.blocks:
             self._on_actor_ready(number, *answer)
             return []

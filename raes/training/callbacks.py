@@ -12,7 +12,7 @@ from raes.training.events import Event
 from raes.training.launch import launch
 from raes.training.limits import RunOutcome
 from raes.training.prepare import PreparedRun
-from raes.types import USER_CODE_ERRORS, RunFailedError, UserError
+from raes.types import RunFailedError, UserError, check_fault
 
 
 class Callback:
@@ -73,7 +73,8 @@ class Callbacks:
         for callback in self._live.values():
             try:
                 getattr(callback, "on_start", lambda config: None)(config)
-            except USER_CODE_ERRORS as error:
+            except BaseException as error:
+                check_fault(error)
                 raise UserError(
                     f"callbacks: {_name(callback)} fails at the start: {type(error).__name__}: {error}; fix it, or "
                     "leave it out"
@@ -98,7 +99,8 @@ class Callbacks:
     def _call(self, callback: Any, method: str, argument: Any) -> Any:
         try:
             return getattr(callback, method)(argument)
-        except USER_CODE_ERRORS as error:
+        except BaseException as error:
+            check_fault(error)
             del self._live[id(callback)]
             where = inspect.trace()[-1]
             self._notice(
@@ -152,7 +154,8 @@ def _made(callback: Any) -> Any:
         raise UserError(f"callbacks=[{name}] has no method on_generation(record); derive it from raes.Callback")
     try:
         return callback() if isinstance(callback, type) else callback
-    except USER_CODE_ERRORS as error:
+    except BaseException as error:
+        check_fault(error)
         raise UserError(f"callbacks=[{name}] cannot be made: {type(error).__name__}: {error}") from error
 
 

@@ -18,7 +18,7 @@ from raes.training.limits import RunOutcome, StopSignal, limit_reached, too_many
 from raes.training.run_parts import RunParts
 from raes.training.state import RunCounters, RunState
 from raes.training.video_reports import VideoReports
-from raes.types import Float32, Int64, RunFailedError
+from raes.types import Float32, Int64, RunFailedError, check_fault
 
 
 class Driver(RoundHooks):
@@ -60,12 +60,14 @@ class Driver(RoundHooks):
                 self._recorder.write(self._state.counters, self._runner.clock)
                 if not self._stop.is_set():
                     self._evaluate_last()
-            except RunFailedError as error:
-                self.notice(f"the run stops: {error}")
+            except (RunFailedError, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+                check_fault(error)
+                text = f"{error}" if isinstance(error, RunFailedError) else f"{type(error).__name__}: {error}"
+                self.notice(f"the run stops: {text}")
                 self._recorder.write(self._state.counters, self._runner.clock)
                 self._checkpointer.save(self._state)
                 self._reports.abandon("the run failed before it was done")
-                return RunOutcome(1, str(error))
+                return RunOutcome(1, text)
             self._checkpointer.save(self._state)
             self._reports.finish(self._poll_film)
         except OSError as error:

@@ -21,7 +21,7 @@ from raes.training.events import Event, EventLog
 from raes.training.limits import RunOutcome, StopSignal
 from raes.training.prepare import PreparedRun
 from raes.training.start import drive
-from raes.types import RunFailedError
+from raes.types import Interrupted, RunFailedError
 
 if TYPE_CHECKING:
     from raes.runtime.sweep_resources import SweepResources
@@ -57,7 +57,7 @@ class SignalHandler(StopSignal):
 
     def _handle(self, number: int, frame: Any) -> None:
         if self.at_once or self.is_set():
-            raise KeyboardInterrupt
+            raise Interrupted
         self.set()
 
 

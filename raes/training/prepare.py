@@ -15,6 +15,7 @@ from raes.algorithms import ALGORITHMS
 from raes.algorithms.base import SearchSettings
 from raes.config.cli import display_path
 from raes.config.schema import Config
+from raes.problems.exits import exits_are_faults
 from raes.problems.function import FunctionSettings
 from raes.problems.problem import Problem, ProblemSpec
 from raes.runtime.memory import check_memory, check_sizes, check_state
@@ -90,7 +91,7 @@ def resolve_config(config: Config, overrides: Sequence[str] = ()) -> PreparedRun
     if config.start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
         config = replace(config, start_from=str(location(config.start_from, "start_from").absolute()))
     spec = problem_spec(config)
-    with closing(spec.check()) as problem:
+    with exits_are_faults(), closing(spec.check()) as problem:
         config = fit_to_problem(config, problem)
         checkpoint, _ = starting_point(config, location(str(config.run_dir)))
         # Messages give the path of an earlier policy as the user does. A run that resumes has no use for it.

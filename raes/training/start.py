@@ -27,7 +27,7 @@ from raes.training.resume import check_noise, check_size, restore, starting_poin
 from raes.training.run_parts import RunParts
 from raes.training.state import RunCounters, RunState
 from raes.training.videos import Videos
-from raes.types import UserError
+from raes.types import RunFailedError, UserError, check_fault
 
 if TYPE_CHECKING:
     from raes.runtime.sweep_resources import SweepResources
@@ -64,9 +64,12 @@ def drive(
                 outcome = _run(prepared, folder, stop, events, embedded, shared)
             except UserError as error:
                 return RunOutcome(2, folder.with_user_path(str(error)))
-            except Exception:
+            except BaseException as error:
+                check_fault(error)
                 folder.finish(notice)  # whatever broke, what was written before is worth sending
-                raise
+                if isinstance(error, Exception):
+                    raise
+                raise RunFailedError(f"{type(error).__name__}: {error}") from error
             trouble = folder.finish(notice)
             return outcome if trouble is None else RunOutcome(1, f"{outcome.reason}; {trouble}")
     except UserError as error:

@@ -36,7 +36,8 @@ class Held(Line):
 gymnasium.register("Held-v0", entry_point=Held)
 """
 WORDS = ("env=gymnasium", "env.id=held_world:Held-v0", "policy=linear", "algorithm.pairs=3", "noise.size=50000",
-         "algorithm.shared_reset=false", "evaluation.every=0", "generations=3", "console=plain", "run_dir=run")  # fmt: skip
+         "algorithm.shared_reset=false", "evaluation.every=0", "generations=3", "console=plain",
+         "run_dir=run")  # fmt: skip
 SEED = reset_seed(0, Purpose.TRAINING, 1, 3)
 
 
