@@ -31,6 +31,7 @@ DESCRIPTIONS = {
     "faults/tasks_reissued": "Episodes sent out again, since the run's beginning",
     "faults/results_discarded": "Results that came twice, since the run's beginning",
     "faults/episodes_quarantined": "Episodes left out, since the run's beginning",
+    "faults/may_differ": "Events after which another run with this seed may have other bits, since the run's beginning",
     "live/answered": "Episodes of the generation under way that have a result",
     "live/asked": "Episodes of the generation under way",
 }

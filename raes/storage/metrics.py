@@ -60,7 +60,7 @@ LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
     "4 faults": {
         "since the beginning": (
             "faults/actors_lost", "faults/tasks_reissued", "faults/tasks_copied", "faults/results_discarded",
-            "faults/episodes_quarantined",
+            "faults/episodes_quarantined", "faults/may_differ",
         ),
     },
 }  # fmt: skip

@@ -37,7 +37,7 @@ KEYS = {
     "progress/generation", "progress/episodes", "progress/timesteps", "progress/seconds",
     "speed/timesteps_per_second", "speed/worker_busy_fraction", "speed/driver_busy_fraction",
     "speed/bytes_per_episode", "faults/actors_lost", "faults/tasks_reissued", "faults/results_discarded",
-    "faults/episodes_quarantined", "pool/actors",
+    "faults/episodes_quarantined", "faults/may_differ", "pool/actors",
 }  # fmt: skip
 RAY = tuple(word for word in SERIAL if word != "runtime=serial")
 LINE = ("env=gymnasium", "env.id=trial_worlds:Line-v0", "policy=linear", "algorithm.pairs=3", "noise.size=50000",
