@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
 
 GET_SECONDS = 60.0
 """Seconds in which a finished result must be read; after that its actor counts as lost."""
@@ -68,7 +68,7 @@ def cause_of_death(error: RayError) -> tuple[str, Blame]:
     text = str(error)
     if "its node has died" in text or "NodeAffinitySchedulingStrategy doesn't exist" in text:
         return "its node died", Blame.NODE
-    if "Out of memory" in text or "OutOfMemory" in text or "memory pressure" in text:
+    if isinstance(error, OutOfMemoryError) or "low on memory" in text or "OutOfMemory" in text:
         return "Ray killed it, since the node ran out of memory", Blame.OUTSIDE
     if isinstance(error, ActorDiedError):
         if "creation task" in text:  # its own code failed, as where its RAES is another one
