@@ -9,11 +9,13 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryErr
 from raes.runtime.calls import Blame, cause_of_death, explained
 
 PROCESS = "The actor is dead because its worker process has died. Worker exit type: "
-LOST = f"""{PROCESS}SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file.
-Some common causes include: (1) the process was killed by the OOM killer due to high memory usage, (2) ray stop --force was
-called, or (3) the worker crashed unexpectedly due to SIGSEGV or another unexpected error."""
+LOST = (
+    f"{PROCESS}SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file. "
+    "Some common causes include: (1) the process was killed by the OOM killer due to high memory usage, (2) ray stop "
+    "--force was called, or (3) the worker crashed unexpectedly due to SIGSEGV or another unexpected error."
+)
 SIGTERM = f"{PROCESS}SYSTEM_ERROR Worker exit detail: Worker exits with an exit code 1. The process receives a SIGTERM."
-EXITED = f"{PROCESS}INTENDED_USER_EXIT Worker exit detail: Worker exits by an user request. Worker exits with an exit code 0."
+EXITED = f"{PROCESS}INTENDED_USER_EXIT Worker exit detail: Worker exits by an user request, with an exit code 0."
 KILLED = "The actor is dead because it was killed by `ray.kill`."
 NODE = "The actor died because its node has died. Node Id: 0123"
 MEMORY = (
