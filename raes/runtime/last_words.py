@@ -26,10 +26,14 @@ RUNNING = "running"
 class LastWords:
     """The file of one actor, as its pool sees it; the pool is on the same node, or learns nothing."""
 
-    def __init__(self) -> None:
-        """Make the file."""
+    def __init__(self, folder: str | None = None) -> None:
+        """Make the file.
+
+        Args:
+            folder: where it lies; None for Ray's logs.
+        """
         node: Any = ray._private.worker._global_node
-        handle, self.path = tempfile.mkstemp(prefix="raes-actor-", dir=str(node.get_logs_dir_path()))
+        handle, self.path = tempfile.mkstemp(prefix="raes-actor-", dir=folder or str(node.get_logs_dir_path()))
         os.close(handle)
 
     def read(self) -> str | None:

@@ -95,8 +95,8 @@ def release() -> None:
 
 
 def free_cpus() -> float:
-    """CPUs of all nodes that are free at this moment."""
-    return float(ray.available_resources().get("CPU", 0.0))
+    """CPUs of all nodes that are free at this moment; where Ray does not answer, as if there were one."""
+    return float(ray.available_resources().get("CPU", 0.0)) if gcs_answers() else 1.0
 
 
 def _all_nodes() -> list[dict[str, Any]]:

@@ -119,6 +119,10 @@ def check(jobs: Sequence[SweepJob], parallel: int | str) -> int | None:
     return given
 
 
+LEAVE_SECONDS = 5.0
+"""How long it may take to withdraw a slot's share, which a dead Ray never does."""
+
+
 class _Sweep:
     """The jobs of a sweep on a Ray that this process is connected to."""
 
@@ -174,7 +178,7 @@ class _Sweep:
         while self._free and self._waiting and not self._stop.is_set():
             self._start(self._waiting.pop(0), self._free.pop(0))
         for slot in self._free:
-            ray.get(self._actor.leave.remote(slot))
+            ray.wait([self._actor.leave.remote(slot)], timeout=LEAVE_SECONDS)
 
     def _start(self, number: int, slot: int) -> None:
         """Start a job in a slot."""

@@ -101,6 +101,19 @@ def test_an_embedded_ray_that_dies_is_said_and_leaves_nothing(
     assert generations_of(commands.cwd / "run") == list(range(done + 3))
 
 
+def test_an_evaluation_does_not_wait_for_a_dead_ray(commands: Commands) -> None:
+    commands.run(*CARTPOLE, "runtime=serial", "generations=1", "run_dir=run")
+    words = ("run_dir=run", "episodes=1000000", "ray.address=local", "workers=1")
+    command = commands.start(*words, module="raes.evaluate")
+    command.wait_for(lambda: re.search(r"evaluated [1-9]", command.err))
+    process_of(GCS, command.relatives()).kill()
+    command.process.wait(SECONDS)
+    assert command.code == 1, str(command)
+    assert "raes: Ray has died" in command.err
+    assert "Traceback" not in command.err
+    command.wait(1)
+
+
 @pytest.mark.parametrize("name", [RAYLET, GCS])
 def test_a_cluster_that_dies_is_said(commands: Commands, ray_folder: Path, name: str) -> None:
     with head(ray_folder) as (address, tree):
