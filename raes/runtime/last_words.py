@@ -72,14 +72,11 @@ def leave_last_words(path: str) -> None:
     file.flush()
     faulthandler.enable(file, all_threads=False)
     os.register_at_fork(after_in_child=faulthandler.disable)
-    library, name = ctypes.CDLL(None), ctypes.create_string_buffer(os.fsencode(path))
-    _kept.append((library, name))
+    library = ctypes.CDLL(None)
+    library.strdup.restype = ctypes.c_void_p
+    name = ctypes.c_void_p(library.strdup(os.fsencode(path)))  # never freed: Python's own memory is gone at the exit
     library.__cxa_atexit(library.unlink, name, None)
     os._exit = _exit_with_words(os._exit, file, process)  # type: ignore[assignment]
-
-
-_kept: list[Any] = []
-"""What C code holds a pointer to."""
 
 
 def _exit_with_words(leave: Callable[[int], NoReturn], file: Any, process: int) -> Callable[[int], NoReturn]:
