@@ -46,7 +46,7 @@ class RayLife:
         self._answers = True
 
     def check(self) -> bool:
-        """Whether it answers; looks once a second at most.
+        """Whether it answers; looks at most once per second.
 
         Raises:
             RunFailedError: Ray is dead.
