@@ -87,7 +87,11 @@ def shut_down() -> None:
         ray.shutdown()
         return
     own = [one.process for processes in node.all_processes.values() for one in processes]  # none of a cluster's
-    workers = [] if raylet is None or not own else raylet.children()
+    workers: list[psutil.Process] = []
+    if raylet is not None and own:
+        with suppress(psutil.Error):
+            workers = raylet.children()
+            raylet.resume()  # in case that it was stopped: what waits for it may end
     for process in own:
         if raylet is None or process.pid != raylet.pid:  # without a raylet Ray ends this process too
             process.kill()
