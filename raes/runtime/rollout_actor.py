@@ -19,7 +19,7 @@ class RolloutActor:
     """A worker in a process with one CPU; it reads theta and the noise from the object store without a copy."""
 
     def __init__(self, spec: WorkerSpec, table: Float32, last_words: str) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's business
+        signal.signal(signal.SIGINT, lambda number, frame: None)  # Ctrl-C is for the command
         leave_last_words(last_words)
         threadpool_limits(1)
         self._failure = self._refusal(spec) or self._build(spec, table) or self._refusal(spec)  # now more is loaded
