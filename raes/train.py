@@ -14,7 +14,7 @@ from raes.config.cli import complain, display_path, ending, hear_interrupts
 from raes.config.compose import checked, explain_hydra
 from raes.config.overrides import opened, plain_text
 from raes.config.schema import PLACES, Config, conf_dir
-from raes.console.output import protect_output
+from raes.console.output import protect_output, show
 from raes.storage.location import location
 from raes.storage.metrics import read_records
 from raes.training import ray_job
@@ -240,13 +240,13 @@ def train(prepared: PreparedRun) -> RunOutcome:
         return outcome
     run_dir = display_path(config.run_dir)
     word = shlex.quote(f"run_dir={run_dir}")
-    print(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}", flush=True)
-    print(f"  run directory     {run_dir}")
+    show(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}")
+    show(f"  run directory     {run_dir}")
     if outcome.code == 0:
-        print(f"  evaluate it       python -m raes.evaluate {word}")
+        show(f"  evaluate it       python -m raes.evaluate {word}")
     else:
-        print(f"  resume it         {again(config)}")
-    print(f"  see the curves    tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}", flush=True)
+        show(f"  resume it         {again(config)}")
+    show(f"  see the curves    tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}")
     return outcome
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from raes.import_object import import_object
 from raes.search.optimizers import OptimizerSettings
+from raes.text import described
 from raes.types import USER_CODE_ERRORS, UserError
 
 from .population import PopulationSettings
@@ -45,5 +46,5 @@ def custom(settings: CustomSettings, optimizer: OptimizerSettings, seed: int, ta
     except USER_CODE_ERRORS as error:
         raise UserError(
             f"algorithm.module={settings.module} cannot be made with algorithm.kwargs={dict(settings.kwargs)}: "
-            f"{type(error).__name__}: {error}"
+            f"{described(error)}"
         ) from error

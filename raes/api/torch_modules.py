@@ -30,6 +30,7 @@ from raes.runtime.rounds import RoundRunner
 from raes.runtime.worker import WorkerSpec
 from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
+from raes.text import described
 from raes.types import USER_CODE_ERRORS, Float32, Float64, UserError
 from raes.validation import number, real, whole
 
@@ -178,7 +179,7 @@ def _check(tested: _Reward, parameters: Parameters) -> None:
     try:
         value = tested(parameters.theta())
     except USER_CODE_ERRORS as error:
-        raise UserError(f"the reward of the module as it is fails: {type(error).__name__}: {error}") from error
+        raise UserError(f"the reward of the module as it is fails: {described(error)}") from error
     if not np.isfinite(value):
         raise UserError(f"the reward of the module as it is must be a finite number, got {value}")
 

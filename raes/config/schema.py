@@ -38,6 +38,7 @@ from raes.storage.files import write_atomically
 from raes.storage.location import Location, StoreError, location
 from raes.storage.metrics import flatten_config
 from raes.storage.run_folder import UploadSettings
+from raes.text import described, one_line
 from raes.types import SETTINGS, Count, Positive, Seed, UserError
 from raes.validation import no_such
 
@@ -190,7 +191,7 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
         text = [line if hint is None else f"{line}; {hint}" for line, hint in zip(lines, hints, strict=True)]
         raise UserError("\n".join(text)) from error
     except TypeError as error:
-        raise UserError(f"the configuration holds a value that is not plain data: {error}") from error
+        raise UserError(f"the configuration holds a value that is not plain data: {one_line(error)}") from error
 
 
 def with_lists(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,9 +282,7 @@ def load(path: Location) -> Config:
     except StoreError:
         raise
     except Exception as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); run_dir must name a run of RAES"
-        ) from error
+        raise UserError(f"{path} cannot be read ({described(error)}); run_dir must name a run of RAES") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} is not a RAES configuration; run_dir must name a run of RAES")
     return from_tree(current(tree))

@@ -10,7 +10,10 @@ import io
 import os
 import select
 import sys
+from contextlib import suppress
 from typing import Any
+
+from raes.text import message
 
 GONE = (errno.EPIPE, errno.EBADF)
 """Errors of an output that somebody has closed, who wants no more of it; others lose what was to be read."""
@@ -60,13 +63,27 @@ def protect_output() -> None:
 
 
 def show(text: str) -> None:
-    """A line for the user, at once."""
-    print(text, flush=True)
+    """A message for the user, at once."""
+    put(sys.stdout, f"{message(text)}\n")
+
+
+def complain(text: str) -> None:
+    """A message for the user about what went wrong, at once."""
+    put(sys.stderr, f"raes: {message(text)}\n")
+
+
+def put(stream: Any, text: str) -> None:
+    """Write a text as far as that is possible; a user's code may have closed the stream."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    with suppress(OSError, ValueError, AttributeError):
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.flush()
 
 
 def output_lost() -> str | None:
     """Why something that was printed to stdout could not be written, though it was wanted; None where all is well."""
-    sys.stdout.flush()
+    with suppress(ValueError):  # a user's code may have closed it
+        sys.stdout.flush()
     raw = _raw(sys.stdout)
     trouble = raw.trouble if isinstance(raw, LenientOutput) else None
     return None if trouble is None or trouble.errno in GONE else str(trouble.strerror)

@@ -13,14 +13,15 @@ from raes.policies import AnyPolicySettings, ConvPolicy, TorchPolicy, build_poli
 from raes.problems.atari import AtariSettings
 from raes.problems.behaviors import FinishedEpisode, descriptor, descriptor_values
 from raes.problems.environment import EnvSettings, close_environment, from_elsewhere, make_environment
-from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
+from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome, EpisodeStopped
 from raes.problems.registration import Registered, register
 from raes.problems.spaces import action_spec, observation_reader
 from raes.problems.start_check import check_start
 from raes.rng import seed_global_generators
 from raes.search.running_stats import EpisodeMoments
 from raes.tasks import Snapshot
-from raes.types import USER_CODE_ERRORS, Float32, UInt8
+from raes.text import KEPT, described
+from raes.types import Float32, UInt8
 
 NOISE_ROWS = 128
 """Timesteps of action noise drawn at a time."""
@@ -116,7 +117,7 @@ class EpisodeProblem:
         except StopIteration as end:
             outcome: EpisodeOutcome = end.value
             return outcome
-        except USER_CODE_ERRORS as error:
+        except BaseException as error:
             raise self.failed(error) from error
 
     def act(self, observation: Any) -> Any:
@@ -125,10 +126,15 @@ class EpisodeProblem:
         with np.errstate(over="ignore", invalid="ignore"):
             return self.policy.head(self.policy.outputs(observation))
 
-    def failed(self, error: Exception | SystemExit) -> EpisodeError:
-        """Turn an exception of an episode into an `EpisodeError`; the environment is made anew before the next one."""
+    def failed(self, error: BaseException) -> EpisodeError:
+        """Turn an exception of an episode into an `EpisodeError`; the environment is made anew before the next one.
+
+        Also what is no `Exception`: `sys.exit`, a panic of Rust's. What ends the run itself is raised again.
+        """
+        if isinstance(error, KeyboardInterrupt | EpisodeStopped):
+            raise error
         self._stale = True
-        return error if isinstance(error, EpisodeError) else EpisodeError(f"{type(error).__name__}: {error}")
+        return error if isinstance(error, EpisodeError) else EpisodeError(described(error, KEPT))
 
     def close(self) -> None:
         """Close the environment."""

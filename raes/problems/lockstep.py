@@ -12,7 +12,7 @@ from raes.policies.batched import BatchedMLP
 from raes.problems.episode import EpisodeProblem, Rollout
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.tasks import Genomes, LowRank, Snapshot
-from raes.types import USER_CODE_ERRORS, Float32
+from raes.types import Float32
 
 LANES = 16
 """Episodes side by side: the lanes of every call, also where fewer episodes are left."""
@@ -58,7 +58,7 @@ class Lockstep:
                 rollout = problem.rollout(episodes[row])
                 try:
                     self._observations[lane] = next(rollout)
-                except USER_CODE_ERRORS as error:
+                except BaseException as error:
                     answers[row] = problem.failed(error)
                     continue
                 lanes[lane] = row, rollout
@@ -76,7 +76,7 @@ class Lockstep:
                         continue
                     except StopIteration as end:
                         answers[row] = end.value
-                    except USER_CODE_ERRORS as error:
+                    except BaseException as error:
                         answers[row] = self._problems[lane].failed(error)
                     fill(lane)
         seconds = (time.perf_counter() - begun) * steps / steps.sum()

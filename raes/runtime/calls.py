@@ -9,6 +9,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
+from raes.text import one_line
+
 GET_SECONDS = 60.0
 """Seconds in which a finished result must be read; after that its actor counts as lost."""
 
@@ -59,9 +61,12 @@ def cause_of_death(error: RayError) -> tuple[str, bool]:
     if isinstance(error, ActorDiedError):
         if "creation task" in text:  # its own code failed, as where its RAES is another one
             *_, last = text.strip().splitlines()
-            return f"it could not be made: {last}; `python -m raes.doctor` lists hosts with other packages", True
+            return (
+                f"it could not be made: {one_line(last)}; `python -m raes.doctor` lists hosts with other packages",
+                True,
+            )
         return "its process died", True
     if isinstance(error, ActorUnavailableError):  # Ray does not know yet which of them it is
         return "Ray cannot reach it: its process or its node died, or the network between", True
     lines = text.strip().splitlines()
-    return (lines[0] if lines else type(error).__name__), True
+    return one_line(lines[0] if lines else type(error).__name__), True

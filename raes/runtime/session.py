@@ -19,6 +19,7 @@ from ray._private.utils import read_ray_address
 from raes.runtime.gcs_probe import ANSWER_SECONDS, Reply, probe
 from raes.runtime.memory import Room, check_shared_memory, check_table, check_workers, store_bytes
 from raes.runtime.packages import CURE
+from raes.text import one_line
 from raes.types import UserError
 
 EMBEDS = ("local", "", "auto")
@@ -88,7 +89,7 @@ def connect(address: str, workers: int | None, table_bytes: int, notify: Callabl
     except (ConnectionError, RuntimeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        reason = str(error).splitlines()[0]
+        reason = one_line(next(iter(str(error).splitlines()), type(error).__name__))
         raise UserError(f"{key}={found}: no Ray cluster answers there ({reason}); {ELSEWHERE}") from error
 
 
@@ -249,7 +250,7 @@ def _why_not_started(error: Exception) -> str:
     """One message about an embedded Ray that has not started, with the cure."""
     key = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
     folder = os.environ.get(key, "/tmp")
-    reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
+    reason = one_line(next(iter(str(error).splitlines()), type(error).__name__))
     if "AF_UNIX path" in reason:
         return (
             f"{key}={folder}: Ray cannot start, since the sockets that it makes there would have names of more letters "

@@ -20,6 +20,7 @@ import numpy as np
 from raes.storage.files import remove_folder, sync_folder, write_atomically, write_durably
 from raes.storage.location import Location, StoreError
 from raes.storage.tree import Arrays
+from raes.text import described
 from raes.types import UserError
 
 SCHEMA_VERSION = 3
@@ -65,9 +66,7 @@ def read(path: Location) -> Checkpoint:
     except StoreError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpointError(
-            f"{path} is not a complete checkpoint ({type(error).__name__}: {error}); {cure}"
-        ) from error
+        raise DamagedCheckpointError(f"{path} is not a complete checkpoint ({described(error)}); {cure}") from error
     if version not in (SCHEMA_VERSION, SCHEMA_OF_0_1):
         raise DamagedCheckpointError(
             f"{path} has schema version {version} and this RAES reads {SCHEMA_VERSION}; "

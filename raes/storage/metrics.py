@@ -15,6 +15,7 @@ import numpy as np
 
 from raes.storage.files import write_atomically
 from raes.storage.location import Location
+from raes.text import markdown
 from raes.types import UserError
 
 Record = dict[str, float]
@@ -170,7 +171,7 @@ class MetricsWriter:
         }
         for summary in hparams(values, dict.fromkeys(RESULTS)):
             self._add(summary, 0)
-        lines = "\n".join(f"| {key} | {value} |" for key, value in config.items())
+        lines = "\n".join(f"| {markdown(key)} | {markdown(value)} |" for key, value in config.items())
         self._add(text("config", f"| key | value |\n| --- | --- |\n{lines}"), 0)
         charts = {
             group: {

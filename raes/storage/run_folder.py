@@ -27,6 +27,7 @@ from raes.storage.lease import Lease, TakenOverError
 from raes.storage.location import RemotePath, StoreError, location
 from raes.storage.lock import RunLock
 from raes.storage.mirror import Mirror
+from raes.text import one_line
 from raes.types import SETTINGS, Positive, RunFailedError, UserError
 
 Notify = Callable[[str], None]
@@ -137,7 +138,9 @@ class SpooledFolder(RunFolder):
         try:
             super().__init__(self._root, str(store))
         except OSError as error:
-            raise UserError(f"upload.spool={self._root} cannot be written ({error}); name a folder that can") from error
+            raise UserError(
+                f"upload.spool={self._root} cannot be written ({one_line(error)}); name a folder that can"
+            ) from error
         self.path = self._root / "run"
         self._owner_file = self._root / "owner"
         self._notices: deque[str] = deque()
@@ -299,4 +302,4 @@ def check_writable(run_dir: str, settings: UploadSettings) -> None:
             (where / ".writable").write_text("")
             (where / ".writable").unlink()
     except OSError as error:
-        raise UserError(f"run_dir={run_dir} cannot be written ({error}); name a folder that can") from error
+        raise UserError(f"run_dir={run_dir} cannot be written ({one_line(error)}); name a folder that can") from error

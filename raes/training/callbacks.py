@@ -8,6 +8,7 @@ from typing import Any
 
 from raes.import_object import import_object
 from raes.storage.metrics import Record
+from raes.text import described
 from raes.training.events import Event
 from raes.training.launch import launch
 from raes.training.limits import RunOutcome
@@ -75,8 +76,7 @@ class Callbacks:
                 getattr(callback, "on_start", lambda config: None)(config)
             except USER_CODE_ERRORS as error:
                 raise UserError(
-                    f"callbacks: {_name(callback)} fails at the start: {type(error).__name__}: {error}; fix it, or "
-                    "leave it out"
+                    f"callbacks: {_name(callback)} fails at the start: {described(error)}; fix it, or leave it out"
                 ) from error
 
     def __call__(self, event: Event) -> str | None:
@@ -102,7 +102,7 @@ class Callbacks:
             del self._live[id(callback)]
             where = inspect.trace()[-1]
             self._notice(
-                f"callbacks: {_name(callback)}.{method} failed ({type(error).__name__}: {error}; {where.filename}:"
+                f"callbacks: {_name(callback)}.{method} failed ({described(error)}; {where.filename}:"
                 f"{where.lineno}); it is not called again, and the run goes on"
             )
             return None
@@ -151,7 +151,7 @@ def _made(callback: Any) -> Any:
     try:
         callback = callback() if isinstance(callback, type) else callback
     except USER_CODE_ERRORS as error:
-        raise UserError(f"callbacks=[{name}] cannot be made: {type(error).__name__}: {error}") from error
+        raise UserError(f"callbacks=[{name}] cannot be made: {described(error)}") from error
     if not callable(getattr(callback, "on_generation", None)):
         raise UserError(f"callbacks=[{name}] has no method on_generation(record); derive it from raes.Callback")
     return callback

@@ -11,6 +11,7 @@ from raes.runtime.rounds import FinishedRound, RoundHooks, RoundRunner
 from raes.storage import failed_episodes
 from raes.storage.run_folder import RunFolder
 from raes.tasks import Round, Tasks, evaluation_tasks
+from raes.text import described
 from raes.training import quarantine
 from raes.training.events import Progress
 from raes.training.limits import RunOutcome, StopSignal, limit_reached, too_many_faults
@@ -57,7 +58,7 @@ class Driver(RoundHooks):
             self._checkpointer.save(self._state)
             self._reports.finish(self._poll_film)
         except OSError as error:
-            return RunOutcome(1, f"{type(error).__name__}: {error}; if the disk is full, make room and use resume=auto")
+            return RunOutcome(1, f"{described(error)}; if the disk is full, make room and use resume=auto")
         if reason is None:
             return RunOutcome(130, f"stopped after {self._state.generation} generations")
         return RunOutcome(0, reason)

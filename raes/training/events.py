@@ -11,6 +11,7 @@ from typing import Any
 
 from raes.config.schema import FREE_TO_CHANGE
 from raes.storage.metrics import Histograms, MetricsWriter, Record
+from raes.text import message
 
 Event = tuple[str, Any]
 """("record", Record), ("notice", text) or ("progress", Progress)."""
@@ -99,7 +100,7 @@ class RunLog:
             events: where records and notices go, too.
         """
         self._metrics = MetricsWriter(run_dir, config, generation, FREE_TO_CHANGE)
-        self._log = (run_dir / "log.txt").open("a", buffering=1)
+        self._log = (run_dir / "log.txt").open("a", buffering=1, encoding="utf-8")
         self._events = events
         self._reported_at = -PROGRESS_SECONDS
 
@@ -114,7 +115,7 @@ class RunLog:
 
     def notice(self, generation: int, text: str) -> None:
         """A line for the user and for log.txt."""
-        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} generation {generation}: {text}\n")
+        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} generation {generation}: {message(text)}\n")
         self._events.emit(("notice", text))
 
     def progress(self, make: Callable[[], Progress]) -> None:

@@ -16,6 +16,7 @@ from raes.config.schema import Config
 from raes.problems.atari import AtariSettings
 from raes.problems.registration import Registered, register, registry_entry
 from raes.runtime.scheduling import Size
+from raes.text import one_line
 from raes.training import ray_job
 from raes.training.events import Event, EventLog
 from raes.training.limits import RunOutcome, StopSignal
@@ -266,7 +267,7 @@ class RunningDriver:
         except RayTaskError as error:
             raise RunFailedError(f"the driver failed: {error}") from error
         except RayActorError as error:
-            raise RunFailedError(f"the driver was lost {MAX_RESTARTS + 1} times: {error}") from error
+            raise RunFailedError(f"the driver was lost {MAX_RESTARTS + 1} times: {one_line(error)}") from error
         return outcome
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from raes.config.schema import Config
 from raes.problems.episode import EpisodeSpec
 from raes.problems.problem import ProblemSpec
 from raes.tasks import Snapshot
+from raes.text import described
 
 FINISH_SECONDS = 300.0
 """How long the end of a run waits for its last video."""
@@ -171,7 +172,7 @@ class Videos:
         try:
             self._running = _start_filming(job)
         except OSError as error:  # no memory, no room for temporary files
-            self._unstarted = FinishedVideo(job.generation, None, str(error))
+            self._unstarted = FinishedVideo(job.generation, None, described(error))
 
 
 def _start_filming(job: VideoJob) -> _Process:
