@@ -14,7 +14,7 @@ from raes.config.cli import complain, display_path, ending, hear_interrupts
 from raes.config.compose import checked, explain_hydra
 from raes.config.overrides import opened, plain_text
 from raes.config.schema import PLACES, Config, conf_dir
-from raes.console.output import protect_output, show
+from raes.console.output import PATIENCE, protect_output, show
 from raes.storage.location import location
 from raes.storage.metrics import read_records
 from raes.training import ray_job
@@ -33,7 +33,7 @@ def main() -> None:
 
     A run that could not print is as good as any other: its lines are in log.txt.
     """
-    protect_output()
+    protect_output(PATIENCE)
     hear_interrupts()
     sys.exit(ending(run_command))
 

@@ -65,10 +65,16 @@ def complain(text: str) -> int:
 
 
 def hear_interrupts() -> None:
-    """Let SIGINT and SIGTERM end the command as Ctrl-C does, also where it was started in the background, which makes a
-    shell set SIGINT to be ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Let these signals end the command as Ctrl-C does."""
+    for number in stopping_signals():
         signal.signal(number, _interrupt)
+
+
+def stopping_signals() -> list[signal.Signals]:
+    """SIGINT, also where the command was started in the background, which makes a shell set it to be ignored; SIGTERM;
+    and SIGHUP, which the end of its terminal sends, unless `nohup` has set it to be ignored."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -15,6 +15,10 @@ from typing import Any
 
 from raes.text import message
 
+PATIENCE = 10.0
+"""Seconds that a training waits for an output that takes nothing, such as a terminal after Ctrl-S."""
+CHUNK = select.PIPE_BUF
+"""Bytes that are written at once: a pipe that is ready takes so many without waiting."""
 GONE = (errno.EPIPE, errno.EBADF)
 """Errors of an output that somebody has closed, who wants no more of it; others lose what was to be read."""
 
@@ -26,9 +30,18 @@ class LenientOutput(io.RawIOBase):
         trouble: the first error of the file; None while there was none.
     """
 
-    def __init__(self, raw: io.RawIOBase) -> None:
-        """To a file of bytes without a buffer."""
-        self._raw = raw
+    def __init__(self, raw: io.RawIOBase, patience: float | None = None) -> None:
+        """To a file of bytes without a buffer.
+
+        Args:
+            raw: the file.
+            patience: seconds after which an output that takes nothing is not waited for until it takes something
+                again; None: it is always waited for.
+        """
+        self._raw = raw if patience is None else _opened_anew(raw)
+        self._patience, self._stuck = patience, False
+        self._ready = select.poll()
+        self._ready.register(self._raw.fileno(), select.POLLOUT)
         self.trouble: OSError | None = None
 
     def writable(self) -> bool:
@@ -47,19 +60,27 @@ class LenientOutput(io.RawIOBase):
         """Write all of it; returns its length, also where the file fails."""
         rest = memoryview(content)
         try:
-            while rest:
-                done = self._raw.write(rest)
-                if done is None:  # a pipe that does not block, and is full
-                    select.select([], [self._raw], [])
-                rest = rest[done or 0 :]
+            while rest and self._takes():
+                rest = rest[self._raw.write(rest[:CHUNK]) or 0 :]
         except OSError as error:
             self.trouble = self.trouble or error
         return len(content)
 
+    def _takes(self) -> bool:
+        """Wait until the file takes something, or the patience is over; whether it does."""
+        if self._patience is None:
+            return bool(self._ready.poll())
+        self._stuck = not self._ready.poll(0 if self._stuck else 1000 * self._patience)
+        return not self._stuck
 
-def protect_output() -> None:
-    """Let no output of this process fail: stdout and stderr of a command, before it prints anything."""
-    sys.stdout, sys.stderr = _protected(1, sys.stdout), _protected(2, sys.stderr)
+
+def protect_output(patience: float | None = None) -> None:
+    """Let no output of this process fail: stdout and stderr of a command, before it prints anything.
+
+    Args:
+        patience: see `LenientOutput`.
+    """
+    sys.stdout, sys.stderr = _protected(1, sys.stdout, patience), _protected(2, sys.stderr, patience)
 
 
 def show(text: str) -> None:
@@ -89,14 +110,22 @@ def output_lost() -> str | None:
     return None if trouble is None or trouble.errno in GONE else str(trouble.strerror)
 
 
-def _protected(descriptor: int, stream: Any) -> Any:
+def _opened_anew(raw: io.RawIOBase) -> io.RawIOBase:
+    """A terminal so that writing to it never waits, for this process alone; another file as it is."""
+    with suppress(OSError):
+        descriptor = os.open(os.ttyname(raw.fileno()), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+        return io.FileIO(descriptor, "w")
+    return raw
+
+
+def _protected(descriptor: int, stream: Any, patience: float | None) -> Any:
     """A stream as it was, but for what happens when it fails."""
     if stream is None:  # it was closed from the start
         return _nowhere(descriptor)
     raw = _raw(stream)
     if not isinstance(raw, io.RawIOBase) or isinstance(raw, LenientOutput):  # a test's, or done before
         return stream
-    lenient: Any = LenientOutput(raw)
+    lenient: Any = LenientOutput(raw, patience)
     return io.TextIOWrapper(
         lenient if stream.write_through else io.BufferedWriter(lenient),
         stream.encoding,

@@ -19,6 +19,7 @@ from ray._private.utils import read_ray_address
 from raes.runtime.gcs_probe import ANSWER_SECONDS, Reply, probe
 from raes.runtime.memory import Room, check_shared_memory, check_table, check_workers, store_bytes
 from raes.runtime.packages import CURE
+from raes.runtime.process_groups import groups_of_their_own
 from raes.text import one_line
 from raes.types import UserError
 
@@ -179,7 +180,8 @@ def _init(**options: Any) -> None:
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        with groups_of_their_own():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except SystemExit as error:  # by Ray's own handler of SIGTERM
         ray.shutdown()
         raise KeyboardInterrupt from error

@@ -47,8 +47,8 @@ class Driver(RoundHooks):
             try:
                 reason = self._search()
                 self._recorder.write(self._state.counters, self._runner.clock)
-                if not self._stop.is_set():
-                    self._evaluate_last()
+                if self._stop.is_set() or not self._evaluate_last():
+                    reason = None  # what is left of the run is to be done after a resume
             except RunFailedError as error:
                 self.notice(f"the run stops: {error}")
                 self._recorder.write(self._state.counters, self._runner.clock)
@@ -126,8 +126,12 @@ class Driver(RoundHooks):
         with self._runner.clock.phase("reduce"):
             return self._executor.weighted_noise_sum(noise_index, weights, squared)
 
-    def _evaluate_last(self) -> None:
-        """A run ends with an evaluation of its last theta; generations that are out are abandoned."""
+    def _evaluate_last(self) -> bool:
+        """A run ends with an evaluation of its last theta; generations that are out are abandoned.
+
+        Returns:
+            False where a stop came first.
+        """
         number = self._state.generation + 1 + self._config.runtime.pipeline  # a number that no generation has
         snapshot = self._algorithm.snapshot(replace(self._state.search, generation=number))
         self._runner.abandon()
@@ -136,7 +140,7 @@ class Driver(RoundHooks):
         self._videos.offer(self._state.generation, snapshot, last=True)
         finished = self._runner.collect()
         if finished is None:
-            return
+            return False
         counters, failed = self._state.counters, self._report_faults(finished)
         counters = replace(counters, quarantined=counters.quarantined + failed)
         self._recorder.begin(self._state.generation, finished)
@@ -144,6 +148,7 @@ class Driver(RoundHooks):
         counters = replace(self._judge(finished, counters, self._state.search), goal_streak=streak)
         self._state = replace(self._state, counters=counters)
         self._recorder.write(counters, self._runner.clock)
+        return True
 
     def _reason_to_end(self) -> str | None:
         limit = limit_reached(self._config, self._state.counters, self._state.generation, self._recorder.seconds)
