@@ -18,11 +18,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from raes.config.cli import check_out, command, parse
-from raes.config.schema import Config, load
+from raes.config.schema import Config
 from raes.config.settings import RaySettings
+from raes.config.stored import load_to_use
 from raes.console.busy import Busy
 from raes.console.output import show
 from raes.problems.function import FunctionSettings
+from raes.problems.problem import Problem, ProblemSpec
 from raes.results import Results
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
@@ -35,7 +37,7 @@ from raes.storage.location import run_location
 from raes.tasks import Round, Snapshot, evaluation_tasks
 from raes.text import message
 from raes.training.build import build_algorithm, make_executor, problem_spec
-from raes.training.resume import restore
+from raes.training.resume import check_size, restore
 from raes.types import SETTINGS, Count, RunFailedError, Seed
 
 NO_TABLE = 1
@@ -57,6 +59,7 @@ class EvaluateArguments:
         runtime: `ray`, `serial`.
         ray: `ray.address`, as of the training command.
         out: a JSON file for the metrics.
+        trust: whether code of its own that a run of somebody else names may be used.
     """
 
     __pydantic_config__ = SETTINGS
@@ -69,6 +72,7 @@ class EvaluateArguments:
     runtime: Literal["ray", "serial"] = "ray"
     ray: RaySettings = field(default_factory=RaySettings)
     out: str | None = None
+    trust: bool = False
 
     def __post_init__(self) -> None:
         Size.of(self.workers)
@@ -95,7 +99,7 @@ def evaluate(
         RunFailedError: every episode failed.
     """
     run_dir = run_location(arguments.run_dir)
-    config = load(run_dir / "config.yaml")
+    config = load_to_use(run_dir, arguments.trust)
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
     config = replace(
         config,
@@ -133,10 +137,32 @@ def evaluate(
     return metrics
 
 
-def policy_snapshot(config: Config, checkpoint: Checkpoint) -> Snapshot:
-    """theta with the observation statistics it was trained with: one unit."""
-    snapshot: Snapshot = build_algorithm(config).snapshot(restore(config, checkpoint).search)
+def policy_snapshot(config: Config, checkpoint: Checkpoint, problem: Problem) -> Snapshot:
+    """theta with the observation statistics it was trained with: one unit.
+
+    Args:
+        config: of the run.
+        checkpoint: of the run.
+        problem: what the policy is for.
+
+    Raises:
+        UserError: the checkpoint holds something else, or does not fit the problem.
+    """
+    state = restore(config, checkpoint)
+    check_size(checkpoint, problem.num_params, problem.observation_size)
+    snapshot: Snapshot = build_algorithm(config, problem.layers).snapshot(state.search)
     return snapshot
+
+
+def recipe(config: Config, checkpoint: Checkpoint) -> tuple[ProblemSpec, Snapshot]:
+    """How to make a run's problem, and the policy for it; the problem is made once, to see that they fit.
+
+    Raises:
+        UserError: they do not, or it cannot be made.
+    """
+    spec = problem_spec(config, checkpoint)
+    with closing(spec.build()) as problem:
+        return spec, policy_snapshot(config, checkpoint, problem)
 
 
 def _run(
@@ -146,7 +172,8 @@ def _run(
     notify: Callable[[str], None],
     busy: Busy | None,
 ) -> np.ndarray[Any, Any]:
-    snapshot, spec = policy_snapshot(config, checkpoint), WorkerSpec(problem_spec(config, checkpoint), arguments.seed)
+    problem, snapshot = recipe(config, checkpoint)
+    spec = WorkerSpec(problem, arguments.seed)
     if config.runtime.name == "serial":
         with threadpool_limits(1):
             return _gather(make_executor(config, spec), arguments, snapshot, busy)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from raes.config.cli import check_out, command, parse
-from raes.config.schema import load
+from raes.config.stored import load_to_use
+from raes.evaluate import policy_snapshot
 from raes.policies import MLP, ActionSpec, ConvPolicy, TorchPolicy
 from raes.policies.heads import Binned
 from raes.problems.episode import EpisodeProblem
@@ -24,8 +25,7 @@ from raes.problems.spaces import action_spec
 from raes.storage.checkpoint import Checkpoints
 from raes.storage.location import run_location
 from raes.tasks import Snapshot
-from raes.training.build import build_algorithm, problem_spec
-from raes.training.resume import restore
+from raes.training.build import problem_spec
 from raes.types import SETTINGS, UserError
 
 ACT = """
@@ -66,6 +66,7 @@ class ExportArguments:
         run_dir: the run.
         out: the file, `.npz` or `.pt`.
         checkpoint: `best`, `latest`, or a generation's number.
+        trust: whether code of its own that a run of somebody else names may be used.
     """
 
     __pydantic_config__ = SETTINGS
@@ -73,6 +74,7 @@ class ExportArguments:
     run_dir: str
     out: str
     checkpoint: str | int = "best"
+    trust: bool = False
 
     def __post_init__(self) -> None:
         if Path(self.out).suffix not in (".npz", ".pt"):
@@ -86,12 +88,12 @@ def export(arguments: ExportArguments) -> str:
         UserError: there is no such run or checkpoint, or its policy cannot be written in this form.
     """
     run_dir = run_location(arguments.run_dir)
-    config = load(run_dir / "config.yaml")
+    config = load_to_use(run_dir, arguments.trust)
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
-    snapshot: Snapshot = build_algorithm(config).snapshot(restore(config, checkpoint).search)
-    with closing(problem_spec(config).build()) as problem:
+    with closing(problem_spec(config, checkpoint).build()) as problem:
         if not isinstance(problem, EpisodeProblem):
             raise UserError(f"run_dir={run_dir} searched a function, and has no policy to export")
+        snapshot = policy_snapshot(config, checkpoint, problem)
         spec = action_spec(problem.env.action_space, config.env.id)
         torch_wanted = Path(arguments.out).suffix == ".pt"
         if isinstance(problem.policy, ConvPolicy):

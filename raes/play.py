@@ -18,18 +18,20 @@ from annotated_types import Ge, Le
 from threadpoolctl import threadpool_limits
 
 from raes.config.cli import check_out, command, display_path, parse
-from raes.config.schema import Config, load
+from raes.config.schema import Config
+from raes.config.stored import load_to_use
 from raes.console.busy import Busy
 from raes.console.output import show as show_line
 from raes.console.window import Window, has_display
-from raes.evaluate import policy_snapshot
+from raes.evaluate import recipe
 from raes.problems.episode import EpisodeSpec
+from raes.problems.function import FunctionSettings
 from raes.problems.renderer import choose
 from raes.rng import Purpose
 from raes.storage.checkpoint import Checkpoint, Checkpoints
+from raes.storage.files import refuse_links
 from raes.storage.location import run_location
 from raes.storage.video import Mp4File
-from raes.training.build import problem_spec
 from raes.training.film import Played, Sink, Subject, capped, play, title
 from raes.types import SETTINGS, Count, Positive, Seed, UInt8, UserError
 
@@ -50,6 +52,7 @@ class PlayArguments:
         seconds: of film after which to stop; null: whole episodes; `auto`: 60 of a file, and whole ones in a window.
         out: an mp4 file; `auto`: one in the run's `videos/`, or here where the run lies in a store; null: a window
             where there is a display, else `auto`.
+        trust: whether code of its own that a run of somebody else names may be used.
     """
 
     __pydantic_config__ = SETTINGS
@@ -61,6 +64,7 @@ class PlayArguments:
     speed: Annotated[float, Ge(0.01), Le(100)] = 1.0
     seconds: Positive | Literal["auto"] | None = "auto"
     out: str | None = None
+    trust: bool = False
 
     def __post_init__(self) -> None:
         if self.out not in (None, "auto") and not str(self.out).endswith(".mp4"):
@@ -75,7 +79,7 @@ def show(arguments: PlayArguments) -> list[Played]:
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     run_dir = run_location(arguments.run_dir)
-    config = load(run_dir / "config.yaml")
+    config = load_to_use(run_dir, arguments.trust)
     if arguments.out not in (None, "auto"):
         check_out(arguments.out)
     with Busy() as busy:
@@ -100,6 +104,7 @@ def show(arguments: PlayArguments) -> list[Played]:
     if arguments.out in (None, "auto"):
         name = f"{checkpoint.path.name}_seed{arguments.seed}.mp4"
         path = run_dir / "videos" / name if isinstance(run_dir, Path) else Path(name)
+        refuse_links(path.parent.parent)
         why = "no display: " if arguments.out is None else ""
         show_line(f"{why}the film goes to {display_path(str(path))}")
     with Busy() as busy, Mp4File(path) as film:
@@ -142,13 +147,13 @@ def limit(arguments: PlayArguments, window: bool) -> float | None:
 
 
 def _subject(config: Config, checkpoint: Checkpoint, seed: int) -> Subject:
-    spec = problem_spec(config, checkpoint)
-    if not isinstance(spec, EpisodeSpec):
+    if isinstance(config.env, FunctionSettings):
         raise UserError(
             f"run_dir={checkpoint.path.parent.parent} is a search on the function {config.env.id}: it has no episodes "
             "to look at; python -m raes.evaluate prints its value"
         )
-    snapshot = policy_snapshot(config, checkpoint)
+    spec, snapshot = recipe(config, checkpoint)
+    assert isinstance(spec, EpisodeSpec)
     return Subject(title(config), int(checkpoint.state["generation"]), spec, snapshot, seed, Purpose.HELD_OUT)
 
 

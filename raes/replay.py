@@ -23,7 +23,8 @@ from annotated_types import Gt, Le
 from threadpoolctl import threadpool_limits
 
 from raes.config.cli import command, parse
-from raes.config.schema import Config, load
+from raes.config.schema import Config
+from raes.config.stored import load_to_use
 from raes.console.output import show
 from raes.results import Results
 from raes.rng import Purpose, reset_seed, seed_generation
@@ -54,6 +55,7 @@ class ReplayArguments:
         index: the episode's number in it.
         purpose: what the episode was for.
         seconds: after which an episode that still runs is killed.
+        trust: whether code of its own that a run of somebody else names may be used.
     """
 
     __pydantic_config__ = SETTINGS
@@ -63,6 +65,7 @@ class ReplayArguments:
     index: int
     purpose: Literal["training", "probe", "evaluation"] = "training"
     seconds: Annotated[float, Gt(0), Le(1e6)] = 60.0
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def replay(arguments: ReplayArguments) -> bool:
         UserError: there is no such run or episode, or its environment cannot be made.
     """
     run_dir = run_location(arguments.run_dir)
-    config = load(run_dir / "config.yaml")
+    config = load_to_use(run_dir, arguments.trust)
     purpose = Purpose[arguments.purpose.upper()]
     snapshot, failed = find(run_dir, arguments.generation, purpose, arguments.index)
     generation = seed_generation(purpose, snapshot.generation)

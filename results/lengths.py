@@ -16,7 +16,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from raes.config.schema import load
+from raes.config.stored import load
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.checkpoint import read
@@ -28,7 +28,7 @@ FILE = Path(__file__).parent.parent / "benchmarks" / "lengths.json"
 
 def record(run_dir: str, pairs: int) -> tuple[int, list[int]]:
     """The generation, and its episodes' lengths in task order."""
-    config = load(Path(run_dir) / "config.yaml")
+    config = load(Path(run_dir))
     assert config.noise.size is not None
     spec, algorithm = problem_spec(config), build_algorithm(config)
     state = restore(config, read(locate(run_dir, "run_dir"))).base

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from raes.config.schema import load
+from raes.config.stored import load
 from raes.storage.metrics import flatten_config, read_records
 from raes.storage.provenance import machine, versions
 
@@ -24,7 +24,7 @@ OWN = ("run_dir", "algorithm.layers")
 
 def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The configuration of a run, and its metrics."""
-    config = flatten_config(load(run_dir / "config.yaml").as_dict())
+    config = flatten_config(load(run_dir).as_dict())
     records = read_records(run_dir / "metrics.jsonl")
     evaluations = [record for record in records if "eval/return_mean" in record]
     perturbed = [record["returns/mean"] for record in records if "returns/mean" in record]

@@ -1,4 +1,4 @@
-"""Shared by all tests: tables of noise that are made once."""
+"""Shared by all tests: tables of noise that are made once, and a key that signs runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ import pytest
 
 from raes.search import noise
 from raes.types import Float32
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_key_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs of tests are signed, and not with the key of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,6 +13,9 @@ from raes.types import USER_CODE_ERRORS, UserError
 
 from .population import PopulationSettings
 
+METHODS = ("init", "next_round", "snapshot", "tell")
+"""What a training loop calls."""
+
 
 @dataclass(frozen=True)
 class CustomSettings(PopulationSettings):
@@ -41,10 +44,23 @@ def custom(settings: CustomSettings, optimizer: OptimizerSettings, seed: int, ta
         UserError: it cannot be imported or made.
     """
     build = import_object("algorithm.module", settings.module)
+    if isinstance(build, type):
+        _check_methods(settings, build)
     try:
-        return build(settings, optimizer, seed, table_size, **settings.kwargs)
+        made = build(settings, optimizer, seed, table_size, **settings.kwargs)
     except USER_CODE_ERRORS as error:
         raise UserError(
             f"algorithm.module={settings.module} cannot be made with algorithm.kwargs={dict(settings.kwargs)}: "
             f"{described(error)}"
         ) from error
+    _check_methods(settings, made)
+    return made
+
+
+def _check_methods(settings: CustomSettings, made: Any) -> None:
+    missing = [name for name in METHODS if not callable(getattr(made, name, None))]
+    if missing:
+        raise UserError(
+            f"algorithm.module={settings.module} is no algorithm: it has no method {' and no '.join(missing)}; derive "
+            "it from raes.algorithms.population.PopulationSearch, or see raes.algorithms.protocol.Algorithm"
+        )

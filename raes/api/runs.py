@@ -28,7 +28,9 @@ from threadpoolctl import threadpool_limits
 from raes.api.keyword_arguments import warn_caller
 from raes.config.compose import compose
 from raes.config.overrides import from_keywords
-from raes.config.schema import load as load_config
+from raes.config.schema import Config
+from raes.config.stored import load as load_config
+from raes.config.stored import load_to_use
 from raes.console.console import Console
 from raes.console.screen import in_notebook, show_film
 from raes.evaluate import EvaluateArguments, evaluate, policy_snapshot
@@ -94,10 +96,15 @@ def fit(
         raise UserError(outcome.reason)
     if outcome.code == 1:
         raise RunFailedError(outcome.reason)
-    return Run(location(str(config.run_dir)), None, outcome.reason, interrupted=outcome.code != 0)
+    return Run(location(str(config.run_dir)), None, outcome.reason, interrupted=outcome.code != 0, trust=True)
 
 
-def load(run_dir: str | Path, checkpoint: str | int | None = None, env: MakeEnvironment | None = None) -> Run:
+def load(
+    run_dir: str | Path,
+    checkpoint: str | int | None = None,
+    env: MakeEnvironment | None = None,
+    trust: bool = False,
+) -> Run:
     """Open a run.
 
     Args:
@@ -105,11 +112,13 @@ def load(run_dir: str | Path, checkpoint: str | int | None = None, env: MakeEnvi
         checkpoint: `best`, `latest` or a generation's number; None: the best if there is one, else the latest.
         env: the class or function that was given to `fit` in the place of a name, where this process has not done so.
             Other code than the run was trained with is used all the same, with a warning.
+        trust: whether code that the run names, such as a policy's module, may be used though somebody else has trained
+            it; without, only its figures and parameters are read.
 
     Raises:
         UserError: there is no such run or checkpoint.
     """
-    run = Run(run_location(str(run_dir)), checkpoint)
+    run = Run(run_location(str(run_dir)), checkpoint, trust=trust)
     if env is not None and not bind(run.config["env"]["id"], env):
         warn_caller(
             f"{run_dir} was trained in env.id={run.config['env']['id']}, and {plain_name(env)} as it is now has other "
@@ -130,10 +139,15 @@ class Run:
     """
 
     def __init__(
-        self, run_dir: Location, checkpoint: str | int | None, reason: str = "", interrupted: bool = False
+        self,
+        run_dir: Location,
+        checkpoint: str | int | None,
+        reason: str = "",
+        interrupted: bool = False,
+        trust: bool = False,
     ) -> None:
-        self.run_dir, self.reason, self.interrupted = run_dir, reason, interrupted
-        self._config = load_config(run_dir / "config.yaml")
+        self.run_dir, self.reason, self.interrupted, self._trust = run_dir, reason, interrupted, trust
+        self._config = load_config(run_dir)
         store = Checkpoints(run_dir)
         if checkpoint is None:
             checkpoint = "latest" if store.pointed("best") is None else "best"
@@ -185,10 +199,12 @@ class Run:
         Raises:
             UserError: the run searched a function, or its environment cannot be made here.
         """
-        with closing(problem_spec(self._config, self._checkpoint).build()) as problem:
-            if not isinstance(problem, EpisodeProblem):
-                raise UserError(f"{self.run_dir} searched a function and has no policy; its x is run.theta")
-            return Policy(problem, policy_snapshot(self._config, self._checkpoint))
+        if isinstance(self._config.env, FunctionSettings):
+            raise UserError(f"{self.run_dir} searched a function and has no policy; its x is run.theta")
+        config = self._usable_config()
+        with closing(problem_spec(config, self._checkpoint).build()) as problem:
+            assert isinstance(problem, EpisodeProblem)
+            return Policy(problem, policy_snapshot(config, self._checkpoint, problem))
 
     def make_env(self, **kwargs: Any) -> Any:
         """The environment that was trained in, e.g. with `render_mode="human"`.
@@ -199,7 +215,7 @@ class Run:
         Raises:
             UserError: it cannot be made, or the run searched a function.
         """
-        settings = self._config.env
+        settings = self._usable_config().env
         if isinstance(settings, FunctionSettings):
             raise UserError(f"{self.run_dir} searched a function and has no environment")
         if kwargs and isinstance(settings, AtariSettings):
@@ -227,7 +243,7 @@ class Run:
         episodes, workers, seed = whole("episodes", episodes, 1), whole("workers", workers, 1), whole("seed", seed, 0)
         number = self._checkpoint.state["generation"]
         runtime: Literal["serial", "ray"] = "serial" if workers == 1 else "ray"
-        arguments = EvaluateArguments(str(self.run_dir), number, episodes, seed, workers, runtime)
+        arguments = EvaluateArguments(str(self.run_dir), number, episodes, seed, workers, runtime, trust=self._trust)
         return evaluate(arguments, notify=lambda text: None)
 
     def play(
@@ -267,10 +283,16 @@ class Run:
         with TemporaryDirectory() as folder, threadpool_limits(1):
             film = str(Path(folder) / "film.mp4") if shown_here else None if out is None else str(location(str(out)))
             number = self._checkpoint.state["generation"]
-            played = play.show(play.PlayArguments(str(self.run_dir), number, episodes, seed, speed, seconds, film))
+            played = play.show(
+                play.PlayArguments(str(self.run_dir), number, episodes, seed, speed, seconds, film, self._trust)
+            )
             if shown_here:
                 show_film(Path(str(film)))
         return [float("nan") if episode.reason is not None else float(episode.total) for episode in played]
+
+    def _usable_config(self) -> Config:
+        """The configuration, where the code that it names is trusted."""
+        return load_to_use(self.run_dir, self._trust)
 
 
 class Policy:

@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
@@ -34,11 +33,10 @@ from raes.problems.environment import EnvSettings
 from raes.problems.function import FunctionSettings
 from raes.runtime.scheduling import Size
 from raes.search.optimizers import OPTIMIZERS, AdamSettings, ClipUpSettings, SGDSettings, keys_of, optimizers_with
-from raes.storage.files import write_atomically
-from raes.storage.location import Location, StoreError, location
+from raes.storage.location import location
 from raes.storage.metrics import flatten_config
 from raes.storage.run_folder import UploadSettings
-from raes.text import described, one_line
+from raes.text import one_line
 from raes.types import SETTINGS, Count, Positive, Seed, UserError
 from raes.validation import no_such
 
@@ -62,6 +60,9 @@ def _kind_of_optimizer(value: Any) -> str:
 
 TUNED = "tuned"
 """Node of presets: values for optimisers, by option; the optimiser in use takes its own, and the node ends there."""
+
+NODES = ("env", "policy", "algorithm", "optimizer")
+"""The nodes that are of one of several kinds."""
 
 PLACES = ("run_dir", "resume", "start_from")
 """Keys whose value is a path or a URL."""
@@ -178,8 +179,11 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
     if isinstance(tree, DictConfig):
         plain = OmegaConf.to_container(tree, resolve=True)
         plain.pop(TUNED, None)
+    for node in NODES:
+        if not isinstance(plain.get(node, {}), Mapping):
+            raise UserError(f"{node}={plain[node]!r}: must hold keys, {node}.name among them")
     for node, options, default in (("algorithm", ALGORITHMS, None), ("optimizer", OPTIMIZERS, "adam")):
-        name = (plain.get(node) or {}).get("name", default)
+        name = str(plain.get(node, {}).get("name", default))
         if name not in options:
             raise UserError(f"{node}.name={name}: {no_such(node, name, options)}")
     plain = with_lists(plain)
@@ -266,37 +270,16 @@ def similar(key: str, known: Mapping[str, Any]) -> str:
     return f" (close: {', '.join(close)})" if close else ""
 
 
-def save(config: Config, path: Path) -> None:
-    """Write the resolved configuration as YAML."""
-    write_atomically(path, yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True).encode())
-
-
-def load(path: Location) -> Config:
-    """Read what `save` wrote.
-
-    Raises:
-        UserError: the file is missing or not a RAES configuration.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except StoreError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path} cannot be read ({described(error)}); run_dir must name a run of RAES") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} is not a RAES configuration; run_dir must name a run of RAES")
-    return from_tree(current(tree))
-
-
 def current(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration without the keys that earlier versions wrote and no algorithm reads.
 
     They are `algorithm.layers`, which follow from the policy, and keys of other optimisers than the one in use.
     """
     plain = {key: dict(value) if isinstance(value, Mapping) else value for key, value in stored.items()}
-    plain.get("algorithm", {}).pop("layers", None)
-    optimizer = plain.get("optimizer", {})
-    if optimizer.get("name") in OPTIMIZERS:
+    algorithm, optimizer = plain.get("algorithm"), plain.get("optimizer")
+    if isinstance(algorithm, dict):
+        algorithm.pop("layers", None)
+    if isinstance(optimizer, dict) and str(optimizer.get("name")) in OPTIMIZERS:
         own = keys_of(optimizer["name"])
         plain["optimizer"] = {key: value for key, value in optimizer.items() if key in own or not optimizers_with(key)}
     return plain

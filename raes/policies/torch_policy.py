@@ -187,7 +187,9 @@ def _build_module(settings: TorchSettings) -> torch.nn.Module:
     Raises:
         UserError: it cannot be imported or made.
     """
-    build = import_object("policy.module", settings.module)
+    build, wanted = import_object("policy.module", settings.module), _torch().nn.Module
+    if isinstance(build, type) and not issubclass(build, wanted):
+        raise UserError(f"policy.module={settings.module} is the class {build.__name__}, not a torch.nn.Module")
     try:
         module: Any = build(**settings.kwargs)
     except USER_CODE_ERRORS as error:
@@ -195,6 +197,6 @@ def _build_module(settings: TorchSettings) -> torch.nn.Module:
             f"policy.module={settings.module} cannot be made with policy.kwargs={dict(settings.kwargs)}: "
             f"{described(error)}"
         ) from error
-    if not isinstance(module, _torch().nn.Module):
+    if not isinstance(module, wanted):
         raise UserError(f"policy.module={settings.module} is a {type(module).__name__}, not a torch.nn.Module")
     return module  # type: ignore[no-any-return]

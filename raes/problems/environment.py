@@ -100,6 +100,20 @@ def from_elsewhere(env: gymnasium.Env[Any, Any]) -> bool:
     return env.spec is None or bool(env.spec.additional_wrappers) or not packaged(env.spec.entry_point)
 
 
+def imports_code(env_id: str) -> bool:
+    """Whether making an environment imports a package that is neither Gymnasium nor ale-py.
+
+    A class or function that this process was given is no import.
+    """
+    if ":" in env_id:
+        return True
+    try:
+        entry = gymnasium.spec(env_id).entry_point
+    except gymnasium.error.Error:  # there is none, so that nothing can be made
+        return False
+    return isinstance(entry, str) and not packaged(entry)
+
+
 def packaged(entry_point: Any) -> bool:
     """Whether an entry of the registry is one of Gymnasium's or ale-py's own."""
     return str(entry_point).startswith(("gymnasium.", "ale_py."))

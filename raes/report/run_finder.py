@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from omegaconf import OmegaConf
 
 from raes.config.schema import conf_dir, current
+from raes.config.stored import read_tree
 from raes.storage import lease
 from raes.storage.location import Location, RemotePath, StoreError, location
 from raes.storage.metrics import Record, flatten_config, read_records
+from raes.storage.reading import is_there, read_file
 from raes.text import described
 from raes.types import Float64, UserError
 
@@ -156,14 +157,12 @@ def read(path: Location) -> list[Found]:
 
 
 def _read(path: Location) -> StoredRun | Unreadable:
-    if not (path / "config.yaml").exists():
+    if not is_there(path / "config.yaml"):
         return Unreadable(str(path), "it has no config.yaml: it ended before its first generation")
-    tree = yaml.safe_load((path / "config.yaml").read_text())
-    if not isinstance(tree, dict):
-        return Unreadable(str(path), "damaged: config.yaml holds no configuration")
-    config = flatten_config(current({str(key): value for key, value in tree.items()}))
-    for key in ("seed", "algorithm.name", "env.name"):
+    config = flatten_config(current(read_tree(path)))
+    for key in ("algorithm.name", "env.name"):
         config[key]  # a KeyError names what is missing
+    config |= {"seed": int(config["seed"])}
     records = read_records(path / "metrics.jsonl")
     points = [record for record in records if np.isfinite(record.get("eval/return_mean", np.nan))]
     status, reason = _status(path, records)
@@ -193,7 +192,7 @@ def _status(path: Location, records: Sequence[Record]) -> tuple[str, str]:
     """Status and reason of a run; the last record of a run that ended by itself has only an evaluation."""
     if records and "returns/mean" not in records[-1]:
         return "finished", ""
-    lines = (path / "log.txt").read_text().splitlines() if (path / "log.txt").exists() else []
+    lines = (read_file(path / "log.txt") or b"").decode("utf-8", "replace").splitlines()
     if lines and "the run stops: " in lines[-1]:
         return "failed", lines[-1].partition("the run stops: ")[2]
     if _is_locked(path):
@@ -218,9 +217,10 @@ def _is_locked(run_dir: Location) -> bool:
 
 
 def _held_out(path: Location) -> tuple[float, int] | None:
-    if not path.exists():
+    content = read_file(path)
+    if content is None:
         return None
-    figures = json.loads(path.read_text())
+    figures = json.loads(content)
     return float(figures["return_mean"]), int(figures["episodes"])
 
 

@@ -6,6 +6,7 @@ A file holds the snapshot and the failed tasks with their reasons as plain array
 from __future__ import annotations
 
 import io
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
@@ -18,10 +19,13 @@ from raes.results import FailedTasks
 from raes.rng import Purpose
 from raes.storage.files import write_atomically
 from raes.storage.location import Location
+from raes.storage.reading import names_in, read_arrays, read_file
 from raes.tasks import Genomes, Lineages, Snapshot, Tasks
 from raes.text import KEPT, described, one_line, printable
 from raes.types import UserError
 
+NAME = re.compile(r"gen_[0-9]{1,18}\.npz")
+"""The name of a file of failed episodes."""
 FILES = 20
 """Files that are kept: an environment that fails in every generation must not fill the disk."""
 NAMED = 5
@@ -67,15 +71,15 @@ def load(run_dir: Location, generation: int) -> tuple[Snapshot, list[FailedTasks
         UserError: nothing is kept of this generation, or its file is damaged.
     """
     path = run_dir / _name(generation)
-    if not path.exists():
+    content = read_file(path)
+    if content is None:
         kept = generations(run_dir)
         others = f"it keeps those of generations {_join_numbers(kept)}" if kept else "no episode of this run has failed"
         raise UserError(f"generation={generation}: {run_dir} has no failed episode of it; {others}")
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_arrays(content)
         return _snapshot(arrays), _blocks(arrays)
-    except Exception as error:  # zipfile, zlib and numpy each have errors of their own
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         left = [one for one in generations(run_dir) if one != generation]
         cure = f"replay another generation: {_join_numbers(left)}" if left else "there is no other generation"
         raise UserError(f"{path} is damaged ({described(error)}); {cure}") from error
@@ -104,7 +108,7 @@ def find(run_dir: Location, generation: int, purpose: Purpose, index: int) -> tu
 
 def generations(run_dir: Location) -> list[int]:
     """The generations of which failed tasks are kept, in order."""
-    return sorted(map(_generation, (run_dir / "faults").glob("gen_*.npz")))
+    return sorted(_generation(name) for name in filter(NAME.fullmatch, names_in(run_dir / "faults")))
 
 
 def replay_command(run_dir: Path | str, generation: int, index: int, purpose: int) -> str:
@@ -151,14 +155,14 @@ def _join_numbers(numbers: Iterable[int]) -> str:
     return ", ".join(every[:LISTED] + more)
 
 
-def _generation(path: Location) -> int:
-    return int(path.stem.removeprefix("gen_"))
+def _generation(name: str) -> int:
+    return int(name.removeprefix("gen_").removesuffix(".npz"))
 
 
 def _prune(run_dir: Path) -> None:
     """Remove the oldest files by time of writing: after a step back to an earlier checkpoint, low numbers are new."""
-    files = list((run_dir / "faults").glob("gen_*.npz"))
-    for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, _generation(path)))[:-FILES]:
+    files = [run_dir / "faults" / name for name in filter(NAME.fullmatch, names_in(run_dir / "faults"))]
+    for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, _generation(path.name)))[:-FILES]:
         path.unlink()
 
 

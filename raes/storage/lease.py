@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 import uuid
@@ -22,6 +23,9 @@ SLACK_SECONDS = 10.0
 """Added to two of the other writer's intervals, after which it counts as dead."""
 DEAD_SECONDS = 1800.0
 """A lock this old needs no waiting: stores refuse machines whose clock is off by 15 minutes."""
+
+LONGEST_NAME = 100
+"""Letters of a writer's name, host or process that count."""
 
 
 class TakenOverError(Exception):
@@ -118,6 +122,9 @@ def _read(run_dir: RemotePath) -> dict[str, Any]:
     """The content of the lock; empty where there is none, or RAES did not write it."""
     try:
         content = json.loads((run_dir / ".lock").read_bytes())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict) or any(type(content.get(key)) not in (int, float) for key in ("at", "every")):
+        return {}
+    names = {key: re.sub(r"[^\w.:-]", "?", str(content.get(key)))[:LONGEST_NAME] for key in ("owner", "host", "pid")}
+    return content | names | {"every": min(max(0.0, content["every"]), DEAD_SECONDS)}

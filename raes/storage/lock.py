@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from raes.storage.files import open_own
 from raes.types import UserError
 
 WAIT_SECONDS = 30.0
@@ -27,7 +28,7 @@ class RunLock:
             UserError: another process keeps writing to the run.
         """
         run_dir.mkdir(parents=True, exist_ok=True)
-        self._file: IO[str] = (run_dir / ".lock").open("w")
+        self._file: IO[str] = open_own(run_dir / ".lock", "a")
         end = time.monotonic() + wait_seconds
         while True:
             try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from raes.storage.files import write_atomically
+from raes.storage.files import open_own, set_aside, write_atomically
 from raes.storage.location import Location
+from raes.storage.reading import names_in, read_file
 from raes.text import markdown
 from raes.types import UserError
 
@@ -22,6 +24,8 @@ Record = dict[str, float]
 Histograms = dict[str, np.ndarray[Any, Any]]
 """Name -> values whose distribution TensorBoard shows."""
 
+GENERATION = "progress/generation"
+"""The key by which a record is found."""
 FLUSH_SECONDS = 10.0
 """Seconds after which TensorBoard sees new records."""
 
@@ -66,6 +70,10 @@ MARGINS = ("eval/return_mean", "returns/mean")
 """First tags of the charts whose other two tags are the borders of a shaded area."""
 
 
+FRAME = 16
+"""Bytes of an event file around each event."""
+LONGEST_CUT = 1 << 14
+"""Bytes at the end of an event file that a kill may have cut; where more cannot be read, the file is damaged."""
 LISTED = 6
 """How many keys a message lists."""
 
@@ -107,9 +115,9 @@ class MetricsWriter:
 
         self._path = run_dir / "metrics.jsonl"
         folder = run_dir / "tensorboard"
-        _cut_records(self._path, next_generation)
-        _cut_events(folder, next_generation)
-        self._file = self._path.open("a", buffering=1)
+        _cut_records(run_dir, self._path, next_generation)
+        _cut_events(run_dir, folder, next_generation)
+        self._file = open_own(self._path, "a", buffering=1)
         folder.mkdir(exist_ok=True)
         # Not SummaryWriter: its queue loses events at a kill, also after its flush().
         self._events = EventsWriter(str(folder / "events"), f".from_{next_generation:06d}")
@@ -121,10 +129,11 @@ class MetricsWriter:
         """Append one generation's metrics, and distributions for TensorBoard only."""
         from tensorboardX.summary import histogram, scalar
 
-        self._file.write(json.dumps(record) + "\n")
-        step = int(record["progress/generation"])
+        self._file.write(write_record(record))
+        step = int(record[GENERATION])
         for key, value in record.items():
-            self._add(scalar(key, value), step)
+            if math.isfinite(value):
+                self._add(scalar(key, value), step)
         for name, values in (histograms or {}).items():
             some = values.ravel()[:: -(-values.size // MOST_VALUES)]
             with suppress(ValueError):  # numbers too large or too close to each other for bins
@@ -195,15 +204,34 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 
 def read_records(path: Location) -> list[Record]:
-    """All complete records of a metrics.jsonl; a line that a kill has cut is skipped."""
-    records = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                continue
+    """All complete records of a metrics.jsonl; lines that a kill has cut, or that are none of ours, are skipped."""
+    return _records((read_file(path) or b"").split(b"\n"))
+
+
+def _records(lines: Iterable[bytes]) -> list[Record]:
+    """The records among lines, one of each generation, in order."""
+    records = list[Record]()
+    for record in map(_record, lines):
+        if record and (not records or record[GENERATION] > records[-1][GENERATION]):
+            records.append(record)
     return records
+
+
+def _record(line: bytes) -> Record | None:
+    """A line's numbers; None where it is no generation's record."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or type(content.get(GENERATION)) is not int:
+        return None
+    largest = sys.float_info.max
+    return {key: value for key, value in content.items() if type(value) in (int, float) and abs(value) <= largest}
+
+
+def write_record(record: Record) -> str:
+    """The record as a line. JSON has no infinite numbers and no NaN: such a metric is left out."""
+    return json.dumps({key: value for key, value in record.items() if math.isfinite(value)}) + "\n"
 
 
 @contextmanager
@@ -223,28 +251,39 @@ def _hidden(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-def _cut_records(path: Path, next_generation: int) -> None:
-    records = [record for record in read_records(path) if record["progress/generation"] < next_generation]
-    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records).encode())
+def _cut_records(run_dir: Path, path: Path, next_generation: int) -> None:
+    """Remove the records from `next_generation` on; what holds lines of something else is kept aside as it was."""
+    content = read_file(path)
+    lines = (content or b"").split(b"\n")
+    if any(_record(line) is None for line in lines[:-1]):
+        set_aside(run_dir, path)
+    kept = [record for record in _records(lines) if record[GENERATION] < next_generation]
+    write_atomically(path, "".join(map(write_record, kept)).encode())
 
 
-def _cut_events(folder: Path, next_generation: int) -> None:
-    """Rewrite the event files without the steps from `next_generation` on."""
-    files = sorted(folder.glob("events.out.tfevents.*")) if folder.exists() else []
+def _cut_events(run_dir: Path, folder: Path, next_generation: int) -> None:
+    """Rewrite the event files without the steps from `next_generation` on; set aside those that cannot be read."""
+    files = [folder / name for name in names_in(folder) if name.startswith("events.out.tfevents.")]
     if not next_generation:
         for path in files:
             path.unlink()
     if not next_generation or not files:
         return
+    from google.protobuf.message import DecodeError
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import RecordWriter
 
     for path in files:
-        temporary = path.with_name(".writing")  # a name that TensorBoard does not read
+        temporary, read = path.with_name(".writing"), 0  # a name that TensorBoard does not read
+        open_own(temporary, "wb").close()
         writer = RecordWriter(str(temporary))
-        for raw in RawEventFileLoader(str(path)).Load():
-            if Event.FromString(raw).step < next_generation:
-                writer.write(raw)
+        with suppress(DecodeError):
+            for raw in RawEventFileLoader(str(path)).Load() if path.is_file() else ():
+                if Event.FromString(raw).step < next_generation:
+                    writer.write(raw)
+                read += len(raw) + FRAME
         writer.close()
+        if path.is_dir() or path.stat().st_size - read > LONGEST_CUT:
+            set_aside(run_dir, path)
         temporary.rename(path)

@@ -8,20 +8,23 @@ on from, and is repeated. What is created and removed between two rounds is neve
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from raes.storage.checkpoint import NAME, Checkpoints, generation_of
+from raes.storage.checkpoint import NAME, QUARANTINE_OF_0_1, STATE, Checkpoints, generation_of
 from raes.storage.location import RemotePath
 
 Stamp = tuple[int, int, int]
 """Size, time of change and inode of a file; unchanged where the file has been sent."""
 POINTERS = ("latest", "best")
-STATE = "state.json"
-"""A checkpoint's file that is sent last and removed first."""
-TAKEN = ("config.yaml", "metrics.jsonl", "log.txt", "tensorboard/", "faults/", "checkpoints/")
-"""What a run needs from a store to go on."""
+TAKEN = re.compile(
+    r"config\.yaml|metrics\.jsonl|log\.txt|tensorboard/[\w.-]+|faults/gen_[0-9]+\.npz|checkpoints/(latest|best)"
+    rf"|checkpoints/gen_[0-9]{{1,18}}/(state\.json|arrays\.npz|quarantine\.json|{QUARANTINE_OF_0_1}\.json)",
+    re.ASCII,
+)
+"""The names of what a run needs from a store to go on; nothing else is written to this machine, whatever its name."""
 ATTEMPTS = 100
 """How often the checkpoints are read again where one is removed meanwhile."""
 
@@ -55,7 +58,7 @@ class Mirror:
     def fetch(self) -> None:
         """Copy the run from the store into the folder, without incomplete checkpoints."""
         for name in self._list_files():
-            if not name.startswith(TAKEN) or self._incomplete(name):
+            if self._incomplete(name):
                 continue
             path = self._folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +136,7 @@ class Mirror:
         ]
 
     def _list_files(self) -> list[str]:
-        names = [name for name in self._store.files() if name.startswith(TAKEN)]
+        names = [name for name in self._store.files() if TAKEN.fullmatch(name)]
         self._sent = dict.fromkeys(names)
         return names
 

@@ -22,11 +22,12 @@ from types import TracebackType
 from typing import Self
 
 from raes.storage.checkpoint import Checkpoints
-from raes.storage.files import write_atomically
+from raes.storage.files import open_own, refuse_links, write_atomically
 from raes.storage.lease import Lease, TakenOverError
 from raes.storage.location import RemotePath, StoreError, location
 from raes.storage.lock import RunLock
 from raes.storage.mirror import Mirror
+from raes.storage.reading import read_file
 from raes.text import one_line
 from raes.types import SETTINGS, Positive, RunFailedError, UserError
 
@@ -157,7 +158,8 @@ class SpooledFolder(RunFolder):
             raise
 
     def _open(self, notify: Notify) -> None:
-        earlier = self._owner_file.read_text() if self._owner_file.exists() else None
+        text = read_file(self._owner_file) or b""
+        earlier = text.decode("ascii", "ignore").strip() or None
         self._lease = Lease(self._store, earlier, self._settings.every)
         if earlier and self._lease.held_by_us():
             notify(f"{self._store}: going on with what lies in {self.path}, which may be newer")
@@ -298,8 +300,9 @@ def check_writable(run_dir: str, settings: UploadSettings) -> None:
             (where / ".writable").unlink()
             settings.folder(run_dir).mkdir(parents=True, exist_ok=True)
         else:
+            refuse_links(where)
             (where / "checkpoints").mkdir(parents=True, exist_ok=True)
-            (where / ".writable").write_text("")
+            open_own(where / ".writable", "w").close()
             (where / ".writable").unlink()
     except OSError as error:
         raise UserError(f"run_dir={run_dir} cannot be written ({one_line(error)}); name a folder that can") from error

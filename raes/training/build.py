@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from raes.algorithms import ALGORITHMS, ESSettings
 from raes.config.schema import Config
 from raes.policies import ConvSettings
@@ -20,7 +22,7 @@ from raes.rng import Purpose, generator
 from raes.runtime.executor import Executor
 from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
-from raes.storage.checkpoint import Checkpoint
+from raes.storage.checkpoint import Checkpoint, DamagedCheckpointError
 from raes.storage.tree import Arrays
 from raes.tasks import Layers
 from raes.types import UInt8
@@ -60,13 +62,28 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
         return FunctionSpec(config.env)
     reference: UInt8 | None = None
     if isinstance(config.policy, ConvSettings) and config.policy.reference:
-        reference = _played(config) if checkpoint is None else checkpoint.arrays["reference"]
+        reference = _played(config) if checkpoint is None else _kept(config, checkpoint)
     return EpisodeSpec(config.env, config.policy, config.behavior, reference, registry_entry(config.env))
 
 
 def kept_arrays(spec: ProblemSpec) -> Arrays:
     """The arrays in a recipe, which every checkpoint of a run holds."""
     return {} if not isinstance(spec, EpisodeSpec) or spec.reference is None else {"reference": spec.reference}
+
+
+def _kept(config: Config, checkpoint: Checkpoint) -> UInt8:
+    """The reference batch in a checkpoint.
+
+    Raises:
+        DamagedCheckpointError: it holds none of this game's pictures.
+    """
+    assert isinstance(config.env, AtariSettings)
+    assert isinstance(config.policy, ConvSettings)
+    shape = (config.policy.reference, config.env.stack, config.env.size, config.env.size)
+    found = checkpoint.arrays.get("reference")
+    if found is None or found.dtype != np.uint8 or found.shape != shape:
+        raise DamagedCheckpointError(f"{checkpoint.path} holds no reference batch of {shape}; name another checkpoint")
+    return found
 
 
 def _played(config: Config) -> UInt8:

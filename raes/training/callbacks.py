@@ -148,13 +148,12 @@ def _made(callback: Any) -> Any:
     name = _name(callback)
     if isinstance(callback, str):
         callback = import_object("callbacks", callback)
-    try:
-        callback = callback() if isinstance(callback, type) else callback
-    except USER_CODE_ERRORS as error:
-        raise UserError(f"callbacks=[{name}] cannot be made: {described(error)}") from error
     if not callable(getattr(callback, "on_generation", None)):
         raise UserError(f"callbacks=[{name}] has no method on_generation(record); derive it from raes.Callback")
-    return callback
+    try:
+        return callback() if isinstance(callback, type) else callback
+    except USER_CODE_ERRORS as error:
+        raise UserError(f"callbacks=[{name}] cannot be made: {described(error)}") from error
 
 
 def _name(callback: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from raes.storage.checkpoint import CheckpointStore
 from raes.storage.tree import Arrays
 from raes.training.state import RunState
+from raes.types import Natural, NotNegative
 
 CHECKPOINT_SHARE = 0.02
 """checkpoint.every=auto: writing costs at most this share of the time."""
@@ -28,6 +29,21 @@ class RunFacts:
     config: Mapping[str, Any]
     noise_fingerprint: str
     arrays: Arrays
+
+
+@dataclass(frozen=True)
+class RunTotals:
+    """What a run's checkpoint holds besides its `RunState`, as `MetricsRecorder.totals` and `RunFacts` give it.
+
+    Attributes:
+        seconds: of the run.
+        faults: counts of an executor, by name.
+        noise_fingerprint: the digest of the shared noise table.
+    """
+
+    seconds: NotNegative
+    faults: dict[str, Natural]
+    noise_fingerprint: str
 
 
 class Checkpointer:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raes.config.schema import FREE_TO_CHANGE
+from raes.storage.files import open_own
 from raes.storage.metrics import Histograms, MetricsWriter, Record
 from raes.text import message
 
@@ -100,7 +101,7 @@ class RunLog:
             events: where records and notices go, too.
         """
         self._metrics = MetricsWriter(run_dir, config, generation, FREE_TO_CHANGE)
-        self._log = (run_dir / "log.txt").open("a", buffering=1, encoding="utf-8")
+        self._log = open_own(run_dir / "log.txt", "a", buffering=1)
         self._events = events
         self._reported_at = -PROGRESS_SECONDS
 

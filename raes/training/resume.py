@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from raes.algorithms.custom import CustomSettings
 from raes.config.effect import differences
-from raes.config.schema import Config, current, from_tree, load
+from raes.config.schema import Config, current, from_tree
+from raes.config.stored import load
 from raes.policies import MLP, PolicySettings, build_head
 from raes.policies.mlp import grow
 from raes.problems.environment import GIVEN_FROM_PYTHON
@@ -15,11 +17,19 @@ from raes.problems.spaces import action_spec
 from raes.rng import Purpose, generator
 from raes.search import running_stats
 from raes.search.running_stats import RunningStats
-from raes.storage.checkpoint import Checkpoint, Checkpoints, read
+from raes.storage import tree
+from raes.storage.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError, read
 from raes.storage.location import Location, location
 from raes.training.build import build_algorithm
-from raes.training.state import RunState
+from raes.training.checkpointing import RunTotals
+from raes.training.state import RunState, read_as
 from raes.types import Float32, UserError
+
+OBSERVED_MEAN = "observations/mean"
+"""The end of the path of an array of observation statistics."""
+STAND_IN, STAND_IN_OBSERVED = 11, 13
+"""Sizes of theta and of observations in a state whose arrays are compared with a checkpoint's: lengths of no other
+axis."""
 
 
 def starting_point(config: Config, run_dir: Location) -> tuple[Checkpoint | None, list[str]]:
@@ -49,7 +59,7 @@ def starting_point(config: Config, run_dir: Location) -> tuple[Checkpoint | None
         if problems:
             raise UserError(f"no checkpoint of run_dir={name} is complete: {problems[0]}")
         if (run_dir / "config.yaml").exists():
-            _refuse_other(config, load(run_dir / "config.yaml").as_dict(), run_dir)
+            _refuse_other(config, load(run_dir).as_dict(), run_dir)
         return None, []
     _refuse_other(config, newest.state["config"], newest.path)
     return newest, [f"passed over: {problem}" for problem in problems]
@@ -121,44 +131,81 @@ def earlier_policy(
     """
     checkpoint = read(locate(path, "start_from"))
     earlier = from_tree(current(checkpoint.state["config"]))
-    state = restore(earlier, checkpoint).search
+    start, statistics = checkpoint.arrays["theta"], _observations(earlier, checkpoint)
     if earlier.algorithm.normalize_observations != normalized:
         raise UserError(
             f"start_from={path}: its policy was trained with algorithm.normalize_observations="
             f"{str(not normalized).lower()} and acts otherwise without; give the same"
         )
-    settings, statistics = earlier.policy, state.conditions.observations
+    settings = earlier.policy
     if not (isinstance(settings, PolicySettings) and isinstance(problem.spec.policy, PolicySettings)):
-        if settings != problem.spec.policy or state.theta.size != theta.size:
+        if settings != problem.spec.policy or start.size != theta.size:
             raise UserError(f"start_from={path}: its policy is {settings}; only the same one fits")
-        return state.theta, statistics
+        return start, statistics
     actions = action_spec(problem.env.action_space, earlier.env.id)
     old = MLP(statistics.mean.size, build_head(actions, settings.bins), settings)
-    if old.num_params != state.theta.size:
+    if old.num_params != start.size:
         raise UserError(
             f"start_from={path}: its policy is for another action space; choose a run of the same environment"
         )
     assert isinstance(problem.policy, MLP)
-    return grow(old, state.theta, problem.policy, theta), statistics
+    return grow(old, start, problem.policy, theta), statistics
+
+
+def _observations(config: Config, checkpoint: Checkpoint) -> RunningStats:
+    """The observation statistics in a checkpoint; a custom algorithm is not imported for them.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not isinstance(config.algorithm, CustomSettings):
+        observations: RunningStats = restore(config, checkpoint).search.conditions.observations
+        return observations
+    try:
+        empty = running_stats.init(0)
+        return tree.restore(empty, checkpoint.arrays, checkpoint.state["search"], "conditions/observations/")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{checkpoint.path} holds no observation statistics ({error})") from error
 
 
 def restore(config: Config, checkpoint: Checkpoint) -> RunState:
-    """The state in a checkpoint of a run with this configuration."""
-    template = build_algorithm(config, layers=()).init(checkpoint.arrays["theta"], running_stats.init(0))
-    return RunState.restore(template, checkpoint)
-
-
-def check_size(checkpoint: Checkpoint, num_params: int) -> None:
-    """Refuse a checkpoint of another policy size.
+    """The state in a checkpoint of a run with this configuration.
 
     Raises:
-        UserError: with both values.
+        UserError: the checkpoint holds something else.
     """
-    size = int(np.size(checkpoint.arrays.get("theta", ())))
+    algorithm, theta = build_algorithm(config, layers=()), checkpoint.arrays["theta"]
+    observed = next((array for name, array in checkpoint.arrays.items() if name.endswith(OBSERVED_MEAN)), np.zeros(0))
+    try:
+        read_as(RunTotals, checkpoint.state)
+        if isinstance(config.algorithm, CustomSettings):  # it may be able to begin with theta as it is alone
+            return RunState.restore(algorithm.init(theta, running_stats.init(0)), checkpoint)
+        template = algorithm.init(np.zeros(STAND_IN, np.float32), running_stats.init(STAND_IN_OBSERVED))
+        return RunState.restore(template, checkpoint, {STAND_IN: theta.size, STAND_IN_OBSERVED: observed.size})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise DamagedCheckpointError(
+            f"{checkpoint.path} holds no search of this configuration ({reason}); name another checkpoint"
+        ) from error
+
+
+def check_size(checkpoint: Checkpoint, num_params: int, observation_size: int) -> None:
+    """Refuse a checkpoint of another policy or of other observations.
+
+    Raises:
+        UserError: with both sizes.
+    """
+    size = int(checkpoint.arrays["theta"].size)
     if size != num_params:
         raise UserError(
             f"{checkpoint.path} holds {size} parameters and this policy has {num_params}; use its own policy keys"
         )
+    for name, array in checkpoint.arrays.items():
+        if name.endswith(OBSERVED_MEAN) and array.size != observation_size:
+            raise UserError(
+                f"{checkpoint.path} is for observations of {array.size} numbers and those here have "
+                f"{observation_size}; use its own environment"
+            )
 
 
 def check_noise(checkpoint: Checkpoint, fingerprint: str) -> None:

@@ -7,7 +7,8 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from raes.config.schema import Config, save
+from raes.config.schema import Config
+from raes.config.stored import save
 from raes.problems.atari import AtariSettings
 from raes.problems.function import FunctionSettings
 from raes.runtime.worker import WorkerSpec
@@ -92,7 +93,7 @@ def _run(
         search = algorithm.init(prepared.theta, prepared.observations)
         state = RunState(search, search, RunCounters())
     else:
-        check_size(checkpoint, prepared.theta.size)
+        check_size(checkpoint, prepared.theta.size, prepared.observations.mean.size)
         state = restore(config, checkpoint)
     with ExitStack() as stack:
         worker = WorkerSpec(spec, config.seed)
@@ -100,7 +101,7 @@ def _run(
         if checkpoint is not None:
             check_noise(checkpoint, executor.table_fingerprint)
         store = CheckpointStore(folder.path, config.checkpoint.keep)
-        store.rewind(state.generation)
+        passed_over += [f"kept aside as {path}" for path in store.rewind(state.generation)]
         if store.pointed("best") is None:  # a branch, or its folder is gone: the next best must be kept
             state = replace(state, counters=replace(state.counters, best_return=None))
         save(config, folder.path / "config.yaml")

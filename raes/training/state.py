@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from raes.storage import tree
 from raes.storage.checkpoint import Checkpoint
 from raes.storage.tree import Arrays
 from raes.training.quarantine import QuarantineRecord
+
+Stored = TypeVar("Stored")
 
 IN_FLIGHT = "in_flight/"
 """The prefix of the arrays in a checkpoint that belong to `RunState.base`."""
@@ -55,11 +61,27 @@ class RunCounters:
         best = mean if self.best_return is None else max(mean, self.best_return)
         return replace(self, best_return=best, goal_streak=self.goal_streak + 1 if reached else 0)
 
-    @staticmethod
-    def from_json(stored: dict[str, Any]) -> RunCounters:
-        """As a checkpoint holds it."""
-        history = tuple((int(total), int(faults)) for total, faults in stored["fault_history"])
-        return RunCounters(**{**stored, "fault_history": history})
+
+@dataclass(frozen=True)
+class _Stored:
+    """What `RunState.store` gives besides the search's own state."""
+
+    progress: RunCounters
+    quarantine: tuple[QuarantineRecord, ...]
+
+
+def read_as(kind: type[Stored], plain: Mapping[str, Any]) -> Stored:
+    """A dataclass from the keys of its fields in a checkpoint's JSON object.
+
+    Raises:
+        ValueError: something is missing, or of another kind.
+    """
+    own = {field.name: plain[field.name] for field in fields(kind) if field.name in plain}  # type: ignore[arg-type]
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(own), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 @dataclass(frozen=True)
@@ -122,21 +144,26 @@ class RunState:
         return arrays, plain
 
     @staticmethod
-    def restore(template: Any, checkpoint: Checkpoint) -> RunState:
+    def restore(template: Any, checkpoint: Checkpoint, sizes: Mapping[int, int] | None = None) -> RunState:
         """What `store` gave.
 
         Args:
-            template: a fresh state of the same search.
+            template: a state of the same search.
             checkpoint: as read.
+            sizes: see `tree.restore`.
+
+        Raises:
+            KeyError, TypeError, ValueError: the checkpoint is not of such a search.
         """
-        plain = checkpoint.state
-        search = base = tree.restore(template, checkpoint.arrays, plain["search"])
+        plain, stored = checkpoint.state, read_as(_Stored, checkpoint.state)
+        search = base = tree.restore(template, checkpoint.arrays, plain["search"], sizes=sizes)
         if plain["in_flight"] is not None:
             arrays = {
                 name.removeprefix(IN_FLIGHT): array
                 for name, array in checkpoint.arrays.items()
                 if name.startswith(IN_FLIGHT)
             }
-            base = tree.restore(template, arrays, plain["in_flight"])
-        quarantine = tuple(QuarantineRecord(**record) for record in plain["quarantine"])
-        return RunState(search, base, RunCounters.from_json(plain["progress"]), quarantine)
+            base = tree.restore(template, arrays, plain["in_flight"], sizes=sizes)
+        if search.generation != plain["generation"]:
+            raise ValueError(f"its search has made {search.generation} updates, and it is of {plain['generation']}")
+        return RunState(search, base, stored.progress, stored.quarantine)

@@ -1,7 +1,19 @@
-"""Fixtures of the attacks: those of the integration tests."""
+"""The fixtures of the integration tests serve the attacks too."""
 
-from __future__ import annotations
+from integration.conftest import (
+    _nothing_is_left_on_the_shared_ray,
+    commands,
+    fork_server,
+    module_commands,
+    ray_folder,
+    shared_ray,
+)
 
-from integration.conftest import commands, fork_server, module_commands, ray_folder
-
-__all__ = ["commands", "fork_server", "module_commands", "ray_folder"]
+__all__ = [
+    "_nothing_is_left_on_the_shared_ray",
+    "commands",
+    "fork_server",
+    "module_commands",
+    "ray_folder",
+    "shared_ray",
+]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raes.config.schema import load
+from raes.config.stored import load
 from raes.problems.episode import EpisodeSpec
 from raes.results import Batch, Moments, Results
 from raes.rng import Purpose
@@ -197,7 +197,7 @@ class Generation:
     """A generation of the reference as tasks, and a worker for them."""
 
     def __init__(self, run_dir: Path) -> None:
-        config = load(run_dir / "config.yaml")
+        config = load(run_dir)
         spec = EpisodeSpec(replace(config.env, id="Hopper-v5"), config.policy)
         self.table = noise.make_table(200_000)
         self.worker = Worker(WorkerSpec(spec, config.seed), self.table)

@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from raes.bench.atari_bench import NETWORKS
 from raes.config.compose import explain_hydra, known_keys
 from raes.config.effect import differences
-from raes.config.schema import TUNED, Config, conf_dir, from_tree, load, save
+from raes.config.schema import TUNED, Config, conf_dir, from_tree
+from raes.config.stored import load, save
 from raes.policies import ConvSettings, PolicySettings
 from raes.problems.atari import AtariSettings
 from raes.types import UserError
@@ -348,7 +349,7 @@ def test_other_arguments_of_the_environment_are_a_difference(old: dict[str, Any]
 def test_a_saved_configuration_is_loaded_as_it_was(words: list[str], tmp_path: Path) -> None:
     config = composed(*words)
     save(config, tmp_path / "config.yaml")
-    assert load(tmp_path / "config.yaml") == config
+    assert load(tmp_path) == config
 
 
 @pytest.mark.parametrize("content", [None, "- 1\n- 2\n", "a: [1\n", "seed: 0\n", ""])
@@ -357,4 +358,4 @@ def test_a_file_that_is_no_configuration_is_the_users_error(content: str | None,
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError):
-        load(path)
+        load(tmp_path)

@@ -14,7 +14,8 @@ from raes.algorithms import ALGORITHMS
 from raes.config.compose import compose
 from raes.config.effect import differences, without_effect
 from raes.config.overrides import from_keywords
-from raes.config.schema import current, from_tree, load, save
+from raes.config.schema import current, from_tree
+from raes.config.stored import load, save
 from raes.search.optimizers import keys_of
 from raes.types import UserError
 
@@ -205,7 +206,7 @@ def test_what_an_earlier_version_stored_is_read_and_goes_on(
 ) -> None:
     config, stored = compose(words), as_stored_before(words, layers)
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(stored)))
-    assert load(tmp_path / "config.yaml") == config
+    assert load(tmp_path) == config
     assert differences(stored, config.as_dict()) == []
     with pytest.raises(UserError, match=r"no such key|has no effect"):
         from_tree(stored)  # what is given now has to be right

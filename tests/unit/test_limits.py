@@ -15,7 +15,7 @@ from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
 from raes.search.optimizers import OptimizerSettings
 from raes.training.limits import limit_reached, too_many_faults
-from raes.training.state import FAULT_WINDOW, RunCounters
+from raes.training.state import FAULT_WINDOW, RunCounters, read_as
 
 CONFIG = Config(EnvSettings(id="CartPole-v1"), PolicySettings(), ESSettings(), OptimizerSettings())
 
@@ -117,4 +117,5 @@ def test_a_run_ends_at_its_goal_or_at_its_first_limit(
 
 def test_counters_survive_a_checkpoints_json() -> None:
     counters = after([(300, 3)] * 5).with_evaluation(3.25, 1.0)
-    assert RunCounters.from_json(json.loads(json.dumps(dataclasses.asdict(counters)))) == counters
+    stored = json.loads(json.dumps(dataclasses.asdict(counters)))
+    assert read_as(RunCounters, stored) == counters

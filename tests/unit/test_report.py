@@ -154,12 +154,13 @@ def test_a_run_that_did_not_end_by_itself_says_why(tmp_path: Path, change: Any, 
     [
         ("config.yaml", "a: [", "damaged"),
         ("config.yaml", "seed: 3", "algorithm.name"),
-        ("config.yaml", "- 1", "no configuration"),
+        ("config.yaml", "- 1", "holds no keys"),
         ("metrics.jsonl", "", "no record"),
         ("metrics.jsonl", "\x00\x01 not json\n", "no record"),
         ("metrics.jsonl", '{"progress/generation": 0, "returns/mean": 1.0}\n', "generation 0"),
         ("metrics.jsonl", '{"progress/generation": 0, "eval/return_mean": NaN}\n', "no evaluation"),
-        ("metrics.jsonl", '{"eval/return_mean": 1.0}\n', "progress/"),
+        ("metrics.jsonl", '{"eval/return_mean": 1.0}\n', "no record"),
+        ("metrics.jsonl", '{"progress/generation": 0, "eval/return_mean": 1.0}\n', "progress/"),
     ],
 )
 def test_a_damaged_run_is_named_and_not_fatal(tmp_path: Path, name: str, content: str, reason: str) -> None:

@@ -15,8 +15,8 @@ from hydra.core.global_hydra import GlobalHydra
 import raes
 from raes.config.compose import compose
 from raes.config.overrides import from_keywords
-from raes.config.schema import load as load_config
-from raes.config.schema import save
+from raes.config.stored import load as load_config
+from raes.config.stored import save
 from raes.rng import Purpose, reset_seed
 from raes.training.callbacks import Callbacks
 from raes.types import RunFailedError, UserError
@@ -123,7 +123,7 @@ def test_a_mapping_arrives_unchanged_and_is_read_back_from_config_yaml(kwargs: d
     config = compose(*from_keywords({"env": "gymnasium", "env__id": "X-v0", "env__kwargs": kwargs}))
     assert config.env.kwargs == kwargs  # type: ignore[union-attr]
     save(config, tmp_path / "config.yaml")
-    assert load_config(tmp_path / "config.yaml") == config
+    assert load_config(tmp_path) == config
 
 
 def test_mappings_join_those_of_the_environments_file() -> None:
