@@ -238,22 +238,21 @@ def train(prepared: PreparedRun) -> RunOutcome:
     if outcome.code == 2:
         complain(outcome.reason)
         return outcome
-    run_dir = display_path(config.run_dir)
+    run_dir = display_path(outcome.run_dir or config.run_dir)
     word = shlex.quote(f"run_dir={run_dir}")
     show(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}")
     show(f"  run directory     {run_dir}")
     if outcome.code == 0:
         show(f"  evaluate it       python -m raes.evaluate {word}")
     else:
-        show(f"  resume it         {again(config)}")
+        show(f"  resume it         {again(run_dir)}")
     show(f"  see the curves    tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}")
     return outcome
 
 
-def again(config: Config) -> str:
+def again(run_dir: str) -> str:
     """The command that goes on with a run: this one, with its run directory."""
     words = [word.removeprefix("++") for word in sys.argv[1:] if not word.startswith(("run_dir=", "resume="))]
-    run_dir = display_path(config.run_dir)
     if words[:1] and words[0] in MULTIRUN:
         return f"the same command and resume=auto; the run directory of this job is {run_dir}"
     command = "python -m raes.train" if ray_job.submission() is None else f"{ray_job.SUBMIT}python -m raes.train"

@@ -229,7 +229,8 @@ class CheckpointStore(Checkpoints):
     def _write(self, target: Path, state: dict[str, Any], content: bytes) -> None:
         temporary = self.folder / f".writing_{target.name}"
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        self.folder.mkdir(exist_ok=True)
+        temporary.mkdir()
         write_durably(temporary / ARRAYS, content)
         write_durably(temporary / STATE, seal(state))
         sync_folder(temporary)

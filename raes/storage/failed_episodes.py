@@ -58,7 +58,7 @@ def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     path = run_dir / _name(snapshot.generation)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     write_atomically(path, buffer.getvalue())
     _prune(run_dir)
     return path

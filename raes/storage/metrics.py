@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -130,6 +132,8 @@ class MetricsWriter:
         from tensorboardX.summary import histogram, scalar
 
         self._file.write(write_record(record))
+        if self._path.stat().st_size != os.fstat(self._file.fileno()).st_size:
+            raise OSError(errno.ESTALE, "it was replaced while the run wrote to it", str(self._path))
         step = int(record[GENERATION])
         for key, value in record.items():
             if math.isfinite(value):

@@ -25,7 +25,7 @@ from raes.storage.checkpoint import Checkpoints
 from raes.storage.files import open_own, refuse_links, write_atomically
 from raes.storage.lease import Lease, TakenOverError
 from raes.storage.location import RemotePath, StoreError, location
-from raes.storage.lock import RunLock
+from raes.storage.lock import RunFolderGoneError, RunLock
 from raes.storage.mirror import Mirror
 from raes.storage.reading import read_file
 from raes.text import one_line
@@ -89,6 +89,19 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def check(self) -> None:
+        """Make sure that it is still where it was.
+
+        Raises:
+            RunFolderGoneError: it is not.
+        """
+        self._lock.check()
+
+    def aside(self) -> Path:
+        """A name next to it that is free."""
+        folder = self._lock.folder
+        return folder.with_name(f"{folder.name}-saved-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
 
     def start(self) -> None:
         """Begin uploads, where there are any: the run directory now holds something to go on from."""
@@ -179,6 +192,11 @@ class SpooledFolder(RunFolder):
         self._mirror.fetch()
         write_atomically(self._owner_file, self._lease.owner.encode())
 
+    def check(self) -> None:
+        super().check()
+        if not (self.path / "checkpoints").is_dir():
+            raise RunFolderGoneError(f"{self.path} was removed while the run wrote to it", None)
+
     def start(self) -> None:
         self._is_removable = False
         self._thread.start()
@@ -247,8 +265,12 @@ class SpooledFolder(RunFolder):
     def _round(self) -> bool:
         """Mirror the folder once. Whether everything that it held before is in the store now."""
         try:
+            self.check()  # before the store follows a spool that is empty
             self._lease.renew()
             self._mirror.send()
+        except RunFolderGoneError as error:
+            self._lost = f"{error}; nothing more is sent to {self._name}"
+            return False
         except TakenOverError as error:
             self._lost = (
                 f"run_dir={self._name} was taken over by {error}, so this run stops; what it had not sent is kept in "

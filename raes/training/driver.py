@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from raes.config.schema import Config
+from raes.config.stored import save
 from raes.results import FailedTasks, Results
 from raes.rng import Purpose
 from raes.runtime.rounds import FinishedRound, RoundHooks, RoundRunner
 from raes.storage import failed_episodes
+from raes.storage.location import CONFIG
+from raes.storage.lock import RunFolderGoneError
 from raes.storage.run_folder import RunFolder
 from raes.tasks import Round, Tasks, evaluation_tasks
 from raes.text import described
@@ -42,26 +45,53 @@ class Driver(RoundHooks):
         self._spread, self._runner = parts.spread, RoundRunner(parts.executor, hooks=self)
 
     def run(self) -> RunOutcome:
-        """The search, from the first generation to the last checkpoint."""
+        """The search, from the first generation to the last checkpoint; what ends it early leaves one as well."""
         try:
-            try:
-                reason = self._search()
-                self._recorder.write(self._state.counters, self._runner.clock)
-                if self._stop.is_set() or not self._evaluate_last():
-                    reason = None  # what is left of the run is to be done after a resume
-            except RunFailedError as error:
-                self.notice(f"the run stops: {error}")
-                self._recorder.write(self._state.counters, self._runner.clock)
-                self._checkpointer.save(self._state)
-                self._reports.abandon("the run failed before it was done")
-                return RunOutcome(1, str(error))
-            self._checkpointer.save(self._state)
-            self._reports.finish(self._poll_film)
+            return self._run()
+        except RunFolderGoneError as gone:
+            return self._save_elsewhere(gone)
         except OSError as error:
+            try:
+                self._folder.check()
+            except RunFolderGoneError as gone:
+                return self._save_elsewhere(gone)
             return RunOutcome(1, f"{described(error)}; if the disk is full, make room and use resume=auto")
+
+    def _run(self) -> RunOutcome:
+        try:
+            reason = self._search()
+            self._recorder.write(self._state.counters, self._runner.clock)
+            if self._stop.is_set() or not self._evaluate_last():
+                reason = None  # what is left of the run is to be done after a resume
+            self._folder.check()
+        except RunFolderGoneError:
+            raise
+        except RunFailedError as error:
+            self.notice(f"the run stops: {error}")
+            self._recorder.write(self._state.counters, self._runner.clock)
+            self._checkpointer.save(self._state)
+            self._reports.abandon("the run failed before it was done")
+            return RunOutcome(1, str(error))
+        self._checkpointer.save(self._state)
+        self._reports.finish(self._poll_film)
         if reason is None:
             return RunOutcome(130, f"stopped after {self._state.generation} generations")
         return RunOutcome(0, reason)
+
+    def _save_elsewhere(self, gone: RunFolderGoneError) -> RunOutcome:
+        """End a run whose directory was moved or removed: a checkpoint where it lies now, or next to where it was."""
+        folder = gone.now or self._folder.aside()
+        self.notice(f"the run stops: {gone}")
+        self._reports.abandon("the run failed before it was done")
+        try:
+            if gone.now is None:
+                folder.mkdir(parents=True)
+                save(replace(self._config, run_dir=str(folder)), folder / CONFIG)
+            self._checkpointer.move(folder)
+            self._checkpointer.save(self._state)
+        except OSError as error:
+            return RunOutcome(1, f"{gone}; what it has cannot be saved in {folder} either ({described(error)})")
+        return RunOutcome(1, f"{gone}; what it has is saved in {folder}", str(folder))
 
     # The loop.
 
@@ -94,6 +124,7 @@ class Driver(RoundHooks):
             if number == generation or self._config.generations is None or number < self._config.generations:
                 self._open_generation(number)
         with self._runner.clock.phase("log"):
+            self._folder.check()
             self._recorder.write(self._state.counters, before)
             for text in self._folder.notices():
                 self._log.notice(generation, text)

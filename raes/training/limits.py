@@ -21,10 +21,17 @@ class StopSignal(threading.Event):
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: exit code and reason."""
+    """How a run ended.
+
+    Attributes:
+        code: the exit code.
+        reason: in words.
+        run_dir: where its files are, if they are not where they should be.
+    """
 
     code: int
     reason: str
+    run_dir: str | None = None
 
 
 def limit_reached(config: Config, counters: RunCounters, generation: int, seconds: float) -> str | None:

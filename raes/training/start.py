@@ -67,7 +67,7 @@ def drive(
                 folder.finish(notice)  # whatever broke, what was written before is worth sending
                 raise
             trouble = folder.finish(notice)
-            return outcome if trouble is None else RunOutcome(1, f"{outcome.reason}; {trouble}")
+            return outcome if trouble is None else replace(outcome, code=1, reason=f"{outcome.reason}; {trouble}")
     except UserError as error:
         return RunOutcome(2, str(error))
 
