@@ -111,8 +111,9 @@ def _tables(
 
 
 def _pictures(groups: Sequence[RunGroup], resamples: int) -> dict[str, bytes]:
-    found = {f"curves_{axis}": charts.curves(groups, axis, resamples) for axis in AXES}
-    found["final"] = charts.final(groups, resamples)
+    with charts.without_tex():
+        found = {f"curves_{axis}": charts.curves(groups, axis, resamples) for axis in AXES}
+        found["final"] = charts.final(groups, resamples)
     return {name: image for name, image in found.items() if image is not None}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ STYLES = (
 )  # fmt: skip
 """Colour (Okabe and Ito 2008, for the colour-blind), line style and marker of the methods, used in rotation."""
 DPI = 110
-NAME = 80
+NAME = 40
 """Characters of a name at most."""
 
 
@@ -43,6 +44,13 @@ def new_figure(width: float, height: float) -> Any:
             "raes.report draws with matplotlib, which is not installed; pip install 'raes[plot]'"
         ) from error
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def without_tex() -> AbstractContextManager[None]:
+    """Names are no TeX while this context lasts, whatever the user's matplotlibrc has."""
+    from matplotlib import rc_context
+
+    return rc_context({"text.usetex": False})
 
 
 def png(figure: Any) -> bytes:

@@ -1,5 +1,5 @@
-"""A run directory that goes while the run writes to it: the run ends within a generation, with one message, code 1, and a
-checkpoint from which the command that it prints goes on, to the bits of a run that nothing disturbed."""
+"""A run directory that goes while the run writes to it: the run ends within a generation, with one message, code 1, and
+a checkpoint from which the command that it prints goes on, to the bits of a run that nothing disturbed."""
 
 from __future__ import annotations
 
