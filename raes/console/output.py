@@ -38,7 +38,7 @@ class LenientOutput(io.RawIOBase):
             patience: seconds after which an output that takes nothing is not waited for until it takes something
                 again; None: it is always waited for.
         """
-        self._raw = raw if patience is None else _opened_anew(raw)
+        self._raw = _opened_anew(raw, patience is None)
         self._patience, self._stuck = patience, False
         self._ready = select.poll()
         self._ready.register(self._raw.fileno(), select.POLLOUT)
@@ -110,12 +110,20 @@ def output_lost() -> str | None:
     return None if trouble is None or trouble.errno in GONE else str(trouble.strerror)
 
 
-def _opened_anew(raw: io.RawIOBase) -> io.RawIOBase:
-    """A terminal so that writing to it never waits, for this process alone; another file as it is."""
-    with suppress(OSError):
-        descriptor = os.open(os.ttyname(raw.fileno()), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
-        return io.FileIO(descriptor, "w")
-    return raw
+def _opened_anew(raw: io.RawIOBase, waits: bool) -> io.RawIOBase:
+    """The same file by a descriptor that nobody else closes or redirects.
+
+    An environment that closes 1 lets the next file that is opened, such as metrics.jsonl, have this number.
+
+    Args:
+        raw: the file.
+        waits: whether to write to a terminal may take time; if not, it is opened so, for this process alone.
+    """
+    if not waits:
+        with suppress(OSError):
+            descriptor = os.open(os.ttyname(raw.fileno()), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+            return io.FileIO(descriptor, "w")
+    return io.FileIO(os.dup(raw.fileno()), "w")
 
 
 def _protected(descriptor: int, stream: Any, patience: float | None) -> Any:

@@ -73,7 +73,9 @@ def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any
             f"env.id={settings.id}: {one_line(error)}; check the spelling, or for an environment of your own "
             "use env.id=module:Name-v0 with the module on the Python path"
         ) from error
-    except USER_CODE_ERRORS as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also a panic of Rust's
         raise UserError(
             f"env.id={settings.id} with env.kwargs={dict(settings.kwargs)} cannot be made: "
             f"{described(error)}; fix env.kwargs or the environment"

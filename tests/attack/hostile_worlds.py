@@ -14,6 +14,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +44,14 @@ def _unprintable() -> NoReturn:
     raise UnprintableError
 
 
+class PanicError(BaseException):
+    """As bindings to Rust raise it: no `Exception`."""
+
+
+def _panic() -> NoReturn:
+    raise PanicError("a panic of another language")
+
+
 def _endless() -> NoReturn:
     while True:
         time.sleep(0.05)
@@ -56,9 +66,11 @@ def _close_stdout() -> None:
     sys.stdout.close()
 
 
+@cache
 def _close_descriptors() -> None:
     for descriptor in (0, 1, 2):
-        os.close(descriptor)
+        with suppress(OSError):
+            os.close(descriptor)
 
 
 def _child_stays() -> None:
@@ -110,7 +122,8 @@ ACTIONS: dict[str, Callable[[], Any]] = {
     "unprintable": _unprintable,
     "exit": lambda: sys.exit(0),
     "exit_text": lambda: sys.exit("bye\x1b[2J"),
-    "interrupt_like": lambda: (_ for _ in ()).throw(GeneratorExit),
+    "generator_exit": lambda: (_ for _ in ()).throw(GeneratorExit),
+    "panic": _panic,
     "stop_iteration": lambda: next(iter(())),
     "memory": lambda: (_ for _ in ()).throw(MemoryError()),
     "recursion": lambda: ACTIONS["recursion"](),
@@ -144,17 +157,16 @@ class Hostile(gymnasium.Env[Any, Any]):
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
     resets = 0
 
-    def __init__(self, bad: str = "", at: str = "step", early: bool = False, share: float = 1.0) -> None:
+    def __init__(self, bad: str = "", at: str = "step", early: bool = False) -> None:
         """Nothing is bad without `bad`.
 
         Args:
             bad: a key of `ACTIONS`, or `observation:` or `reward:` with a key of `VALUES` or `REWARDS`.
             at: `step`, `reset`, `close` or `constructor`.
             early: whether from the start.
-            share: of the episodes.
         """
-        self._bad, self._at, self._early, self._share = bad, at, early, share
-        self._time, self._active = 0, False
+        self._bad, self._at, self._early = bad, at, early
+        self._time = 0
         if self._due("constructor"):
             ACTIONS[bad]()
 
@@ -164,14 +176,14 @@ class Hostile(gymnasium.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)
         Hostile.resets += 1
-        self._time, self._active = 0, float(self.np_random.random()) < self._share
-        if self._due("reset") and self._active and self._bad in ACTIONS:
+        self._time = 0
+        if self._due("reset") and self._bad in ACTIONS:
             ACTIONS[self._bad]()
         return self._observation("reset"), {}
 
     def step(self, action: Any) -> Any:
         self._time += 1
-        due = self._due("step") and self._active and self._time == 3
+        due = self._due("step") and self._time == 3
         if due and self._bad in ACTIONS:
             ACTIONS[self._bad]()
         kind, _, which = self._bad.partition(":")
@@ -185,7 +197,7 @@ class Hostile(gymnasium.Env[Any, Any]):
     def _observation(self, at: str) -> Any:
         self._wanted = float(self.np_random.uniform(-1.0, 1.0))
         kind, _, which = self._bad.partition(":")
-        if kind == "observation" and self._due(at) and self._active:
+        if kind == "observation" and self._due(at):
             return VALUES[which]
         return np.array([self._wanted, -self._wanted])
 

@@ -199,7 +199,7 @@ RAY = """#!/usr/bin/env bash
 echo "$* $RAY_API_SERVER_ADDRESS" >>"$FAKE/calls"
 [ "$1" = dashboard ] || exit 0
 [ "$(grep -c ^dashboard "$FAKE/calls")" -gt "$STOLEN" ] || exec sleep 30 # ssh is late, or has only IPv6
-exec "$REAL" -c 'import socket as s, sys, time; a = s.create_server(("127.0.0.1", int(sys.argv[1]))); time.sleep(30)' "$4"
+exec "$REAL" -c 'import socket, sys, time; s = socket.create_server(("", int(sys.argv[1]))); time.sleep(30)' "$4"
 """
 PYTHON = """#!/usr/bin/env bash
 [ "$1" = -c ] && [[ "$2" == *getsockname* ]] || exec "$REAL" "$@"
