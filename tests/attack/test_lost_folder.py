@@ -54,7 +54,7 @@ def stopped(command: Command) -> str:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "happens", "said", "where"),
+    ("runtime", "happens", "text", "where"),
     [
         ("runtime=serial", remove, "was removed while the run wrote to it", r"runs/run-saved-\S+"),
         ("runtime=serial", remove_with_parent, "was removed while the run wrote to it", r"runs/run-saved-\S+"),
@@ -65,14 +65,14 @@ def stopped(command: Command) -> str:
     ],
 )
 def test_a_run_directory_that_goes_ends_the_run_and_what_it_has_is_saved(
-    runtime: str, happens: Callable[[Path], None], said: str, where: str, commands: Commands
+    runtime: str, happens: Callable[[Path], None], text: str, where: str, commands: Commands
 ) -> None:
     run = commands.cwd / "runs" / "run"
     command = commands.start(*LINE, runtime, "run_dir=runs/run", "generations=2000", **SLOW)
     command.wait_for(lambda: latest_generation(run) >= 2)
     happens(run)
     saved = stopped(command)
-    assert re.search(said, command.out), str(command)
+    assert re.search(text, command.out), str(command)
     assert re.fullmatch(where, saved), str(command)
     last = latest_generation(commands.cwd / saved)
     assert last >= 2

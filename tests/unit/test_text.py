@@ -6,9 +6,12 @@ import io
 
 import pytest
 
+from raes.config.compose import compose
+from raes.config.schema import from_tree
 from raes.console.screen import Plain
 from raes.console.tables import Column, Section, table
 from raes.text import KEPT, SHOWN, described, markdown, message, one_line, printable
+from raes.types import UserError
 
 
 class UnprintableError(Exception):
@@ -79,3 +82,14 @@ def test_screens_and_tables_print_nothing_else() -> None:
 def test_markdown_shows_a_text_as_it_stands() -> None:
     assert markdown("a|b\n<img src=x>*_`[y](z)") == r"a\|b &lt;img src=x&gt;\*\_\`\[y\]\(z\)"
     assert printable("a\tb") == "a b"
+
+
+def test_a_configuration_of_wrong_keys_is_a_message_of_some_lines() -> None:
+    tree = compose(["env=CartPole"]).as_dict()
+    tree |= {f"bad{number}\x1b[2J": "x" * 100_000 for number in range(100)} | {"seed": "y" * 100_000}
+    with pytest.raises(UserError) as caught:
+        from_tree(tree)
+    lines = message(str(caught.value)).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "  and 81 more"
+    assert all(line.isprintable() and len(line) < 2_000 for line in lines)
