@@ -229,7 +229,8 @@ class CheckpointStore(Checkpoints):
     def _write(self, target: Path, state: dict[str, Any], content: bytes) -> None:
         temporary = self.folder / f".writing_{target.name}"
         shutil.rmtree(temporary, ignore_errors=True)
-        self.folder.mkdir(exist_ok=True)
+        if not self.folder.exists():
+            self.folder.mkdir()  # but not the run directory: where that is gone, nothing is to be made in its place
         temporary.mkdir()
         write_durably(temporary / ARRAYS, content)
         write_durably(temporary / STATE, seal(state))
