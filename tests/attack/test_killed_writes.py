@@ -112,6 +112,8 @@ def training(fork_server: ForkServer, tmp_path: Path) -> Training:
 @pytest.fixture(scope="module")
 def whole(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A run that nothing disturbed, traced: `trace` holds its system calls."""
+    first = Training(fork_server, tmp_path_factory.mktemp("first"))
+    assert first.start().wait(120) == 0, first.text()  # it makes what all runs share, such as the user's key
     training = Training(fork_server, tmp_path_factory.mktemp("whole"))
     assert training.trace("-e", f"trace={','.join(CALLS)}") == 0
     return training
