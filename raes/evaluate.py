@@ -22,6 +22,7 @@ from raes.config.schema import Config
 from raes.config.settings import RaySettings
 from raes.config.stored import load_to_use
 from raes.console.busy import Busy
+from raes.console.console import figure
 from raes.console.output import show
 from raes.problems.function import FunctionSettings
 from raes.problems.problem import Problem, ProblemSpec
@@ -238,7 +239,7 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         more = f" ... ({len(value)} numbers)" if len(value) > SHOWN else ""
         return " ".join(f"{number:.6g}" for number in value[:SHOWN]) + more
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return figure(value, 0) if isinstance(value, float) else str(value)
 
 
 def main() -> None:

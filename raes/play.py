@@ -103,8 +103,10 @@ def show(arguments: PlayArguments) -> list[Played]:
     path = Path(str(arguments.out))
     if arguments.out in (None, "auto"):
         name = f"{checkpoint.path.name}_seed{arguments.seed}.mp4"
-        path = run_dir / "videos" / name if isinstance(run_dir, Path) else Path(name)
-        refuse_links(path.parent.parent)
+        path = Path(name)
+        if isinstance(run_dir, Path):
+            refuse_links(run_dir)
+            path = run_dir / "videos" / name
         why = "no display: " if arguments.out is None else ""
         show_line(f"{why}the film goes to {display_path(str(path))}")
     with Busy() as busy, Mp4File(path) as film:

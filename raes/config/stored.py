@@ -66,8 +66,8 @@ def load_to_use(run_dir: Location, trust: bool) -> Config:
     if not trust and (code := outside_code(config)) and not is_own(content or b""):
         raise UserError(
             f"run_dir={run_dir} names code that would be imported and run: {', '.join(code)}. It does not carry the "
-            f"signature of your key ({key_file()}), as a run has that you trained yourself on this machine. Look at "
-            "that code; if you trust it, add trust=true"
+            f"signature of your key ({key_file()}), as the config.yaml has of a run that you trained on this machine "
+            "and did not edit. Look at that code; if you trust it, add trust=true"
         )
     return config
 

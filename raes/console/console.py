@@ -10,6 +10,8 @@ from raes.console.screen import Parts, joined, screen
 from raes.storage.metrics import Record
 from raes.training.events import Event, Progress
 
+LARGE = 1e9
+"""Returns from here on are printed with an exponent."""
 SPEED_SECONDS = 15.0
 """Over how long the speed in the status is taken."""
 
@@ -116,12 +118,13 @@ def describe(record: Record) -> str:
 def described(record: Record) -> Parts:
     """The same in pieces."""
     parts: Parts = [(0, f"gen {record['progress/generation']:>5g}")]
-    if "returns/mean" in record:
-        parts.append((1, f"return {record['returns/mean']:9.2f} std {record['returns/std']:8.2f}"))
+    if "episode/length_mean" in record:
+        returned, spread = figure(record.get("returns/mean"), 9), figure(record.get("returns/std"), 8)
+        parts.append((1, f"return {returned} std {spread}"))
         parts.append((6, f"length {record['episode/length_mean']:6.1f}"))
     if "eval/return_mean" in record:
         mean, high = record["eval/return_mean"], record.get("eval/return_ci_high")
-        parts.append((2, f"eval {mean:9.2f}{'' if high is None else f' +-{high - mean:7.2f}'}"))
+        parts.append((2, f"eval {figure(mean, 9)}{'' if high is None else f' +-{figure(high - mean, 7)}'}"))
     parts.append((4, f"steps {record['progress/timesteps']:>11,.0f}"))
     if "speed/timesteps_per_second" in record:
         parts.append((5, f"{record['speed/timesteps_per_second']:>8,.0f}/s"))
@@ -129,6 +132,13 @@ def described(record: Record) -> Parts:
     if record["faults/episodes_quarantined"]:
         parts.append((3, f"left out {record['faults/episodes_quarantined']:g}"))
     return parts
+
+
+def figure(value: float | None, width: int) -> str:
+    """A return with two decimals, or where that would be long with three digits; a dash for none."""
+    if value is None:
+        return "-".rjust(width)
+    return f"{value:{width}.2f}" if abs(value) < LARGE else f"{value:{width}.3g}"
 
 
 def duration(seconds: float) -> str:

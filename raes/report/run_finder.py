@@ -28,6 +28,8 @@ AXES = {"timesteps": "timesteps", "episodes": "episodes", "minutes": "wall-clock
 FAULTS = ("actors_lost", "tasks_reissued", "results_discarded", "episodes_quarantined")
 MARKS = ("config.yaml", "metrics.jsonl")
 """A folder that has one of these is a run."""
+TRAINED = {"returns/mean", "episode/length_mean"}
+"""A record of a generation has one of these; that of an evaluation alone has none."""
 HELD_OUT = "evaluation.json"
 """The file that `python -m raes.evaluate run_dir=RUN out=RUN/evaluation.json` writes."""
 
@@ -190,7 +192,7 @@ def _column(records: Sequence[Record], key: str) -> Float64:
 
 def _status(path: Location, records: Sequence[Record]) -> tuple[str, str]:
     """Status and reason of a run; the last record of a run that ended by itself has only an evaluation."""
-    if records and "returns/mean" not in records[-1]:
+    if records and TRAINED.isdisjoint(records[-1]):
         return "finished", ""
     lines = (read_file(path / "log.txt") or b"").decode("utf-8", "replace").splitlines()
     if lines and "the run stops: " in lines[-1]:
@@ -227,7 +229,7 @@ def _held_out(path: Location) -> tuple[float, int] | None:
 def _totals(records: Sequence[Record]) -> dict[str, float]:
     last = records[-1]
     seconds, timesteps = last["progress/seconds"], last["progress/timesteps"]
-    busy = [record["speed/worker_busy_fraction"] for record in records if "returns/mean" in record]
+    busy = [record["speed/worker_busy_fraction"] for record in records if not TRAINED.isdisjoint(record)]
     totals = {
         "timesteps": timesteps,
         "episodes": last["progress/episodes"],

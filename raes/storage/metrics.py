@@ -33,6 +33,10 @@ FLUSH_SECONDS = 10.0
 
 BINS = 40
 """Bins of a histogram."""
+LARGEST = 1e150
+"""Values above, whose squares are no numbers, have no histogram."""
+LARGEST_SCALAR = float(np.finfo(np.float32).max)
+"""TensorBoard keeps scalars as float32."""
 MOST_VALUES = 10_000
 """Values of a histogram at most: of a large policy's parameters only every n-th, so that it costs no time."""
 RESULTS = ("eval/return_mean", "returns/mean", "progress/timesteps", "progress/seconds")
@@ -128,19 +132,26 @@ class MetricsWriter:
             self._describe(flatten_config(config), not_compared)
 
     def write(self, record: Record, histograms: Histograms | None = None) -> None:
-        """Append one generation's metrics, and distributions for TensorBoard only."""
+        """Append one generation's metrics, and distributions for TensorBoard only.
+
+        JSON has no infinite numbers and no NaN, and TensorBoard draws none: such a metric is left out.
+        """
         from tensorboardX.summary import histogram, scalar
 
-        self._file.write(write_record(record))
+        record = {key: value for key, value in record.items() if math.isfinite(value)}
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
         if self._path.stat().st_size != os.fstat(self._file.fileno()).st_size:
             raise OSError(errno.ESTALE, "it was replaced while the run wrote to it", str(self._path))
         step = int(record[GENERATION])
         for key, value in record.items():
-            if math.isfinite(value):
+            if abs(value) <= LARGEST_SCALAR:
                 self._add(scalar(key, value), step)
         for name, values in (histograms or {}).items():
             some = values.ravel()[:: -(-values.size // MOST_VALUES)]
-            with suppress(ValueError):  # numbers too large or too close to each other for bins
+            with (
+                suppress(ValueError),
+                np.errstate(over="ignore", invalid="ignore"),
+            ):  # numbers too large or too close to each other for bins
                 self._add(histogram(f"histograms/{name}", some, BINS), step)
         if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self._flush_events()
@@ -233,11 +244,6 @@ def _record(line: bytes) -> Record | None:
     return {key: value for key, value in content.items() if type(value) in (int, float) and abs(value) <= largest}
 
 
-def write_record(record: Record) -> str:
-    """The record as a line. JSON has no infinite numbers and no NaN: such a metric is left out."""
-    return json.dumps({key: value for key, value in record.items() if math.isfinite(value)}) + "\n"
-
-
 @contextmanager
 def _hidden(package: str) -> Iterator[None]:
     """Hide a package while another is imported that would import it and can do without.
@@ -262,7 +268,7 @@ def _cut_records(run_dir: Path, path: Path, next_generation: int) -> None:
     if any(_record(line) is None for line in lines[:-1]):
         set_aside(run_dir, path)
     kept = [record for record in _records(lines) if record[GENERATION] < next_generation]
-    write_atomically(path, "".join(map(write_record, kept)).encode())
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
 def _cut_events(run_dir: Path, folder: Path, next_generation: int) -> None:

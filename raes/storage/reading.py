@@ -104,6 +104,6 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def _unreadable(path: Location, error: OSError) -> UnreadableError:
     return UnreadableError(
-        f"{path} cannot be read now ({error.strerror or error}); nothing was changed: see to the disk or to its "
+        f"{path} cannot be read now ({error.strerror or error}); nothing was removed: see to the disk or to its "
         "permissions, and run the same command again"
     )

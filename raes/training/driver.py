@@ -216,10 +216,9 @@ class Driver(RoundHooks):
             counters: with its episodes.
             evaluated: the search state whose theta was evaluated.
         """
-        metrics = self._recorder.add_evaluation(finished)
-        if metrics is None:
+        mean = (self._recorder.add_evaluation(finished) or {}).get("eval/return_mean")
+        if mean is None:
             return counters
-        mean = metrics["eval/return_mean"]
         counters = counters.with_evaluation(mean, self._config.goal.return_mean)
         if counters.best_return == mean:
             self._state = replace(self._state, counters=replace(self._state.counters, best_return=mean))

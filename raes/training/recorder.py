@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -133,9 +134,10 @@ class MetricsRecorder:
         )
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def batch_metrics(batch: Batch) -> Record:
-    """Returns and lengths of a generation."""
-    return {
+    """Returns and lengths of a generation; without a mean or a spread that is too large for a number."""
+    metrics = {
         "returns/mean": float(batch.returns.mean()),
         "returns/std": float(batch.returns.std()),
         "returns/min": float(batch.returns.min()),
@@ -147,10 +149,14 @@ def batch_metrics(batch: Batch) -> Record:
         "episode/timesteps": int(batch.lengths.sum()),
         "episode/count": batch.returns.size,
     }
+    return {key: value for key, value in metrics.items() if math.isfinite(value)}
 
 
 def evaluation_metrics(records: np.ndarray[Any, Any]) -> Record:
-    """Returns and lengths of an evaluation's episodes, RESULT_DTYPE, at least one; of a single one without a spread."""
+    """Returns and lengths of an evaluation's episodes, RESULT_DTYPE, at least one.
+
+    Of a single one without a spread; without a mean or a spread that is too large for a number.
+    """
     returns = summarize(records["return"])
     metrics = {
         "eval/return_mean": returns.mean,

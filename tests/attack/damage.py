@@ -124,7 +124,7 @@ def forged_arrays(change: Callable[[dict[str, np.ndarray]], Any], compressed: bo
 
 
 def forged_header(shape: tuple[int, ...]) -> Damage:
-    """A theta that says that it has this shape, of which no number follows."""
+    """A theta whose header declares this shape, and no number follows."""
 
     def damage(run: Path) -> None:
         buffer, header = io.BytesIO(), io.BytesIO()

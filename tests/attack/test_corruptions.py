@@ -1,7 +1,7 @@
 """What damaged and forged run directories do to the commands that read them: a table.
 
-Each row says what a resume and an evaluation must do: go on to the bits that a run has which nobody touched, or end
-with exit code 2 and one message. No row ends in a traceback, and none deletes what could not be used.
+Each row holds what a resume and an evaluation must do: go on to the bits of a run that nobody has touched, or end with
+exit code 2 and one message. No row ends in a traceback, and none deletes what could not be used.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for 
 NOT_COMPLETE = "not a complete checkpoint"
 
 ROWS: list[tuple[str, Damage, str, str]] = [
-    # what it is, the damage, what a resume says, what an evaluation of the latest checkpoint says
+    # name, damage, a fragment of the message of a resume, and of an evaluation of the latest checkpoint
     ("state cut", cut(STATE), GOES_ON, NOT_COMPLETE),
     ("state empty", put(STATE, ""), GOES_ON, NOT_COMPLETE),
     ("state binary", put(STATE, b"\xff\x00{"), GOES_ON, NOT_COMPLETE),
@@ -205,7 +205,7 @@ def test_damage(commands: Commands, whole: tuple[Path, bytes], damage: Damage, r
 
 
 def check(text: str, fragment: str) -> None:
-    """A command says what it should, and prints no traceback."""
+    """A command prints the message that it should, and no traceback."""
     assert "Traceback" not in text, text
     if fragment:
         assert re.search(fragment, text), text

@@ -76,7 +76,8 @@ def test_observation_statistics_are_part_of_the_policy(commands: Commands) -> No
     assert figures["return_mean"] == pytest.approx(trained["eval/return_mean"], abs=0.5)
     path = commands.cwd / "run" / "config.yaml"
     path.write_text(path.read_text().replace("normalize_observations: true", "normalize_observations: false"))
-    assert evaluate(commands, *words, OFFSET="100")["return_mean"] < figures["return_mean"] - 1
+    again = evaluate(commands, *words, "trust=true", OFFSET="100")  # an edited file is no longer signed
+    assert again["return_mean"] < figures["return_mean"] - 1
 
 
 def test_best_latest_and_numbers(commands: Commands) -> None:

@@ -168,7 +168,7 @@ def test_an_episode_that_kills_its_worker(commands: Commands, shared_ray: Shared
     assert "died of signal 11 (SIGSEGV)" in replay(commands, fault).out
     config = commands.cwd / "run" / "config.yaml"
     config.write_text(config.read_text().replace("segfault", "die"))
-    assert "died of signal 9 (SIGKILL)" in replay(commands, fault).out
+    assert "died of signal 9 (SIGKILL)" in replay(commands, fault, "trust=true").out
 
 
 @pytest.mark.cluster

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -105,3 +108,48 @@ def test_a_configuration_flattens_to_dotted_keys() -> None:
     assert flatten_config(CONFIG) == {
         "seed": 0, "policy.hidden": [64, 64], "policy.bins": None, "env.kwargs": {},
     }  # fmt: skip
+
+
+def test_what_is_no_number_for_json_or_tensorboard_is_left_out(tmp_path: Path) -> None:
+    """Returns of 1e308 have no finite mean."""
+    figures = {"progress/generation": 0, "returns/mean": math.inf, "returns/std": math.nan, "returns/max": 1e308}
+    with closing(MetricsWriter(tmp_path, {}, 0)) as writer:
+        writer.write(figures, {"returns": np.array([1e308, -1e308])})
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=pytest.fail) == {"progress/generation": 0, "returns/max": 1e308}
+    assert events(tmp_path).Tags()["scalars"] == ["progress/generation"]
+
+
+FOREIGN = [
+    b"\xff\xfe\x00",
+    b"[1]",
+    b'{"a": 1}',
+    b'{"progress/generation": "1"}',
+    b'{"progress/generation": true}',
+    b"[" * 9999,
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_lines_of_something_else_cost_no_record_and_are_kept_aside(tmp_path: Path, foreign: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    lines = [b'{"progress/generation": %d, "a": 1.5, "b": "x", "c": 1e999}' % number for number in range(4)]
+    lines.insert(2, foreign)
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    records = [{"progress/generation": number, "a": 1.5} for number in range(4)]
+    assert read_records(path) == records
+    MetricsWriter(tmp_path, {}, 3).close()
+    assert read_records(path) == records[:3]
+    assert (tmp_path / "damaged" / "metrics.jsonl").read_bytes() == b"\n".join(lines) + b"\n"
+    MetricsWriter(tmp_path, {}, 2).close()
+    assert len(list((tmp_path / "damaged").iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", [b"\x00\xff" * 40_000, b"x" * 20_000], ids=["binary", "text"])
+def test_event_files_that_cannot_be_read_are_kept_aside(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path, 0, 3)
+    name = "events.out.tfevents.0.x"
+    (tmp_path / "tensorboard" / name).write_bytes(content)
+    write(tmp_path, 2, 4)
+    assert (tmp_path / "damaged" / name).read_bytes() == content
+    assert_both_hold(tmp_path, [record(generation) for generation in range(5)])

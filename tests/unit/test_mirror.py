@@ -243,3 +243,40 @@ def test_a_store_that_fails_says_nothing_of_a_checkpoint(run: Run, monkeypatch: 
     monkeypatch.setattr(RemotePath, "read_bytes", fail)
     with pytest.raises(StoreError, match="cable"):
         Checkpoints(run.store).newest()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoints/../../../X",
+        "../X",
+        "checkpoints/gen_000001/../../../X",
+        "tensorboard/../../X",
+        "faults/../X",
+        "/X",
+        "checkpoints/gen_000001/X",
+        "checkpoints/X",
+        ".lock",
+        "videos/X",
+        "tensorboard/a/X",
+        "checkpoints/gen_" + "9" * 300 + "/state.json",
+        "tensorboard/X\n",
+        "X",
+    ],
+)
+def test_names_that_are_not_of_a_run_stay_in_the_store(run: Run, tmp_path: Path, name: str) -> None:
+    """A store may hold an object of any name, one that leads out of the folder too."""
+    run.train(1)
+    run.mirror.send()
+    (run.store / name).write_bytes(b"1")
+    there = run.store.files()
+    fetched = tmp_path / "a" / "b" / "c"
+    fetched.mkdir(parents=True)
+    mirror = Mirror(fetched, run.store, keep=2)
+    mirror.fetch()
+    assert sorted(path.name for path in fetched.rglob("*") if path.is_file()) == [
+        "arrays.npz", "latest", "metrics.jsonl", "state.json",
+    ]  # fmt: skip
+    assert not list(tmp_path.rglob("X*"))
+    mirror.send()
+    assert run.store.files() == there, "and nobody removes it"

@@ -22,3 +22,8 @@ def test_the_interval_is_students_t(count: int) -> None:
 def test_the_spread_of_one_value_is_not_known_and_that_of_equal_values_is_none() -> None:
     assert summarize(np.array([3.5])) == Summary(3.5, None, None, None)
     assert summarize(np.full(9, -2.0)) == Summary(-2.0, 0.0, -2.0, -2.0)
+
+
+def test_values_too_large_for_a_sum_have_no_mean() -> None:
+    assert summarize(np.array([1e308, 1e308])) == Summary(None, None, None, None)
+    assert summarize(np.array([1e200, -1e200])) == Summary(0.0, None, None, None)
