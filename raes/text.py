@@ -15,8 +15,8 @@ MESSAGE = 64_000
 """Characters of a message in all: a text from outside that nobody has cut fills no disk."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 """What colours the messages of other libraries; those of a terminal's other commands stay, as escape sequences."""
-MARKS = re.compile(r"[\\`*_{}\[\]()#+!|~]")
-"""What Markdown reads as more than letters."""
+MARKS = re.compile(r"[\\`*_()!|~]")
+"""What Markdown reads as more than letters within a line; square brackets alone are none."""
 
 
 def printable(text: str) -> str:

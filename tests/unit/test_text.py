@@ -80,7 +80,7 @@ def test_screens_and_tables_print_nothing_else() -> None:
 
 
 def test_markdown_shows_a_text_as_it_stands() -> None:
-    assert markdown("a|b\n<img src=x>*_`[y](z)") == r"a\|b &lt;img src=x&gt;\*\_\`\[y\]\(z\)"
+    assert markdown("a|b\n<img src=x>*_`[y](z)") == r"a\|b &lt;img src=x&gt;\*\_\`[y]\(z\)"
     assert printable("a\tb") == "a b"
 
 
