@@ -13,7 +13,7 @@ from raes.import_object import import_object
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.tasks import Layers, Snapshot
 from raes.text import KEPT, described, one_line
-from raes.types import SETTINGS, USER_CODE_ERRORS, Float32, UserError
+from raes.types import SETTINGS, Float32, UserError
 from raes.validation import number
 
 
@@ -122,7 +122,9 @@ class FunctionProblem:
             keywords["seed"] = episode.reset_seed
         try:
             value = number(self._function(x, **keywords))
-        except USER_CODE_ERRORS as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also a panic of Rust's
             raise EpisodeError(described(error, KEPT)) from error
         if not math.isfinite(value):
             raise EpisodeError(f"the value is {value}")

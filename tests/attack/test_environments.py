@@ -97,7 +97,6 @@ ROWS = [
 ]
 RAY_ROWS = [
     Row("huge", 1, r"ab ab \.\.\. \([\d,]+ characters in all\); replay: python"),
-    Row("unprintable", 1, "UnprintableError: its text cannot be had: RuntimeError"),
     Row("surrogate", 1, r"RuntimeError: caf\\udce9 \\ud800"),
     Row("endless", 0, "it missed its deadline of 2 s", keys=("runtime.deadline=2",)),
 ]

@@ -78,7 +78,6 @@ ROWS = [
     Row("serial", (TERM,), "start", 130, saves=False),
     Row("serial", (HUP,), "evaluation", 130),
     Row("serial", (INT,), "evaluation", 130),
-    Row("ray", (HUP,), "middle", 130),
     Row("ray", (HUP,), "middle", 130, group=True),
     Row("ray", (TERM,), "middle", 130, group=True),
     Row("ray", (TERM,), "start", 130, group=True, saves=False),
