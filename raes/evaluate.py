@@ -36,6 +36,7 @@ from raes.search.summary import summarize
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.location import run_location
 from raes.tasks import Round, Snapshot, evaluation_tasks
+from raes.text import message
 from raes.training.build import build_algorithm, make_executor, problem_spec
 from raes.training.resume import check_size, restore
 from raes.types import SETTINGS, Count, RunFailedError, Seed
@@ -226,7 +227,7 @@ class _Report(RoundHooks):
 
     def _line(self, text: str) -> None:
         if self._busy is None:
-            print(text, file=sys.stderr)
+            print(message(text), file=sys.stderr)
         else:
             self._busy.line(text)
 
@@ -248,7 +249,7 @@ def main() -> None:
     with Busy(sys.stderr) as busy:
         metrics = evaluate(arguments, busy=busy)
     for key, value in metrics.items():
-        print(f"{key:20s} {_text(value)}")
+        show(f"{key:20s} {_text(value)}")
     if arguments.out is not None:
         Path(arguments.out).write_text(json.dumps(metrics, indent=1) + "\n")
 

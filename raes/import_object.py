@@ -5,6 +5,7 @@ from __future__ import annotations
 from pkgutil import resolve_name
 from typing import Any
 
+from raes.text import described, one_line
 from raes.types import UserError, check_fault
 
 
@@ -22,8 +23,8 @@ def import_object(key: str, path: str) -> Any:
         return resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
-            f"{key}={path} cannot be imported ({error}); run the command where the module lies, or install it"
+            f"{key}={path} cannot be imported ({one_line(error)}); run the command where the module lies, or install it"
         ) from error
     except BaseException as error:  # whatever the module does when it is imported
         check_fault(error)
-        raise UserError(f"{key}={path}: its module fails ({type(error).__name__}: {error}); fix it") from error
+        raise UserError(f"{key}={path}: its module fails ({described(error)}); fix it") from error

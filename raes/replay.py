@@ -25,13 +25,15 @@ from threadpoolctl import threadpool_limits
 from raes.config.cli import command, parse
 from raes.config.schema import Config
 from raes.config.stored import load_to_use
+from raes.console.output import show
 from raes.results import Results
 from raes.rng import Purpose, reset_seed, seed_generation
 from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
-from raes.storage.failed_episodes import REASON_LENGTH, find
+from raes.storage.failed_episodes import find
 from raes.storage.location import run_location
 from raes.tasks import Snapshot, Tasks
+from raes.text import described
 from raes.training.build import problem_spec
 from raes.types import SETTINGS, UserError
 
@@ -87,24 +89,24 @@ def replay(arguments: ReplayArguments) -> bool:
     snapshot, failed = find(run_dir, arguments.generation, purpose, arguments.index)
     generation = seed_generation(purpose, snapshot.generation)
     seed = reset_seed(config.seed, purpose, generation, int(failed.tasks.reset[0]))
-    print(
+    show(
         f"episode   generation {snapshot.generation}, {arguments.purpose} episode {arguments.index} of {config.env.id}"
     )
-    print(f"reset     env.reset(seed={seed})")
-    print(f"recorded  {failed.reasons[0]}", flush=True)
+    show(f"reset     env.reset(seed={seed})")
+    show(f"recorded  {failed.reasons[0]}")
     replayed = run_apart(config, failed.tasks, snapshot, arguments.seconds)
-    print(f"replayed  {replayed.text}")
+    show(f"replayed  {replayed.text}")
     if not replayed.failed:
-        print(
+        show(
             "the fault did not show: the episode ended well this time. Perhaps it needs the machine, the environment "
             "variables or the earlier episodes of the worker it failed in."
         )
     elif replayed.reason is None:
-        print("the episode fails again")
-    elif replayed.reason[:REASON_LENGTH] == failed.reasons[0]:
-        print("the episode fails again, for the recorded reason")
+        show("the episode fails again")
+    elif replayed.reason.startswith(failed.reasons[0]):
+        show("the episode fails again, for the recorded reason")
     else:
-        print("the episode fails again, but for another reason than the recorded one")
+        show("the episode fails again, but for another reason than the recorded one")
     return replayed.failed
 
 
@@ -156,7 +158,7 @@ def _play(sender: Connection, spec: WorkerSpec, table_size: int, tasks: Tasks, s
         sender.send(("ready", None))
         sender.send(("done", worker.run(tasks, snapshot)))
     except Exception as error:
-        sender.send(("unfit", str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"))
+        sender.send(("unfit", str(error) if isinstance(error, UserError) else described(error)))
 
 
 def _next(receiver: Connection, process: SpawnProcess, seconds: float) -> tuple[str, Any]:

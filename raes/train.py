@@ -14,7 +14,7 @@ from raes.config.cli import complain, display_path, ending, hear_interrupts
 from raes.config.compose import checked, explain_hydra
 from raes.config.overrides import opened, plain_text
 from raes.config.schema import PLACES, Config, conf_dir
-from raes.console.output import protect_output
+from raes.console.output import PATIENCE, protect_output, show
 from raes.storage.location import location
 from raes.storage.metrics import read_records
 from raes.training import ray_job
@@ -33,7 +33,7 @@ def main() -> None:
 
     A run that could not print is as good as any other: its lines are in log.txt.
     """
-    protect_output()
+    protect_output(PATIENCE)
     hear_interrupts()
     sys.exit(ending(run_command))
 
@@ -234,30 +234,29 @@ def train(prepared: PreparedRun) -> RunOutcome:
         if isinstance(error, KeyboardInterrupt):
             complain("interrupted")
             return RunOutcome(STOPPED, "interrupted")
-        complain(f"{error}; go on with: {again(config)}")
+        complain(f"{error}; go on with: {again(display_path(config.run_dir))}")
         return RunOutcome(1, str(error))
     console.close()
     if outcome.code == 2:
         complain(outcome.reason)
         return outcome
-    run_dir = display_path(config.run_dir)
+    run_dir = display_path(outcome.run_dir or config.run_dir)
     word = shlex.quote(f"run_dir={run_dir}")
-    print(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}", flush=True)
-    print(f"  run directory     {run_dir}")
+    show(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}")
+    show(f"  run directory     {run_dir}")
     if outcome.code == 0:
-        print(f"  evaluate it       python -m raes.evaluate {word}")
+        show(f"  evaluate it       python -m raes.evaluate {word}")
     else:
-        print(f"  resume it         {again(config)}")
-    print(f"  see the curves    tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}", flush=True)
+        show(f"  resume it         {again(run_dir)}")
+    show(f"  see the curves    tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}")
     if outcome.remark:
-        print(f"  bits may differ   {outcome.remark}", flush=True)
+        show(f"  bits may differ   {outcome.remark}")
     return outcome
 
 
-def again(config: Config) -> str:
+def again(run_dir: str) -> str:
     """The command that goes on with a run: this one, with its run directory."""
     words = [word.removeprefix("++") for word in sys.argv[1:] if not word.startswith(("run_dir=", "resume="))]
-    run_dir = display_path(config.run_dir)
     if words[:1] and words[0] in MULTIRUN:
         return f"the same command and resume=auto; the run directory of this job is {run_dir}"
     command = "python -m raes.train" if ray_job.submission() is None else f"{ray_job.SUBMIT}python -m raes.train"

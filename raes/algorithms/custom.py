@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from raes.import_object import import_object
 from raes.search.optimizers import OptimizerSettings
+from raes.text import described
 from raes.types import UserError, check_fault
 
 from .population import PopulationSettings
@@ -51,7 +52,7 @@ def custom(settings: CustomSettings, optimizer: OptimizerSettings, seed: int, ta
         check_fault(error)
         raise UserError(
             f"algorithm.module={settings.module} cannot be made with algorithm.kwargs={dict(settings.kwargs)}: "
-            f"{type(error).__name__}: {error}"
+            f"{described(error)}"
         ) from error
     _check_methods(settings, made)
     return made

@@ -44,6 +44,7 @@ from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.location import Location, location, run_location
 from raes.storage.metrics import Record, check_key, read_records
 from raes.tasks import Snapshot
+from raes.text import one_line
 from raes.training.build import problem_spec
 from raes.training.callbacks import run_with_callbacks
 from raes.training.prepare import prepare
@@ -316,7 +317,9 @@ class Policy:
         try:
             return self._problem.act(observation)
         except EpisodeError as error:
-            raise UserError(f"env.id={self._problem.spec.env.id}: {error}; give one observation at a time") from error
+            raise UserError(
+                f"env.id={self._problem.spec.env.id}: {one_line(error)}; give one observation at a time"
+            ) from error
 
     def reset(self) -> None:
         """A new episode begins; only a policy with a memory needs it."""

@@ -30,6 +30,7 @@ from raes.runtime.rounds import RoundRunner
 from raes.runtime.worker import WorkerSpec
 from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
+from raes.text import described
 from raes.types import Float32, Float64, UserError, check_fault
 from raes.validation import number, real, whole
 
@@ -180,7 +181,7 @@ def _check(tested: _Reward, parameters: Parameters) -> None:
         value = tested(parameters.theta())
     except BaseException as error:
         check_fault(error)
-        raise UserError(f"the reward of the module as it is fails: {type(error).__name__}: {error}") from error
+        raise UserError(f"the reward of the module as it is fails: {described(error)}") from error
     if not np.isfinite(value):
         raise UserError(f"the reward of the module as it is must be a finite number, got {value}")
 

@@ -32,6 +32,7 @@ from raes.runtime.worker import Worker, WorkerSpec
 from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.tasks import Tasks
+from raes.text import one_line
 from raes.types import Float32, Float64, Positive, RunFailedError
 
 TASKS = ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid")
@@ -223,7 +224,7 @@ class RolloutContest:
         results = self._worker.run(self._tasks, self._snapshot)
         self._problem.env = env
         if results.faults:
-            raise RunFailedError(f"an episode failed: {results.faults[0].reason}")
+            raise RunFailedError(f"an episode failed: {one_line(results.faults[0].reason)}")
         return recorder.episodes
 
     def _check(self, loop: Callable[[list[Recorded]], None]) -> None:

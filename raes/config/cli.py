@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from raes.config.overrides import plain_text
 from raes.config.schema import explain
-from raes.console.output import output_lost, protect_output
+from raes.console import output
 from raes.storage.location import location
+from raes.text import one_line
 from raes.types import Interrupted, RunFailedError, UserError
 
 Arguments = TypeVar("Arguments")
@@ -25,16 +26,19 @@ Arguments = TypeVar("Arguments")
 
 def display_path(path: str | None) -> str:
     """A path as one would type it here: relative where it lies below the working directory."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # it has been removed
+        return str(path)
     return str(Path(path).relative_to(here)) if path and Path(path).is_relative_to(here) else str(path)
 
 
 def command(work: Callable[[], int | None]) -> None:
     """Run a command, whatever ends it, and leave with its exit code; 1 where what it has printed is lost."""
-    protect_output()
+    output.protect_output()
     hear_interrupts()
     code = ending(work)
-    if (lost := output_lost()) is not None:
+    if (lost := output.output_lost()) is not None:
         complain(f"the output cannot be written ({lost}); make room, or send it elsewhere")
         code = code or 1
     sys.exit(code)
@@ -56,15 +60,21 @@ def ending(work: Callable[[], int | None]) -> int:
 
 def complain(text: str) -> int:
     """Print one message for the user; exit code 2."""
-    print(f"raes: {text}", file=sys.stderr, flush=True)
+    output.complain(text)
     return 2
 
 
 def hear_interrupts() -> None:
-    """Let SIGINT and SIGTERM end the command as Ctrl-C does, also where it was started in the background, which makes a
-    shell set SIGINT to be ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Let these signals end the command as Ctrl-C does."""
+    for number in stopping_signals():
         signal.signal(number, _interrupt)
+
+
+def stopping_signals() -> list[signal.Signals]:
+    """SIGINT, also where the command was started in the background, which makes a shell set it to be ignored; SIGTERM;
+    and SIGHUP, which the end of its terminal sends, unless `nohup` has set it to be ignored."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
 
 
 def _interrupt(number: int, frame: Any) -> None:
@@ -127,7 +137,7 @@ def parse(schema: type[Arguments], words: list[str], command: str, usage: str | 
     try:
         values: Any = OmegaConf.to_container(OmegaConf.from_dotlist(own))
     except Exception as error:
-        raise UserError(f"{' '.join(own)}: the values cannot be read: {error}") from error
+        raise UserError(f"{' '.join(own)}: the values cannot be read: {one_line(error)}") from error
     for word in words:
         key, _, value = word.partition("=")
         if key in texts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from raes.config.effect import check_overrides, without_effect
 from raes.config.overrides import GROUPS, given, opened, put
 from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, similar
+from raes.console.output import complain
 from raes.storage.metrics import flatten_config
 from raes.types import UserError
 from raes.validation import no_such
@@ -55,7 +55,7 @@ def checked(tree: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> C
             raise UserError(f"{override}: choose it with optimizer=..., which has the keys that it reads")
     config = from_tree(tree)
     for line in check_overrides(overrides, config):
-        print(f"raes: {line}", file=sys.stderr, flush=True)
+        complain(line)
     return config
 
 

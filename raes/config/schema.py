@@ -36,6 +36,7 @@ from raes.search.optimizers import OPTIMIZERS, AdamSettings, ClipUpSettings, SGD
 from raes.storage.location import location
 from raes.storage.metrics import flatten_config
 from raes.storage.run_folder import UploadSettings
+from raes.text import one_line
 from raes.types import SETTINGS, Count, Positive, Seed, UserError
 from raes.validation import no_such
 
@@ -152,6 +153,9 @@ RANGES = {
 }
 """What pydantic's errors about a range ask for, each with the limit."""
 
+LISTED = 20
+"""Wrong keys that a message lists."""
+
 LISTS = ("policy.hidden", "callbacks")
 """Keys of a list, where a value alone stands for a list of one."""
 
@@ -180,21 +184,26 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
         plain.pop(TUNED, None)
     for node in NODES:
         if not isinstance(plain.get(node, {}), Mapping):
-            raise UserError(f"{node}={plain[node]!r}: must hold keys, {node}.name among them")
+            raise UserError(f"{node}={one_line(repr(plain[node]))}: must hold keys, {node}.name among them")
     for node, options, default in (("algorithm", ALGORITHMS, None), ("optimizer", OPTIMIZERS, "adam")):
         name = str(plain.get(node, {}).get("name", default))
         if name not in options:
-            raise UserError(f"{node}.name={name}: {no_such(node, name, options)}")
+            raise UserError(f"{node}.name={one_line(name)}: {no_such(node, name, options)}")
     plain = with_lists(plain)
     try:
         return _adapter().validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         lines = [explain(one, flatten_config(plain)) for one in error.errors()]
         hints = [HINTS.get(line.partition("=")[0]) for line in lines]
-        text = [line if hint is None else f"{line}; {hint}" for line, hint in zip(lines, hints, strict=True)]
+        text = [
+            one_line(line) if hint is None else f"{one_line(line)}; {hint}"
+            for line, hint in zip(lines, hints, strict=True)
+        ]
+        if len(text) > LISTED:
+            text[LISTED:] = [f"and {len(text) - LISTED} more"]
         raise UserError("\n".join(text)) from error
     except TypeError as error:
-        raise UserError(f"the configuration holds a value that is not plain data: {error}") from error
+        raise UserError(f"the configuration holds a value that is not plain data: {one_line(error)}") from error
 
 
 def with_lists(plain: Mapping[str, Any]) -> dict[str, Any]:

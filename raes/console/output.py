@@ -10,8 +10,15 @@ import io
 import os
 import select
 import sys
+from contextlib import suppress
 from typing import Any
 
+from raes.text import message
+
+PATIENCE = 10.0
+"""Seconds that a training waits for an output that takes nothing, such as a terminal after Ctrl-S."""
+CHUNK = select.PIPE_BUF
+"""Bytes that are written at once: a pipe that is ready takes so many without waiting."""
 GONE = (errno.EPIPE, errno.EBADF)
 """Errors of an output that somebody has closed, who wants no more of it; others lose what was to be read."""
 
@@ -23,9 +30,18 @@ class LenientOutput(io.RawIOBase):
         trouble: the first error of the file; None while there was none.
     """
 
-    def __init__(self, raw: io.RawIOBase) -> None:
-        """To a file of bytes without a buffer."""
-        self._raw = raw
+    def __init__(self, raw: io.RawIOBase, patience: float | None = None) -> None:
+        """To a file of bytes without a buffer.
+
+        Args:
+            raw: the file.
+            patience: seconds after which an output that takes nothing is not waited for until it takes something
+                again; None: it is always waited for.
+        """
+        self._raw = _opened_anew(raw, patience is None)
+        self._patience, self._stuck = patience, False
+        self._ready = select.poll()
+        self._ready.register(self._raw.fileno(), select.POLLOUT)
         self.trouble: OSError | None = None
 
     def writable(self) -> bool:
@@ -44,42 +60,80 @@ class LenientOutput(io.RawIOBase):
         """Write all of it; returns its length, also where the file fails."""
         rest = memoryview(content)
         try:
-            while rest:
-                done = self._raw.write(rest)
-                if done is None:  # a pipe that does not block, and is full
-                    select.select([], [self._raw], [])
-                rest = rest[done or 0 :]
+            while rest and self._takes():
+                rest = rest[self._raw.write(rest[:CHUNK]) or 0 :]
         except OSError as error:
             self.trouble = self.trouble or error
         return len(content)
 
+    def _takes(self) -> bool:
+        """Wait until the file takes something, or the patience is over; whether it does."""
+        if self._patience is None:
+            return bool(self._ready.poll())
+        self._stuck = not self._ready.poll(0 if self._stuck else 1000 * self._patience)
+        return not self._stuck
 
-def protect_output() -> None:
-    """Let no output of this process fail: stdout and stderr of a command, before it prints anything."""
-    sys.stdout, sys.stderr = _protected(1, sys.stdout), _protected(2, sys.stderr)
+
+def protect_output(patience: float | None = None) -> None:
+    """Let no output of this process fail: stdout and stderr of a command, before it prints anything.
+
+    Args:
+        patience: see `LenientOutput`.
+    """
+    sys.stdout, sys.stderr = _protected(1, sys.stdout, patience), _protected(2, sys.stderr, patience)
 
 
 def show(text: str) -> None:
-    """A line for the user, at once."""
-    print(text, flush=True)
+    """A message for the user, at once."""
+    put(sys.stdout, f"{message(text)}\n")
+
+
+def complain(text: str) -> None:
+    """A message for the user about what went wrong, at once."""
+    put(sys.stderr, f"raes: {message(text)}\n")
+
+
+def put(stream: Any, text: str) -> None:
+    """Write a text as far as that is possible; a user's code may have closed the stream."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    with suppress(OSError, ValueError, AttributeError):
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.flush()
 
 
 def output_lost() -> str | None:
     """Why something that was printed to stdout could not be written, though it was wanted; None where all is well."""
-    sys.stdout.flush()
+    with suppress(ValueError):  # a user's code may have closed it
+        sys.stdout.flush()
     raw = _raw(sys.stdout)
     trouble = raw.trouble if isinstance(raw, LenientOutput) else None
     return None if trouble is None or trouble.errno in GONE else str(trouble.strerror)
 
 
-def _protected(descriptor: int, stream: Any) -> Any:
+def _opened_anew(raw: io.RawIOBase, waits: bool) -> io.RawIOBase:
+    """The same file by a descriptor that nobody else closes or redirects.
+
+    An environment that closes 1 lets the next file that is opened, such as metrics.jsonl, have this number.
+
+    Args:
+        raw: the file.
+        waits: whether to write to a terminal may take time; if not, it is opened so, for this process alone.
+    """
+    if not waits:
+        with suppress(OSError):
+            descriptor = os.open(os.ttyname(raw.fileno()), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+            return io.FileIO(descriptor, "w")
+    return io.FileIO(os.dup(raw.fileno()), "w")
+
+
+def _protected(descriptor: int, stream: Any, patience: float | None) -> Any:
     """A stream as it was, but for what happens when it fails."""
     if stream is None:  # it was closed from the start
         return _nowhere(descriptor)
     raw = _raw(stream)
     if not isinstance(raw, io.RawIOBase) or isinstance(raw, LenientOutput):  # a test's, or done before
         return stream
-    lenient: Any = LenientOutput(raw)
+    lenient: Any = LenientOutput(raw, patience)
     return io.TextIOWrapper(
         lenient if stream.write_through else io.BufferedWriter(lenient),
         stream.encoding,

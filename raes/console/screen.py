@@ -11,10 +11,12 @@ import io
 import os
 import shutil
 import sys
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TextIO
+
+from raes.console.output import put
+from raes.text import message, printable
 
 KEPT_FREE = 3
 """Columns at the right edge: some terminals wrap after the last one, and a terminal writes ^C behind the status."""
@@ -54,7 +56,7 @@ class Plain:
 
     def line(self, text: str) -> None:
         """See `Screen`."""
-        self._put(text + "\n")
+        self._put(message(text) + "\n")
 
     def record(self, parts: Parts) -> None:
         """See `Screen`; whole, whatever its length."""
@@ -68,10 +70,7 @@ class Plain:
 
     def _put(self, text: str) -> None:
         """Write what the stream's encoding can hold; a program that calls us may have lost its output."""
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        with suppress(OSError):
-            self._stream.write(text.encode(encoding, "replace").decode(encoding))
-            self._stream.flush()
+        put(self._stream, text)
 
 
 class Terminal(Plain):
@@ -88,7 +87,7 @@ class Terminal(Plain):
 
     def line(self, text: str) -> None:
         """See `Screen`."""
-        self._put(self._cleared() + text + "\n")
+        self._put(self._cleared() + message(text) + "\n")
 
     def record(self, parts: Parts) -> None:
         """See `Screen`; as much of it as one line holds."""
@@ -134,7 +133,7 @@ class Notebook:
 
     def line(self, text: str) -> None:
         """See `Screen`."""
-        print(text, flush=True)
+        put(sys.stdout, message(text) + "\n")
 
     def record(self, parts: Parts) -> None:
         """See `Screen`."""
@@ -184,7 +183,7 @@ def show_film(path: Path) -> None:
 
 def joined(parts: Parts) -> str:
     """The pieces as one line."""
-    return "  ".join(text for _, text in parts)
+    return printable("  ".join(text for _, text in parts))
 
 
 def fitting(parts: Parts, width: int) -> Parts:
@@ -192,7 +191,7 @@ def fitting(parts: Parts, width: int) -> Parts:
     while len(parts) > 1 and len(joined(parts)) > width:
         worst = max(range(len(parts)), key=lambda place: parts[place][0])
         parts = parts[:worst] + parts[worst + 1 :]
-    return [(rank, text[:width]) for rank, text in parts]
+    return [(rank, printable(text)[:width]) for rank, text in parts]
 
 
 def with_bar(share: float | None, parts: Parts, width: int, marks: tuple[str, str]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raes.text import one_line, printable
+
 Row = dict[str, Any]
 
 
@@ -55,4 +57,4 @@ def cell(value: Any, form: str) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "NO"
-    return format(value, form)
+    return one_line(value) if isinstance(value, str) else printable(format(value, form))

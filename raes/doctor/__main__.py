@@ -26,6 +26,7 @@ from raes.doctor.trial import Disk, Trial, try_out
 from raes.runtime.host_survey import NodeFacts
 from raes.runtime.scheduling import Size
 from raes.storage.location import location
+from raes.text import one_line
 from raes.train import run_command
 from raes.training.launch import advise
 from raes.training.prepare import resolve_config
@@ -115,7 +116,7 @@ def _inspect(config: Config, refused: UserError | None) -> tuple[list[NodeFacts]
             raise
         here = survey_this_host(try_out, config)
         known = isinstance(error, UserError)
-        message = str(error) if known else f"Ray cannot start: {error}; fix that, or use runtime=serial"
+        message = str(error) if known else f"Ray cannot start: {one_line(error)}; fix that, or use runtime=serial"
         problem, _, cure = message.rpartition("; ")
         return [here], "this machine", True, [Finding("fault", here.host, problem, cure)]
     finally:

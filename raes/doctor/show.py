@@ -11,6 +11,7 @@ from raes.doctor.findings import Finding
 from raes.doctor.trial import Trial
 from raes.runtime.host_survey import NodeFacts
 from raes.runtime.packages import MODULES
+from raes.text import printable
 
 SHOWN = 20
 """Hosts in a table; those with findings come first."""
@@ -67,7 +68,7 @@ def report(found: Sequence[Finding]) -> str:
         f"{count[level]} {level}{'s' * (count[level] > 1)}" for level in ("fault", "warning", "note") if count[level]
     ]
     result = "not healthy, a run would fail" if count["fault"] else "healthy"
-    return "\n".join([*lines, f"{result}{': ' if parts else ''}{', '.join(parts)}"])
+    return "\n".join([*map(printable, lines), f"{result}{': ' if parts else ''}{', '.join(parts)}"])
 
 
 def _packages(node: NodeFacts) -> dict[str, str]:

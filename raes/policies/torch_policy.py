@@ -17,6 +17,7 @@ from raes.import_object import import_object
 from raes.policies.clip import clip
 from raes.policies.heads import Head
 from raes.tasks import Layers
+from raes.text import described
 from raes.types import SETTINGS, Float32, Float64, UserError, check_fault
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ class TorchPolicy:
         except BaseException as error:
             check_fault(error)
             raise UserError(
-                f"policy.module={settings.module} fails on observations of shape {shape}: {type(error).__name__}: "
-                f"{error}; fix the module or policy.kwargs={dict(settings.kwargs)}"
+                f"policy.module={settings.module} fails on observations of shape {shape}: "
+                f"{described(error)}; fix the module or policy.kwargs={dict(settings.kwargs)}"
             ) from error
         if size != self.head.outputs or dtype != self._torch.float32:
             raise UserError(
@@ -196,7 +197,7 @@ def _build_module(settings: TorchSettings) -> torch.nn.Module:
         check_fault(error)
         raise UserError(
             f"policy.module={settings.module} cannot be made with policy.kwargs={dict(settings.kwargs)}: "
-            f"{type(error).__name__}: {error}"
+            f"{described(error)}"
         ) from error
     if not isinstance(module, wanted):
         raise UserError(f"policy.module={settings.module} is a {type(module).__name__}, not a torch.nn.Module")

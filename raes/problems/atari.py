@@ -19,6 +19,7 @@ from annotated_types import Ge, Le, Lt
 from gymnasium import spaces
 
 from raes.problems.resize import AreaResize
+from raes.text import one_line
 from raes.types import SETTINGS, Count, Natural, UInt8, UserError
 
 MEMORY = 128
@@ -206,7 +207,7 @@ def _start_emulator(settings: AtariSettings) -> Any:
         path.stat()
     except OSError as error:
         raise UserError(
-            f"env.game={game}: its ROM is not where ale-py has it ({error}); install ale-py again"
+            f"env.game={game}: its ROM is not where ale-py has it ({one_line(error)}); install ale-py again"
         ) from error
     ale.loadROM(path)
     ale.reset_game()

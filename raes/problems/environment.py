@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 
 from raes.problems.atari import AtariEnvironment, AtariSettings
+from raes.text import described, one_line
 from raes.types import SETTINGS, UserError, check_fault
 
 GIVEN_FROM_PYTHON = re.compile(r"(\w+)-[0-9a-f]{8}-v0")
@@ -58,7 +59,7 @@ def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any
         return gymnasium.make(settings.id, disable_env_checker=True, **settings.kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(
-            f"env.id={settings.id} needs a package that is not installed: {error} "
+            f"env.id={settings.id} needs a package that is not installed: {one_line(error)} "
             "(for Box2D: pip install 'raes[box2d]')"
         ) from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
@@ -68,14 +69,14 @@ def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any
                 f"other code now; give it again: raes.fit(env={given[1]}, ...) or raes.load(run_dir, env={given[1]})"
             ) from error
         raise UserError(
-            f"env.id={settings.id}: {error}; check the spelling, or for an environment of your own "
+            f"env.id={settings.id}: {one_line(error)}; check the spelling, or for an environment of your own "
             "use env.id=module:Name-v0 with the module on the Python path"
         ) from error
     except BaseException as error:
         check_fault(error)
         raise UserError(
             f"env.id={settings.id} with env.kwargs={dict(settings.kwargs)} cannot be made: "
-            f"{type(error).__name__}: {error}; fix env.kwargs or the environment"
+            f"{described(error)}; fix env.kwargs or the environment"
         ) from error
 
 

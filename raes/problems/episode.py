@@ -20,6 +20,7 @@ from raes.problems.start_check import check_start
 from raes.rng import seed_global_generators
 from raes.search.running_stats import EpisodeMoments
 from raes.tasks import Snapshot
+from raes.text import KEPT, described
 from raes.types import Float32, UInt8, check_fault
 
 NOISE_ROWS = 128
@@ -129,7 +130,7 @@ class EpisodeProblem:
     def failed(self, error: BaseException) -> EpisodeError:
         """Turn an exception of an episode into an `EpisodeError`; the environment is made anew before the next one."""
         self._stale = True
-        return error if isinstance(error, EpisodeError) else EpisodeError(f"{type(error).__name__}: {error}")
+        return error if isinstance(error, EpisodeError) else EpisodeError(described(error, KEPT))
 
     def close(self) -> None:
         """Close the environment."""

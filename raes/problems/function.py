@@ -12,6 +12,7 @@ import numpy as np
 from raes.import_object import import_object
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.tasks import Layers, Snapshot
+from raes.text import KEPT, described, one_line
 from raes.types import SETTINGS, Float32, UserError, check_fault
 from raes.validation import number
 
@@ -80,7 +81,7 @@ class FunctionSpec:
             first = problem.evaluate(problem.initial_theta(np.random.default_rng(0)), Episode(0, True, False, None))
         except EpisodeError as error:
             name, start = ("the function", "x0") if self.function else (f"env.call={self.settings.call}", "env.x0")
-            raise UserError(f"{name} fails at {start}: {error}; fix the function") from error
+            raise UserError(f"{name} fails at {start}: {one_line(error)}; fix the function") from error
         problem.start = first.total
         return problem
 
@@ -123,7 +124,7 @@ class FunctionProblem:
             value = number(self._function(x, **keywords))
         except BaseException as error:
             check_fault(error)
-            raise EpisodeError(f"{type(error).__name__}: {error}") from error
+            raise EpisodeError(described(error, KEPT)) from error
         if not math.isfinite(value):
             raise EpisodeError(f"the value is {value}")
         total = self._sign * value

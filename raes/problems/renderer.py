@@ -22,6 +22,7 @@ from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeSpec
 from raes.problems.picture import to_rgb
 from raes.problems.registration import register
+from raes.text import described
 from raes.types import UserError
 
 VARIABLE = "MUJOCO_GL"
@@ -94,7 +95,7 @@ def _try() -> None:
     except UserError as error:
         answer["refused"] = str(error)
     except Exception as error:
-        answer["failed"] = " ".join(f"{type(error).__name__}: {error}".split())
+        answer["failed"] = described(error)
     answer["mujoco"] = "mujoco" in sys.modules
     print(f"\n{ANSWER_PREFIX}{json.dumps(answer)}", flush=True)
     os._exit(0)  # some drivers crash at exit, after they have rendered the picture

@@ -12,6 +12,7 @@ from raes.problems.environment import length_limit_known
 from raes.problems.problem import Episode, EpisodeError
 from raes.rng import Purpose, generator, global_generators_kept
 from raes.tasks import Snapshot
+from raes.text import described, one_line
 from raes.types import Float32, UserError, check_fault
 
 if TYPE_CHECKING:
@@ -91,13 +92,13 @@ def _refuse(spec: EpisodeSpec, trace: Trace) -> None:
     name = f"env.id={spec.env.id}"
     if isinstance(error, EpisodeError):
         where = "reset" if not trace.observations else "its first step"
-        raise UserError(f"{name}: after {where} {error}; fix the environment") from error
-    text = f"{type(error).__name__}: {error}"
+        raise UserError(f"{name}: after {where} {one_line(error)}; fix the environment") from error
+    text = described(error)
     if not trace.observations:
         raise UserError(f"{name} cannot be reset: {text}; fix env.kwargs or the environment") from error
     if not trace.outputs:
         raise UserError(f"policy={spec.policy.name} fails on an observation of {name}: {text}") from error
-    if str(error).startswith(ARRAY_AS_NUMBER):
+    if one_line(error).startswith(ARRAY_AS_NUMBER):
         raise UserError(f"{name}: its reward is an array; let step() return a number, float(reward)") from error
     raise UserError(f"{name} cannot be stepped: {text}; fix env.kwargs or the environment") from error
 

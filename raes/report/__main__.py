@@ -21,6 +21,7 @@ from raes.console.tables import Section, table
 from raes.report import charts, page, report_tables
 from raes.report.groups import RunGroup, group
 from raes.report.run_finder import AXES, RandomPlay, StoredRun, Unreadable, find, read
+from raes.text import one_line
 from raes.types import SETTINGS, UserError
 
 ON_TERMINAL = ("final", "across_tasks", "atari", "time_to_threshold", "speed", "left_out")
@@ -70,7 +71,7 @@ def report(words: Sequence[str], arguments: ReportArguments) -> list[Section]:
     groups, repeated = group(used)
     others += repeated
     if not used:
-        reasons = "\n".join(f"  {run.path}: {run.reason}" for run in others)
+        reasons = "\n".join(f"  {one_line(run.path)}: {one_line(run.reason)}" for run in others)
         cure = "" if arguments.unfinished else "\nunfinished=true counts runs that have not ended too"
         raise UserError(f"none of {len(others)} runs has ended by itself:\n{reasons}{cure}")
     sections = _tables(groups, others, random_play, arguments)
@@ -82,7 +83,7 @@ def report(words: Sequence[str], arguments: ReportArguments) -> list[Section]:
     contents = {section.key: {"title": section.title, "rows": list(section.rows)} for section in sections}
     (out / "report.json").write_text(json.dumps(contents, indent=1) + "\n")
     text = page.render(arguments.title, sections, pictures, page.how(arguments.resamples))
-    (out / "report.html").write_text(text)
+    (out / "report.html").write_text(text, encoding="utf-8")
     return sections
 
 
@@ -110,8 +111,9 @@ def _tables(
 
 
 def _pictures(groups: Sequence[RunGroup], resamples: int) -> dict[str, bytes]:
-    found = {f"curves_{axis}": charts.curves(groups, axis, resamples) for axis in AXES}
-    found["final"] = charts.final(groups, resamples)
+    with charts.without_tex():
+        found = {f"curves_{axis}": charts.curves(groups, axis, resamples) for axis in AXES}
+        found["final"] = charts.final(groups, resamples)
     return {name: image for name, image in found.items() if image is not None}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from raes.report.groups import RunGroup
 from raes.report.interquartile import interval, intervals, on_grid
 from raes.report.report_tables import last_scores
 from raes.report.run_finder import AXES
+from raes.text import one_line
 from raes.types import UserError
 
 POINTS = 101
@@ -25,6 +27,8 @@ STYLES = (
 )  # fmt: skip
 """Colour (Okabe and Ito 2008, for the colour-blind), line style and marker of the methods, used in rotation."""
 DPI = 110
+NAME = 40
+"""Characters of a name at most."""
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -40,6 +44,13 @@ def new_figure(width: float, height: float) -> Any:
             "raes.report draws with matplotlib, which is not installed; pip install 'raes[plot]'"
         ) from error
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def without_tex() -> AbstractContextManager[None]:
+    """Names are no TeX while this context lasts, whatever the user's matplotlibrc has."""
+    from matplotlib import rc_context
+
+    return rc_context({"text.usetex": False})
 
 
 def png(figure: Any) -> bytes:
@@ -63,8 +74,8 @@ def curves(groups: Sequence[RunGroup], axis: str, resamples: int) -> bytes | Non
         score = published.trpo_score(task)
         if score is not None:
             version = f"{published.base(task)}-{published.TRPO_VERSION}"
-            panel.axhline(score, color="#888888", linewidth=0.8, linestyle=(0, (1, 3)), label=f"TRPO, {version}")
-        panel.set_title(task, fontsize=10)
+            panel.axhline(score, color="#888888", linewidth=0.8, linestyle=(0, (1, 3)), label=plain(f"TRPO, {version}"))
+        panel.set_title(plain(task), fontsize=10)
         panel.set_xlabel(AXES[axis])
         panel.legend(fontsize=7.5, frameon=False)
         _bare(panel)
@@ -79,7 +90,7 @@ def _curve(panel: Any, group: RunGroup, axis: str, style: tuple[str, str, str], 
     for x, y in own:
         panel.plot(x, y, color=color, linewidth=0.5, alpha=0.45, linestyle=line)
     grid, scores = on_grid(own, POINTS)
-    label = f"{group.method} ({len(own)} seeds)" if len(own) > 1 else f"{group.method} (1 seed)"
+    label = plain(f"{group.method} ({len(own)} seeds)" if len(own) > 1 else f"{group.method} (1 seed)")
     if not grid.size:
         panel.plot([], [], color=color, linestyle=line, marker=marker, label=f"{label}, no common range")
         return
@@ -109,12 +120,18 @@ def final(groups: Sequence[RunGroup], resamples: int) -> bytes:
                 )
             panel.plot(scores, np.full(scores.size, row), ".", color=color, markersize=4, alpha=0.8)
             panel.plot([found.iqm], [row], marker, color=color, markersize=8, markeredgecolor="white")
-        panel.set_yticks(range(len(here)), [group.method for group in here])
+        panel.set_yticks(range(len(here)), [plain(group.method) for group in here])
         panel.set_ylim(len(here) - 0.5, -0.5)
-        panel.set_title(task, fontsize=10)
+        panel.set_title(plain(task), fontsize=10)
         panel.set_xlabel("last evaluation's return")
         _bare(panel)
     return png(figure)
+
+
+def plain(text: str) -> str:
+    """A name as matplotlib shows it as it stands: no formula, one line, and not hidden from the legend by a `_`."""
+    shown = one_line(text, NAME).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _panels(count: int, height: float = 3.6) -> tuple[Any, list[Any]]:

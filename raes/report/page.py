@@ -11,6 +11,7 @@ from typing import Any
 from raes.console.tables import Column, Section, cell
 from raes.report.interquartile import LEVEL, TRIMMED
 from raes.storage.provenance import versions
+from raes.text import one_line
 
 PICTURES = {
     "curves_timesteps": "Learning curves against timesteps",
@@ -60,10 +61,10 @@ def render(title: str, sections: Sequence[Section], pictures: Mapping[str, bytes
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())
     parts = [
         "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(one_line(title))}</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">',
         f"<style>{STYLE}</style></head><body>",
-        f"<h1>{escape(title)}</h1>",
+        f"<h1>{escape(one_line(title))}</h1>",
         f'<p class="sub">python -m raes.report, {time.strftime("%Y-%m-%d %H:%M")}; {escape(packages)}</p>',
         "<nav>" + " ".join(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in links) + "</nav>",
         *(_picture(name, image) for name, image in pictures.items()),

@@ -20,6 +20,7 @@ from raes.storage import lease
 from raes.storage.location import Location, RemotePath, StoreError, location
 from raes.storage.metrics import Record, flatten_config, read_records
 from raes.storage.reading import is_there, read_file
+from raes.text import described
 from raes.types import Float64, UserError
 
 AXES = {"timesteps": "timesteps", "episodes": "episodes", "minutes": "wall-clock minutes"}
@@ -152,9 +153,9 @@ def read(path: Location) -> list[Found]:
     except StoreError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return [Unreadable(str(path), f"damaged: {type(error).__name__}: {' '.join(str(error).split())}")]
+        return [Unreadable(str(path), f"damaged: {described(error)}")]
     except Exception as error:  # of the YAML reader, which has errors of its own
-        return [Unreadable(str(path), f"damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}")]
+        return [Unreadable(str(path), f"damaged: {described(error, 200)}")]
 
 
 def _read(path: Location) -> StoredRun | Unreadable:

@@ -10,6 +10,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError, RayTaskError
 
+from raes.text import one_line
+
 GET_SECONDS = 60.0
 """Seconds in which a finished result must be read; after that its actor counts as lost."""
 
@@ -73,7 +75,7 @@ def cause_of_death(error: RayError) -> tuple[str, Blame]:
     if isinstance(error, ActorDiedError):
         if "creation task" in text:  # its own code failed, as where its RAES is another one
             *_, last = text.strip().splitlines()
-            cause = f"it could not be made: {last}; `python -m raes.doctor` lists hosts with other packages"
+            cause = f"it could not be made: {one_line(last)}; `python -m raes.doctor` lists hosts with other packages"
             return cause, Blame.EPISODE
         if "INTENDED_USER_EXIT" in text:
             return "its process exited", Blame.EPISODE
@@ -86,7 +88,7 @@ def cause_of_death(error: RayError) -> tuple[str, Blame]:
     if isinstance(error, ActorUnavailableError):  # Ray does not know yet which of them it is
         return "Ray cannot reach it: its process or its node died, or the network between", Blame.OUTSIDE
     lines = text.strip().splitlines()
-    return (lines[0] if lines else type(error).__name__), Blame.UNCLEAR
+    return one_line(lines[0] if lines else type(error).__name__), Blame.UNCLEAR
 
 
 def explained(error: RayError, ending: str | None) -> tuple[str, Blame]:

@@ -17,6 +17,7 @@ from raes.runtime import scheduling
 from raes.runtime.calls import GET_SECONDS, cause_of_death
 from raes.runtime.noise_tables import Tables
 from raes.search import noise
+from raes.text import one_line
 from raes.types import Float32, Int64, RunFailedError
 
 
@@ -169,7 +170,7 @@ class Reducers:
         try:
             part: Float32 = ray.get(reference, timeout=GET_SECONDS)
         except RayTaskError as error:
-            raise RunFailedError(f"a reducer of the weighted noise sum failed: {error}") from error
+            raise RunFailedError(f"a reducer of the weighted noise sum failed: {one_line(error)}") from error
         except RayError as error:
             self._lose(reducer, cause_of_death(error)[0])
             return None

@@ -15,6 +15,7 @@ from raes.results import Batch, FailedTasks, Results
 from raes.runtime.collector import Collector
 from raes.runtime.executor import Counters, Pool
 from raes.tasks import Round, Tasks
+from raes.text import one_line
 
 COLLECT_SECONDS = 0.5
 """The longest wait for results before `RoundHooks.poll` is called again."""
@@ -110,7 +111,7 @@ class FinishedRound:
     @property
     def first_reason(self) -> str:
         """Why the first episode without a result has none; `unknown` where every episode has one."""
-        return next(iter(self.reasons), "unknown")
+        return one_line(next(iter(self.reasons), "unknown"))
 
     @property
     def reasons(self) -> list[str]:

@@ -21,7 +21,9 @@ from raes.runtime.gcs_probe import ANSWER_SECONDS, Reply, probe
 from raes.runtime.memory import Room, check_shared_memory, check_table, check_workers, store_bytes
 from raes.runtime.packages import CURE
 from raes.runtime.privacy import on_loopback, protect_token
+from raes.runtime.process_groups import groups_of_their_own
 from raes.runtime.ray_life import shut_down
+from raes.text import one_line
 from raes.types import Interrupted, UserError
 
 EMBEDS = ("local", "", "auto")
@@ -93,7 +95,7 @@ def connect(address: str, workers: int | None, table_bytes: int, notify: Callabl
     except (ConnectionError, RuntimeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        reason = str(error).splitlines()[0]
+        reason = one_line(next(iter(str(error).splitlines()), type(error).__name__))
         raise UserError(f"{key}={found}: no Ray cluster answers there ({reason}); {ELSEWHERE}") from error
 
 
@@ -185,7 +187,8 @@ def _init(**options: Any) -> None:
     # Ray's thread that prints what went wrong anywhere, with logs; what concerns a run is reported by its pool.
     listen, ray_worker.listen_error_messages = ray_worker.listen_error_messages, lambda *_: None
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        with groups_of_their_own():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except SystemExit as error:  # by Ray's own handler of SIGTERM
         ray.shutdown()
         raise Interrupted from error
@@ -259,7 +262,7 @@ def _why_not_started(error: Exception) -> str:
     """One message about an embedded Ray that has not started, with the cure."""
     key = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
     folder = os.environ.get(key, "/tmp")
-    reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
+    reason = one_line(next(iter(str(error).splitlines()), type(error).__name__))
     if "AF_UNIX path" in reason:
         return (
             f"{key}={folder}: Ray cannot start, since the sockets that it makes there would have names of more letters "

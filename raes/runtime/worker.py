@@ -19,6 +19,7 @@ from raes.runtime.packages import Origin
 from raes.search.noise import fingerprint
 from raes.search.perturbation import Decoder
 from raes.tasks import Snapshot, Tasks
+from raes.text import KEPT, one_line
 from raes.types import Float32
 
 
@@ -57,7 +58,7 @@ class Worker:
             index = int(tasks.index[row])
             if isinstance(answer, EpisodeError):
                 records[row] = (index, np.nan, 0, 0, seconds, False, True)
-                faults.append(Fault(index, str(answer)))
+                faults.append(Fault(index, one_line(answer, KEPT)))
                 continue
             outcomes.append((index, answer))
             records[row] = (index, answer.total, answer.sign_total, answer.length, seconds, answer.capped, False)
@@ -74,7 +75,7 @@ class Worker:
             outcome = self._problem.evaluate(theta, Episode(0, training=True, observe=False, noise_rng=None))
             digest.update(repr((outcome.total, outcome.length)).encode())
         except EpisodeError as error:
-            digest.update(str(error).encode())
+            digest.update(one_line(error, KEPT).encode())
         return f"{digest.hexdigest()} {place()}"
 
     def watch(self, watch: Callable[[int], None] | None) -> None:

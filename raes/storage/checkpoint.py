@@ -23,6 +23,7 @@ from raes.storage.location import Location
 from raes.storage.reading import is_there, names_in, read_arrays, read_file
 from raes.storage.sealed import seal, unseal
 from raes.storage.tree import Arrays
+from raes.text import one_line
 from raes.types import UserError
 
 SCHEMA_VERSION = 4
@@ -78,7 +79,7 @@ def read(path: Location) -> Checkpoint:
         raise
     except ValueError as error:
         raise DamagedCheckpointError(
-            f"{path} is not a complete checkpoint ({error}); name another one with resume=PATH"
+            f"{path} is not a complete checkpoint ({one_line(error)}); name another one with resume=PATH"
         ) from error
 
 
@@ -228,7 +229,9 @@ class CheckpointStore(Checkpoints):
     def _write(self, target: Path, state: dict[str, Any], content: bytes) -> None:
         temporary = self.folder / f".writing_{target.name}"
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        if not self.folder.exists():
+            self.folder.mkdir()  # but not the run directory: where that is gone, nothing is to be made in its place
+        temporary.mkdir()
         write_durably(temporary / ARRAYS, content)
         write_durably(temporary / STATE, seal(state))
         sync_folder(temporary)

@@ -21,16 +21,17 @@ from raes.storage.files import write_atomically
 from raes.storage.location import Location
 from raes.storage.reading import names_in, read_arrays, read_file
 from raes.tasks import Genomes, Lineages, Snapshot, Tasks
+from raes.text import KEPT, described, one_line, printable
 from raes.types import UserError
 
 NAME = re.compile(r"gen_[0-9]{1,18}\.npz")
 """The name of a file of failed episodes."""
-KEPT = 20
+FILES = 20
 """Files that are kept: an environment that fails in every generation must not fill the disk."""
 NAMED = 5
 """Faults per generation that are logged in a line each."""
-REASON_LENGTH = 1_000
-"""Characters of a reason that are kept."""
+REASONS_LENGTH = 1_000_000
+"""Characters of a generation's reasons that are kept in all, of each an equal share and `KEPT` at most."""
 LISTED = 30
 """Numbers that an error message lists."""
 LEFT_OUT: dict[int, str] = {
@@ -50,13 +51,14 @@ def save(run_dir: Path, snapshot: Snapshot, failed: list[FailedTasks]) -> Path:
     """
     assert all(block.tasks.generation == snapshot.generation for block in failed)
     arrays = _arrays("snapshot", snapshot)
+    length = min(KEPT, REASONS_LENGTH // sum(len(block.reasons) for block in failed))
     for number, block in enumerate(failed):
         arrays |= _arrays(f"{number}", block.tasks)
-        arrays[f"{number}/reasons"] = np.array([reason[:REASON_LENGTH] for reason in block.reasons], dtype=np.str_)
+        arrays[f"{number}/reasons"] = np.array([printable(reason[:length]) for reason in block.reasons], dtype=np.str_)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     path = run_dir / _name(snapshot.generation)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     write_atomically(path, buffer.getvalue())
     _prune(run_dir)
     return path
@@ -80,7 +82,7 @@ def load(run_dir: Location, generation: int) -> tuple[Snapshot, list[FailedTasks
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         left = [one for one in generations(run_dir) if one != generation]
         cure = f"replay another generation: {_join_numbers(left)}" if left else "there is no other generation"
-        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); {cure}") from error
+        raise UserError(f"{path} is damaged ({described(error)}); {cure}") from error
 
 
 def find(run_dir: Location, generation: int, purpose: Purpose, index: int) -> tuple[Snapshot, FailedTasks]:
@@ -134,7 +136,7 @@ def report(run_dir: Path, seed: int, snapshot: Snapshot, failed: list[FailedTask
         purpose, generation = block.tasks.purpose, block.tasks.generation
         kind = LEFT_OUT[purpose]
         lines += [
-            f"{kind} (seed={seed}, generation={generation}, index={index}): {reason}; "
+            f"{kind} (seed={seed}, generation={generation}, index={index}): {one_line(reason)}; "
             f"replay: {replay_command(run_dir, generation, index, purpose)}"
             for index, reason in zip(block.tasks.index.tolist(), block.reasons, strict=True)
         ]
@@ -160,7 +162,7 @@ def _generation(name: str) -> int:
 def _prune(run_dir: Path) -> None:
     """Remove the oldest files by time of writing: after a step back to an earlier checkpoint, low numbers are new."""
     files = [run_dir / "faults" / name for name in filter(NAME.fullmatch, names_in(run_dir / "faults"))]
-    for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, _generation(path.name)))[:-KEPT]:
+    for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, _generation(path.name)))[:-FILES]:
         path.unlink()
 
 

@@ -24,7 +24,7 @@ def open_own(path: Path, mode: str, buffering: int = -1) -> IO[Any]:
         UserError: it is a symbolic link, whose target is left as it is.
     """
     try:
-        return open(path, mode, buffering, opener=_no_link)
+        return open(path, mode, buffering, None if "b" in mode else "utf-8", opener=_no_link)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise UserError(_link(path)) from error

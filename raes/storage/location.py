@@ -17,6 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
+from raes.text import one_line
 from raes.types import UserError
 
 Answer = TypeVar("Answer")
@@ -229,5 +230,4 @@ def masked(text: str) -> str:
 
 def _reason(error: BaseException) -> str:
     """One line of an error, without secrets."""
-    text = masked(" ".join(str(error).split())) or "no reason given"
-    return f"{type(error).__name__}: {text}"[:REASON_LENGTH]
+    return f"{type(error).__name__}: {one_line(masked(str(error)), REASON_LENGTH) or 'no reason given'}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +19,7 @@ import numpy as np
 from raes.storage.files import open_own, set_aside, write_atomically
 from raes.storage.location import Location
 from raes.storage.reading import names_in, read_file
+from raes.text import markdown
 from raes.types import UserError
 
 Record = dict[str, float]
@@ -137,6 +140,8 @@ class MetricsWriter:
 
         record = {key: value for key, value in record.items() if math.isfinite(value)}
         self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        if self._path.stat().st_size != os.fstat(self._file.fileno()).st_size:
+            raise OSError(errno.ESTALE, "it was replaced while the run wrote to it", str(self._path))
         step = int(record[GENERATION])
         for key, value in record.items():
             if abs(value) <= LARGEST_SCALAR:
@@ -190,7 +195,7 @@ class MetricsWriter:
         }
         for summary in hparams(values, dict.fromkeys(RESULTS)):
             self._add(summary, 0)
-        lines = "\n".join(f"| {key} | {value} |" for key, value in config.items())
+        lines = "\n".join(f"| {markdown(key)} | {markdown(value)} |" for key, value in config.items())
         self._add(text("config", f"| key | value |\n| --- | --- |\n{lines}"), 0)
         charts = {
             group: {

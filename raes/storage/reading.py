@@ -16,6 +16,7 @@ import numpy as np
 
 from raes.storage.location import Location
 from raes.storage.tree import Arrays
+from raes.text import described
 from raes.types import UserError
 
 MOST_COMPRESSED = 1 << 30
@@ -93,7 +94,7 @@ def read_arrays(content: bytes) -> Arrays:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # zipfile, zlib, numpy and the parser of its headers have errors of their own
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(described(error)) from error
 
 
 def _without_waiting(path: str, flags: int) -> int:

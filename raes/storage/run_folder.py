@@ -25,9 +25,10 @@ from raes.storage.checkpoint import Checkpoints
 from raes.storage.files import open_own, refuse_links, write_atomically
 from raes.storage.lease import Lease, TakenOverError
 from raes.storage.location import RemotePath, StoreError, location
-from raes.storage.lock import RunLock
+from raes.storage.lock import RunFolderGoneError, RunLock
 from raes.storage.mirror import Mirror
 from raes.storage.reading import read_file
+from raes.text import one_line
 from raes.types import SETTINGS, Positive, RunFailedError, UserError
 
 Notify = Callable[[str], None]
@@ -89,6 +90,19 @@ class RunFolder:
     ) -> None:
         self.close()
 
+    def check(self) -> None:
+        """Make sure that it is still where it was.
+
+        Raises:
+            RunFolderGoneError: it is not.
+        """
+        self._lock.check()
+
+    def aside(self) -> Path:
+        """A name next to it that is free."""
+        folder = self._lock.folder
+        return folder.with_name(f"{folder.name}-saved-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+
     def start(self) -> None:
         """Begin uploads, where there are any: the run directory now holds something to go on from."""
 
@@ -138,7 +152,9 @@ class SpooledFolder(RunFolder):
         try:
             super().__init__(self._root, str(store))
         except OSError as error:
-            raise UserError(f"upload.spool={self._root} cannot be written ({error}); name a folder that can") from error
+            raise UserError(
+                f"upload.spool={self._root} cannot be written ({one_line(error)}); name a folder that can"
+            ) from error
         self.path = self._root / "run"
         self._owner_file = self._root / "owner"
         self._notices: deque[str] = deque()
@@ -175,6 +191,11 @@ class SpooledFolder(RunFolder):
         (self.path / "checkpoints").mkdir(parents=True)
         self._mirror.fetch()
         write_atomically(self._owner_file, self._lease.owner.encode())
+
+    def check(self) -> None:
+        super().check()
+        if not (self.path / "checkpoints").is_dir():
+            raise RunFolderGoneError(f"{self.path} was removed while the run wrote to it", None)
 
     def start(self) -> None:
         self._is_removable = False
@@ -244,8 +265,12 @@ class SpooledFolder(RunFolder):
     def _round(self) -> bool:
         """Mirror the folder once. Whether everything that it held before is in the store now."""
         try:
+            self.check()  # before the store follows a spool that is empty
             self._lease.renew()
             self._mirror.send()
+        except RunFolderGoneError as error:
+            self._lost = f"{error}; nothing more is sent to {self._name}"
+            return False
         except TakenOverError as error:
             self._lost = (
                 f"run_dir={self._name} was taken over by {error}, so this run stops; what it had not sent is kept in "
@@ -302,4 +327,4 @@ def check_writable(run_dir: str, settings: UploadSettings) -> None:
             open_own(where / ".writable", "w").close()
             (where / ".writable").unlink()
     except OSError as error:
-        raise UserError(f"run_dir={run_dir} cannot be written ({error}); name a folder that can") from error
+        raise UserError(f"run_dir={run_dir} cannot be written ({one_line(error)}); name a folder that can") from error

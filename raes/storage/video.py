@@ -50,7 +50,7 @@ class Mp4File:
     def _open(self, rate: float, rows: int, columns: int) -> None:
         import av
 
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(exist_ok=True)
         self._container = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "faststart"})
         options = {"crf": QUALITY, "preset": "veryfast"}
         self._stream = self._container.add_stream("libx264", Fraction(rate).limit_denominator(1000), options)

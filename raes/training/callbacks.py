@@ -8,6 +8,7 @@ from typing import Any
 
 from raes.import_object import import_object
 from raes.storage.metrics import Record
+from raes.text import described
 from raes.training.events import Event
 from raes.training.launch import launch
 from raes.training.limits import RunOutcome
@@ -76,8 +77,7 @@ class Callbacks:
             except BaseException as error:
                 check_fault(error)
                 raise UserError(
-                    f"callbacks: {_name(callback)} fails at the start: {type(error).__name__}: {error}; fix it, or "
-                    "leave it out"
+                    f"callbacks: {_name(callback)} fails at the start: {described(error)}; fix it, or leave it out"
                 ) from error
 
     def __call__(self, event: Event) -> str | None:
@@ -104,7 +104,7 @@ class Callbacks:
             del self._live[id(callback)]
             where = inspect.trace()[-1]
             self._notice(
-                f"callbacks: {_name(callback)}.{method} failed ({type(error).__name__}: {error}; {where.filename}:"
+                f"callbacks: {_name(callback)}.{method} failed ({described(error)}; {where.filename}:"
                 f"{where.lineno}); it is not called again, and the run goes on"
             )
             return None
@@ -156,7 +156,7 @@ def _made(callback: Any) -> Any:
         return callback() if isinstance(callback, type) else callback
     except BaseException as error:
         check_fault(error)
-        raise UserError(f"callbacks=[{name}] cannot be made: {type(error).__name__}: {error}") from error
+        raise UserError(f"callbacks=[{name}] cannot be made: {described(error)}") from error
 
 
 def _name(callback: Any) -> str:

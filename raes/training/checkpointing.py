@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from raes.storage.checkpoint import CheckpointStore
@@ -83,6 +84,10 @@ class Checkpointer:
         self._write(state, "latest")
         self._generation, self._at = state.generation, time.perf_counter()
         self._cost = self._at - started
+
+    def move(self, run_dir: Path) -> None:
+        """Write to another run directory from now on."""
+        self._store, self._generation = CheckpointStore(run_dir), -1
 
     def save_best(self, state: RunState, evaluated: Any) -> None:
         """Keep a policy that was good.

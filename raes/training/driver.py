@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from raes.config.schema import Config
+from raes.config.stored import save
 from raes.results import FailedTasks, Results
 from raes.rng import Purpose
 from raes.runtime.rounds import FinishedRound, RoundHooks, RoundRunner
 from raes.storage import failed_episodes
+from raes.storage.location import CONFIG
+from raes.storage.lock import RunFolderGoneError
 from raes.storage.run_folder import RunFolder
 from raes.tasks import Round, Tasks, evaluation_tasks
+from raes.text import described
 from raes.training import quarantine
 from raes.training.arithmetic import CONSEQUENCE
 from raes.training.events import Progress
@@ -42,9 +46,9 @@ class Driver(RoundHooks):
         self._spread, self._runner = parts.spread, RoundRunner(parts.executor, hooks=self)
 
     def run(self) -> RunOutcome:
-        """The search, from the first generation to the last checkpoint."""
+        """The search, from the first generation to the last checkpoint; what ends it early leaves one as well."""
         self._look_at_arithmetic()
-        outcome, times = self._run(), self._state.counters.may_differ
+        outcome, times = self._outcome(), self._state.counters.may_differ
         if not times:
             return outcome
         what = "once" if times == 1 else f"{times} times"
@@ -53,28 +57,55 @@ class Driver(RoundHooks):
             remark=f"from another run's with this seed: {what} something happened that need not happen there (log.txt)",
         )
 
+    def _outcome(self) -> RunOutcome:
+        try:
+            return self._run()
+        except RunFolderGoneError as gone:
+            return self._save_elsewhere(gone)
+        except OSError as error:
+            try:
+                self._folder.check()
+            except RunFolderGoneError as gone:
+                return self._save_elsewhere(gone)
+            return RunOutcome(1, f"{described(error)}; if the disk is full, make room and use resume=auto")
+
     def _run(self) -> RunOutcome:
         try:
-            try:
-                reason = self._search()
-                self._recorder.write(self._state.counters, self._runner.clock)
-                if not self._stop.is_set():
-                    self._evaluate_last()
-            except (RunFailedError, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
-                check_fault(error)
-                text = f"{error}" if isinstance(error, RunFailedError) else f"{type(error).__name__}: {error}"
-                self.notice(f"the run stops: {text}")
-                self._recorder.write(self._state.counters, self._runner.clock)
-                self._checkpointer.save(self._state)
-                self._reports.abandon("the run failed before it was done")
-                return RunOutcome(1, text)
+            reason = self._search()
+            self._recorder.write(self._state.counters, self._runner.clock)
+            if self._stop.is_set() or not self._evaluate_last():
+                reason = None  # what is left of the run is to be done after a resume
+            self._folder.check()
+        except RunFolderGoneError:
+            raise
+        except (RunFailedError, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+            check_fault(error)
+            text = str(error) if isinstance(error, RunFailedError) else described(error)
+            self.notice(f"the run stops: {text}")
+            self._recorder.write(self._state.counters, self._runner.clock)
             self._checkpointer.save(self._state)
-            self._reports.finish(self._poll_film)
-        except OSError as error:
-            return RunOutcome(1, f"{type(error).__name__}: {error}; if the disk is full, make room and use resume=auto")
+            self._reports.abandon("the run failed before it was done")
+            return RunOutcome(1, text)
+        self._checkpointer.save(self._state)
+        self._reports.finish(self._poll_film)
         if reason is None:
             return RunOutcome(130, f"stopped after {self._state.generation} generations")
         return RunOutcome(0, reason)
+
+    def _save_elsewhere(self, gone: RunFolderGoneError) -> RunOutcome:
+        """End a run whose directory was moved or removed: a checkpoint where it lies now, or next to where it was."""
+        folder = gone.now or self._folder.aside()
+        self.notice(f"the run stops: {gone}")
+        self._reports.abandon("the run failed before it was done")
+        try:
+            if gone.now is None:
+                folder.mkdir(parents=True)
+                save(replace(self._config, run_dir=str(folder)), folder / CONFIG)
+            self._checkpointer.move(folder)
+            self._checkpointer.save(self._state)
+        except OSError as error:
+            return RunOutcome(1, f"{gone}; what it has cannot be saved in {folder} either ({described(error)})")
+        return RunOutcome(1, f"{gone}; what it has is saved in {folder}", str(folder))
 
     # The loop.
 
@@ -107,6 +138,7 @@ class Driver(RoundHooks):
             if number == generation or self._config.generations is None or number < self._config.generations:
                 self._open_generation(number)
         with self._runner.clock.phase("log"):
+            self._folder.check()
             self._recorder.write(self._state.counters, before)
             for text in self._folder.notices():
                 self._log.notice(generation, text)
@@ -139,8 +171,12 @@ class Driver(RoundHooks):
         with self._runner.clock.phase("reduce"):
             return self._executor.weighted_noise_sum(noise_index, weights, squared)
 
-    def _evaluate_last(self) -> None:
-        """A run ends with an evaluation of its last theta; generations that are out are abandoned."""
+    def _evaluate_last(self) -> bool:
+        """A run ends with an evaluation of its last theta; generations that are out are abandoned.
+
+        Returns:
+            False where a stop came first.
+        """
         number = self._state.generation + 1 + self._config.runtime.pipeline  # a number that no generation has
         snapshot = self._algorithm.snapshot(replace(self._state.search, generation=number))
         self._runner.abandon()
@@ -149,7 +185,7 @@ class Driver(RoundHooks):
         self._videos.offer(self._state.generation, snapshot, last=True)
         finished = self._runner.collect()
         if finished is None:
-            return
+            return False
         counters, failed = self._state.counters, self._report_faults(finished)
         counters = self._with_accidents(replace(counters, quarantined=counters.quarantined + failed), finished)
         self._recorder.begin(self._state.generation, finished)
@@ -157,6 +193,7 @@ class Driver(RoundHooks):
         counters = replace(self._judge(finished, counters, self._state.search), goal_streak=streak)
         self._state = replace(self._state, counters=counters)
         self._recorder.write(counters, self._runner.clock)
+        return True
 
     def _reason_to_end(self) -> str | None:
         limit = limit_reached(self._config, self._state.counters, self._state.generation, self._recorder.seconds)

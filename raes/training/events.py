@@ -12,6 +12,7 @@ from typing import Any
 from raes.config.schema import FREE_TO_CHANGE
 from raes.storage.files import open_own
 from raes.storage.metrics import Histograms, MetricsWriter, Record
+from raes.text import message
 
 Event = tuple[str, Any]
 """("record", Record), ("notice", text) or ("progress", Progress)."""
@@ -115,7 +116,7 @@ class RunLog:
 
     def notice(self, generation: int, text: str) -> None:
         """A line for the user and for log.txt."""
-        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} generation {generation}: {text}\n")
+        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} generation {generation}: {message(text)}\n")
         self._events.emit(("notice", text))
 
     def progress(self, make: Callable[[], Progress]) -> None:

@@ -26,6 +26,7 @@ from raes.runtime.worker import Worker, WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.video import AnimatedGif, Mp4File
 from raes.tasks import Snapshot, evaluation_tasks
+from raes.text import described, one_line
 from raes.training.videos import MESSAGE_PREFIX, VideoJob
 from raes.types import UInt8, UserError
 
@@ -145,7 +146,7 @@ def film(job: VideoJob) -> bytes:
         for index in range(config.video.episodes):
             episode = play(subject, index, sink)
             if episode.reason is not None:
-                raise RuntimeError(f"episode {index} failed: {episode.reason}")
+                raise RuntimeError(f"episode {index} failed: {one_line(episode.reason)}")
             if episode.cut:
                 break
     return gif.content()
@@ -169,10 +170,10 @@ def _beside_a_run() -> None:
         out.write(film(pickle.load(sys.stdin.buffer)))
         out.close()
     except UserError as error:
-        print(f"{MESSAGE_PREFIX}{error}", file=sys.stderr)
+        print(f"{MESSAGE_PREFIX}{one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
-        print(f"{MESSAGE_PREFIX}{type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{MESSAGE_PREFIX}{described(error)}", file=sys.stderr)
         sys.exit(1)
 
 

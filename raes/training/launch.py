@@ -1,4 +1,4 @@
-"""Starts a driver in this process or on Ray, shows its events, and handles Ctrl-C and SIGTERM."""
+"""Starts a driver in this process or on Ray, shows its events, and handles Ctrl-C, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_limits
 
-from raes.config.cli import display_path
+from raes.config.cli import display_path, stopping_signals
 from raes.config.schema import Config
 from raes.problems.atari import AtariSettings
 from raes.problems.registration import Registered, register, registry_entry
@@ -38,7 +38,7 @@ Show = Callable[[Event], str | None]
 
 
 class SignalHandler(StopSignal):
-    """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once.
+    """Set by the first Ctrl-C, SIGTERM or SIGHUP (the terminal goes); the second one interrupts at once.
 
     Attributes:
         at_once: whether the first one interrupts too: there is nothing to save yet.
@@ -47,12 +47,12 @@ class SignalHandler(StopSignal):
     at_once = False
 
     def listen(self) -> None:
-        """Take over both signals.
+        """Take over these signals.
 
         Python hands signals to the main thread only; in another one nothing is heard.
         """
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in stopping_signals():
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: Any) -> None:
@@ -63,8 +63,8 @@ class SignalHandler(StopSignal):
 
 @contextmanager
 def signals() -> Iterator[SignalHandler]:
-    """Hear Ctrl-C and SIGTERM for as long as something runs."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Hear Ctrl-C, SIGTERM and SIGHUP for as long as something runs."""
+    before = {number: signal.getsignal(number) for number in stopping_signals()}
     stop = SignalHandler()
     stop.listen()
     try:

@@ -21,10 +21,18 @@ class StopSignal(threading.Event):
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: exit code, reason, and what the user should know of its results; empty for nothing."""
+    """How a run ended.
+
+    Attributes:
+        code: the exit code.
+        reason: in words.
+        run_dir: where its files are, if they are not where they should be.
+        remark: what the user should know of its results; empty for nothing.
+    """
 
     code: int
     reason: str
+    run_dir: str | None = None
     remark: str = ""
 
 

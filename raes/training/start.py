@@ -71,7 +71,7 @@ def drive(
                     raise
                 raise RunFailedError(f"{type(error).__name__}: {error}") from error
             trouble = folder.finish(notice)
-            return outcome if trouble is None else RunOutcome(1, f"{outcome.reason}; {trouble}")
+            return outcome if trouble is None else replace(outcome, code=1, reason=f"{outcome.reason}; {trouble}")
     except UserError as error:
         return RunOutcome(2, str(error))
 

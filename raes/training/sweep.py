@@ -11,6 +11,7 @@ from raes.config.schema import Config
 from raes.console.console import describe
 from raes.console.output import show
 from raes.runtime.scheduling import Size
+from raes.text import one_line
 from raes.training.callbacks import Callbacks
 from raes.training.events import Event
 from raes.training.launch import POLL_SECONDS, RunningDriver, headline, signals
@@ -257,5 +258,5 @@ def summary(outcomes: Sequence[tuple[str, RunOutcome]]) -> str:
     """What became of a sweep's jobs: how many are done, and each of the others by its name."""
     others = [(name, outcome) for name, outcome in outcomes if outcome.code]
     lines = [f"sweep: {len(outcomes) - len(others)} of {len(outcomes)} jobs are done"]
-    lines += [f"  {name}: exit code {outcome.code}, {ended(outcome)}" for name, outcome in others]
+    lines += [f"  {name}: exit code {outcome.code}, {one_line(ended(outcome))}" for name, outcome in others]
     return "\n".join(lines)

@@ -22,6 +22,7 @@ from raes.config.schema import Config
 from raes.problems.episode import EpisodeSpec
 from raes.problems.problem import ProblemSpec
 from raes.tasks import Snapshot
+from raes.text import described, one_line
 
 FINISH_SECONDS = 300.0
 """How long the end of a run waits for its last video."""
@@ -171,7 +172,7 @@ class Videos:
         try:
             self._running = _start_filming(job)
         except OSError as error:  # no memory, no room for temporary files
-            self._unstarted = FinishedVideo(job.generation, None, str(error))
+            self._unstarted = FinishedVideo(job.generation, None, described(error))
 
 
 def _start_filming(job: VideoJob) -> _Process:
@@ -204,6 +205,7 @@ def _finish(running: _Process) -> FinishedVideo:
         errors.seek(0)
         picture, lines = gif.read(), errors.read().decode(errors="replace").strip().splitlines()
     messages = [line.removeprefix(MESSAGE_PREFIX) for line in lines if line.startswith(MESSAGE_PREFIX)] or lines[-1:]
+    messages = [one_line(text) for text in messages]
     code, generation = running.process.returncode, running.job.generation
     if code == 0 and picture:
         return FinishedVideo(generation, picture, messages[0] if messages else "")

@@ -19,6 +19,9 @@ SRUN = """#!/usr/bin/env bash
 echo "$*" >>"$FAKE/srun.log"
 while [[ $1 == --* ]]; do shift; done
 [[ $1 == hostname ]] && { echo 127.0.0.1; exit; }
+[[ $1 == mkdir ]] && { echo "$4" >"$FAKE/folder"; ls "$4" >/dev/null 2>&1 && exit 9; }
+[[ $1 == ray ]] || exec "$@"
+stat -c %a "$(<"$FAKE/folder")" >>"$FAKE/modes.log"
 exec "$@" --object-store-memory=100000000
 """
 SCONTROL = """#!/usr/bin/env bash
@@ -84,4 +87,8 @@ def test_a_job_trains_is_requeued_when_its_time_is_over_and_goes_on(tmp_path: Pa
     token = (tmp_path / ".ray" / "auth_token").read_text()
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
     assert token not in text
-    assert not Path(f"/tmp/raes-{os.getpid()}").exists()
+    folder = Path((tmp_path / "folder").read_text().strip())
+    assert folder.parent == Path("/tmp")
+    assert str(os.getpid()) not in folder.name
+    assert not folder.exists()
+    assert set((tmp_path / "modes.log").read_text().split()) == {"700"}

@@ -4,6 +4,7 @@ put on the wire, the fields of KubeRay's objects, linters."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "cluster"
 CLOUDS = ("gcp", "azure")
+OURS = {"app": "raes", "app.kubernetes.io/part-of": "raes"}
+CONFINED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 VERSIONS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
 
 
@@ -153,9 +156,11 @@ def test_kuberays_objects_have_the_fields_that_matter() -> None:
     for group in groups:
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())  # KubeRay takes no others
         template = group["template"]
-        assert template["metadata"]["labels"] == {"app": "raes"}
+        assert template["metadata"]["labels"] == OURS
         assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert template["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         (container,) = template["spec"]["containers"]
+        assert container["securityContext"] == CONFINED
         assert container["resources"]["requests"] == container["resources"]["limits"]
     claim = spec["headGroupSpec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
     assert claim == read("kuberay/volume.yaml")["metadata"]["name"]
@@ -164,10 +169,77 @@ def test_kuberays_objects_have_the_fields_that_matter() -> None:
     assert f"run_dir={mount}/humanoid" in words
     assert "resume=auto" in words
     assert job["spec"]["backoffLimit"] > 0  # a lost head
+    assert spec["autoscalerOptions"]["securityContext"] == CONFINED
+
+
+def test_the_network_policy_names_pods_by_several_labels_and_closes_both_directions() -> None:
     policy = read("kuberay/network.yaml")["spec"]
-    assert policy["podSelector"]["matchLabels"] == {"app": "raes"}
-    assert policy["policyTypes"] == ["Ingress"]
-    assert {port["port"] for rule in policy["ingress"][1:] for port in rule["ports"]} == {8265}
+    ours = {"matchLabels": OURS | {"ray.io/is-ray-node": "yes"}}  # the last one is KubeRay's
+    assert policy["podSelector"] == ours
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    among, others = policy["ingress"]
+    assert among == {"from": [{"podSelector": ours}]}
+    assert {port["port"] for port in others["ports"]} == {8265}
+    assert all(sum(map(len, one["podSelector"].values())) > 1 for one in others["from"])
+    among, *others = policy["egress"]
+    assert among == {"to": [{"podSelector": ours}]}
+    assert {port["port"] for rule in others for port in rule["ports"]} == {53, 443, 6443}
+    blocks = [one["ipBlock"] for rule in others for one in rule["to"] if "ipBlock" in one]
+    assert [block["except"] for block in blocks if block["cidr"] == "0.0.0.0/0"] == [["169.254.0.0/16"]]
+
+
+THIEF = """
+import os, socket, sys, time
+os.setuid(65534)
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("there", flush=True)
+time.sleep(30)
+"""
+RAY = """#!/usr/bin/env bash
+echo "$* $RAY_API_SERVER_ADDRESS" >>"$FAKE/calls"
+[ "$1" = dashboard ] || exit 0
+[ "$(grep -c ^dashboard "$FAKE/calls")" -gt "$STOLEN" ] || exec sleep 30 # ssh is late, or has only IPv6
+exec "$REAL" -c 'import socket, sys, time; s = socket.create_server(("", int(sys.argv[1]))); time.sleep(30)' "$4"
+"""
+PYTHON = """#!/usr/bin/env bash
+[ "$1" = -c ] && [[ "$2" == *getsockname* ]] || exec "$REAL" "$@"
+port=$("$REAL" "$@")
+count=$(($(cat "$FAKE/ports" 2>/dev/null || echo 0) + 1))
+echo "$count" >"$FAKE/ports"
+if [ "$count" -le "$STOLEN" ]; then
+  "$REAL" "$FAKE/thief.py" "$port" >"$FAKE/thief-$count" &
+  until [ -s "$FAKE/thief-$count" ]; do sleep 0.05; done
+fi
+echo "$port"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="plays another user of this machine, for which it must be root")
+@pytest.mark.parametrize("stolen", [0, 2, 5])
+def test_a_job_is_never_submitted_to_a_port_that_another_user_has_taken(stolen: int, tmp_path: Path) -> None:
+    for name, text in (("ray", RAY), ("python", PYTHON)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "thief.py").write_text(THIEF)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "FAKE": str(tmp_path), "STOLEN": str(stolen),
+        "REAL": sys.executable, "RAY_API_SERVER_ADDRESS": "",
+    }  # fmt: skip
+    out = tmp_path / "out"
+    with out.open("w") as file:
+        words = [str(FOLDER / "train.sh"), "cluster.yaml", "env=Hopper"]
+        script = subprocess.Popen(words, env=environment, stdout=file, stderr=file, start_new_session=True)
+        code = script.wait(60)
+    *tunnels, last = (tmp_path / "calls").read_text().splitlines()
+    if stolen == 5:
+        assert code == 1
+        assert "other users of this machine" in out.read_text()
+        assert last.startswith("dashboard")
+        return
+    assert code == 0, out.read_text()
+    assert len(tunnels) == stolen + 1
+    port = re.findall(r"--port (\d+)", tunnels[-1])[0]
+    assert last == f"job submit --working-dir . -- python -m raes.train env=Hopper http://127.0.0.1:{port}"
 
 
 def linter(*words: str) -> subprocess.CompletedProcess[str]:

@@ -219,4 +219,4 @@ def test_long_reasons_do_not_fill_the_disk(tmp_path: Path) -> None:
     tasks = training(7, list(range(100)))
     path = failed_episodes.save(tmp_path, BARE, [FailedTasks(tasks, ("x" * 1_000_000,) * 100)])
     assert path.stat().st_size < 100_000
-    assert failed_episodes.find(tmp_path, 7, Purpose.TRAINING, 99)[1].reasons == ("x" * failed_episodes.REASON_LENGTH,)
+    assert failed_episodes.find(tmp_path, 7, Purpose.TRAINING, 99)[1].reasons == ("x" * 10_000,)

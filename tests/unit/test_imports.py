@@ -22,7 +22,7 @@ ROOMS = {
     4: "runtime",
     3: "problems algorithms",
     2: "search storage",
-    1: "policies types tasks results rng import_object validation",
+    1: "policies types text tasks results rng import_object validation",
 }
 PYTORCH = ("raes.policies.torch_policy", "raes.policies.torch_export", "raes.api.torch_modules", "raes.export")
 RAY_INSIDE_FUNCTIONS = ("raes.training.launch", "raes.training.sweep", "raes.evaluate", "raes.bench", "raes.doctor")

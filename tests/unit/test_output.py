@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pty
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from raes.console.output import LenientOutput, show
 from raes.console.screen import Plain, screen
 
 PROGRAM = """
@@ -86,3 +91,43 @@ def test_an_output_without_a_buffer_stays_without(tmp_path: Path) -> None:
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, check=True
     )
     assert done.stdout == b"line\n"
+
+
+@pytest.fixture(params=["pipe", "terminal after Ctrl-S", "terminal that nobody reads"])
+def stuck(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
+    """Both ends of something that takes nothing for the moment, or soon takes nothing."""
+    reader, writer = os.pipe() if request.param == "pipe" else pty.openpty()
+    if request.param == "terminal after Ctrl-S":
+        os.write(reader, b"\x13")
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_training_does_not_wait_for_an_output_that_takes_nothing(stuck: tuple[int, int]) -> None:
+    reader, writer = stuck
+    output = LenientOutput(io.FileIO(writer, "w", closefd=False), patience=0.3)
+    begun = time.monotonic()
+    for _ in range(2000):
+        assert output.write(b"x" * 100) == 100
+    assert 0.3 <= time.monotonic() - begun < 5
+    if os.isatty(writer):
+        os.write(reader, b"\x11")  # Ctrl-Q
+    os.set_blocking(reader, False)
+    taken = b""
+    end = time.monotonic() + 10
+    while b"again" not in taken and time.monotonic() < end:
+        output.write(b"again")
+        try:
+            taken = taken[-10:] + os.read(reader, 1 << 16)
+        except BlockingIOError:
+            time.sleep(0.01)
+    assert b"again" in taken
+
+
+def test_a_stream_that_a_users_code_has_closed_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    show("lost")
+    screen(None, plain=True).line("lost too")

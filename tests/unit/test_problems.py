@@ -13,6 +13,7 @@ from gymnasium import spaces
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeProblem, EpisodeSpec
+from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.problems.problem import EpisodeError, EpisodeOutcome
 from raes.problems.spaces import observation_reader
 from raes.tasks import Snapshot
@@ -328,3 +329,26 @@ def test_what_is_wrong_with_an_environment_is_said_before_anything_starts(broken
         gymnasium.register("Liar-v0", entry_point=Liar)
     with pytest.raises(UserError, match=words):
         EpisodeSpec(EnvSettings("liar", "Liar-v0", {"broken": broken}), MLP_SETTINGS).check()
+
+
+class PanicError(BaseException):
+    """As bindings to Rust raise it."""
+
+
+@pytest.mark.parametrize("error", [PanicError("a panic"), SystemExit(3), GeneratorExit()], ids=str)
+def test_what_is_no_exception_fails_an_evaluation_too(error: BaseException) -> None:
+    def function(x: Any) -> float:
+        raise error
+
+    problem = FunctionSpec(FunctionSettings(call="test:function", dim=2), function).build()
+    with pytest.raises(EpisodeError, match=type(error).__name__):
+        problem.evaluate(np.zeros(2, np.float32), episode(0))
+
+
+def test_ctrl_c_within_an_evaluation_is_no_fault_of_it() -> None:
+    def function(x: Any) -> float:
+        raise KeyboardInterrupt
+
+    problem = FunctionSpec(FunctionSettings(call="test:function", dim=2), function).build()
+    with pytest.raises(KeyboardInterrupt):
+        problem.evaluate(np.zeros(2, np.float32), episode(0))

@@ -9,13 +9,15 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 import scipy.stats
 
 from raes.config.cli import parse
-from raes.report import published, report_tables
-from raes.report.__main__ import ReportArguments, split
+from raes.console.tables import table
+from raes.report import charts, published, report_tables
+from raes.report.__main__ import ReportArguments, report, split
 from raes.report.groups import group
 from raes.report.interquartile import first_reaching, interval, intervals, iqm, on_grid
 from raes.report.run_finder import RandomPlay, StoredRun, Unreadable, find, read
@@ -26,6 +28,25 @@ def trimmed(values: list[float]) -> float:
     """The interquartile mean in plain Python."""
     cut = len(values) // 4
     return statistics.fmean(sorted(values)[cut : len(values) - cut])
+
+
+NAMES = [r"$\frac{1}$", r"$\frac{1", "_hidden", "a\nb", "\x1b[2J", "x" * 5000, "<script>alert(1)</script>",
+         r"\input{/etc/passwd}", "a%b^c~d&e#f", "caf\udce9"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_a_name_is_shown_as_it_stands(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)  # as a user's own matplotlibrc may have it
+    for number in range(2):
+        env = {"name": "gymnasium", "id": name, "kwargs": {"key": name}}
+        write_run(tmp_path / "runs" / str(number), [1.0, 2.0], env=env, algorithm={"name": name}, seed=number)
+    arguments = ReportArguments(out=str(tmp_path / "out"), title=name, resamples=100)
+    text = "\n".join(map(table, report([str(tmp_path / "runs")], arguments)))
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<script" not in page
+    assert all(line.isprintable() for line in text.splitlines())
+    assert all(line.isprintable() for line in page.splitlines())
+    assert charts.plain(name).strip().replace(r"\$", "") or name == "$"
 
 
 @pytest.mark.parametrize("count", range(1, 14))

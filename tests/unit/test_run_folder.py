@@ -15,6 +15,7 @@ import pytest
 from raes.storage import lease
 from raes.storage.checkpoint import Checkpoints, CheckpointStore
 from raes.storage.location import RemotePath, StoreError, location
+from raes.storage.lock import RunFolderGoneError
 from raes.storage.run_folder import RunFolder, UploadSettings, check_writable, open_folder
 from raes.types import RunFailedError, UserError
 
@@ -295,6 +296,44 @@ def test_a_command_whose_run_directory_was_taken_over_stops(remote: House) -> No
         assert folder.finish(remote.notices.append) is not None
     assert remote.newest() == 1
     assert remote.lock()["owner"] == "another"
+
+
+@pytest.mark.parametrize("what", ["run", ""], ids=["folder", "spool"])
+def test_a_spool_that_is_removed_removes_nothing_in_the_store(remote: House, what: str) -> None:
+    with remote.open() as folder:
+        folder.start()
+        train(folder, 1, 2)
+        wait_for(lambda: remote.newest() == 2)
+        before = RemotePath(remote.run_dir).files()
+        (folder.path.parent / what).rename(folder.path.parent.with_name("gone"))
+        wait_for(lambda: not folder._thread.is_alive())  # type: ignore[attr-defined]
+        assert RemotePath(remote.run_dir).files() == before
+        with pytest.raises(RunFolderGoneError):
+            folder.check()
+        assert "nothing more is sent" in str(folder.finish(remote.notices.append))
+    assert remote.newest() == 2
+
+
+def test_a_run_directory_is_looked_for_by_its_mark(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with open_folder(str(run), 3, UploadSettings(), print) as folder:
+        folder.check()
+        with (run / ".lock").open("a"):  # as another command opens it, which waits
+            folder.check()
+        run.rename(tmp_path / "moved")
+        with pytest.raises(RunFolderGoneError, match=f"was moved to {tmp_path / 'moved'} while") as moved:
+            folder.check()
+        assert moved.value.now == tmp_path / "moved"
+        run.mkdir()
+        (run / ".lock").write_text("another's mark")
+        with pytest.raises(RunFolderGoneError, match="was moved to"):
+            folder.check()
+        (tmp_path / "moved" / ".lock").unlink()
+        with pytest.raises(RunFolderGoneError, match="was replaced by another run while") as replaced:
+            folder.check()
+        assert replaced.value.now is None
+        (run / ".lock").write_text("")  # RAES 0.1 empties it before it sees that it is held
+        folder.check()
 
 
 def test_a_store_that_fails_at_the_start_is_the_users_error(remote: House, store: Store) -> None:
