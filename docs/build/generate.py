@@ -1,8 +1,8 @@
-"""`make tables`: write the generated parts of the documentation into its pages; `--check` names pages that are outdated.
+"""`make tables`: write the generated parts of the documentation into its pages; with `--check`, name outdated pages.
 
-A page holds each part between `<!-- made: NAME ARGUMENTS -->` and `<!-- end -->`, so that it is read on a code host too.
-NAME is one of `generated_tables.MAKERS`, or `curves`: a picture in `docs/images/made/`, drawn anew where the results that it
-shows have changed.
+A page holds each part between `<!-- made: NAME ARGUMENTS -->` and `<!-- end -->`, so that it is read on a code host
+too. NAME is one of `generated_tables.MAKERS`, or `curves`: a picture in `docs/images/made/`, drawn anew where the
+results that it shows have changed.
 """
 
 from __future__ import annotations
