@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from raes.config.cli import complain, display_path, ending, hear_interrupts
 from raes.config.compose import checked, explain_hydra
+from raes.config.environment_word import with_presets
 from raes.config.overrides import opened, plain_text
 from raes.config.schema import PLACES, Config, conf_dir
 from raes.console.output import PATIENCE, protect_output, show
@@ -57,10 +58,10 @@ def run_command(examine: Callable[[Config], int] | None = None) -> int:
             key, _, value = word.partition("=")
             if key in PLACES:
                 location(plain_text(value), key)  # a secret in a URL must reach neither Hydra's messages nor a file
+        words = hydra_words(sys.argv[1:])
     except UserError as error:
         return complain(str(error))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand the errors to us instead of printing them and exiting with 1
-    words = hydra_words(sys.argv[1:])
     sys.argv[1:] = words
     runs = Runs()
 
@@ -83,7 +84,12 @@ def run_command(examine: Callable[[Config], int] | None = None) -> int:
 
 
 def hydra_words(words: Sequence[str]) -> list[str]:
-    """The command line as Hydra must have it; of a sweep with the folder for Hydra's record of it, multirun.yaml."""
+    """The command line as Hydra must have it; of a sweep with the folder for Hydra's record of it, multirun.yaml.
+
+    Raises:
+        UserError: `env=...` names what a sweep cannot have.
+    """
+    words = with_presets(words)
     sweep = [word for word in words if word in MULTIRUN]
     if not sweep:
         return [opened(word) for word in words]

@@ -11,11 +11,12 @@ import re
 import sys
 import textwrap
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from curves import RESULTS, measured
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -31,7 +32,6 @@ from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings
 from raes.problems.function import FunctionSettings
 from raes.report.report_tables import thresholds
-from raes.search.optimizers import OPTIMIZERS
 
 REPOSITORY = RESULTS.parent
 sys.path.insert(0, str(REPOSITORY))  # for benchmarks/, which is not installed
@@ -41,7 +41,8 @@ FUNCTION = ("env=function", "env.call=module:f", "env.dim=1")
 SWEEP = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
          "last evaluation", "best evaluation")  # fmt: skip
 """The metrics that `results/multirun.py` gathers, as columns."""
-Row = tuple[str, str, str]
+Row = tuple[str, str]
+"""A key and its default."""
 
 
 def options(name: str) -> str:
@@ -50,17 +51,17 @@ def options(name: str) -> str:
     common = {field.name for field in dataclasses.fields(SearchSettings)}
     tree = composed(f"algorithm={name}", *GYMNASIUM)["algorithm"]
     rows = [row for row in _rows("algorithm", settings, tree) if row[0].split(".")[1] not in {*common, "name"}]
-    return _table(("key", "default", "meaning"), rows)
+    return _keys_table(rows)
 
 
 def common() -> str:
     """The keys that all algorithms share."""
-    return _table(("key", "default", "meaning"), _rows("algorithm", SearchSettings, composed(*GYMNASIUM)["algorithm"]))
+    return _keys_table(_rows("algorithm", SearchSettings, composed(*GYMNASIUM)["algorithm"]))
 
 
 def keys() -> str:
     """The keys of `raes.train` that belong to no configuration group."""
-    tree, comments = composed("run_dir=null", *GYMNASIUM), _comments(conf_dir() / "config.yaml")
+    tree = composed("run_dir=null", *GYMNASIUM)
     rows: list[Row] = []
     for field in dataclasses.fields(schema.Config):
         value = tree[field.name]
@@ -68,12 +69,10 @@ def keys() -> str:
             continue
         kind = typing.get_type_hints(schema.Config)[field.name]
         if isinstance(value, dict):
-            rows += [
-                (key, default, comments.get(key) or meaning) for key, default, meaning in _rows(field.name, kind, value)
-            ]
+            rows += _rows(field.name, kind, value)
         else:
-            rows.append((field.name, _shown(value), comments.get(field.name, "")))
-    return _table(("key", "default", "meaning"), rows)
+            rows.append((field.name, _shown(value)))
+    return _keys_table(rows)
 
 
 def group(name: str) -> str:
@@ -97,20 +96,24 @@ def settings(kind: str) -> str:
         "torch": ("policy", TorchSettings, (*GYMNASIUM, "policy=torch", "policy.module=module:Class")),
     }
     node, cls, overrides = which[kind]
-    return _table(("key", "default", "meaning"), list(_rows(node, cls, composed(*overrides)[node])))
+    return _keys_table(_rows(node, cls, composed(*overrides)[node]))
 
 
 def optimizers() -> str:
     """The keys of all optimisers, with the defaults of each option; a key that an optimiser does not read has none."""
     options = sorted(path.stem for path in (conf_dir() / "optimizer").glob("*.yaml"))
     defaults = {option: composed(f"optimizer={option}", *GYMNASIUM)["optimizer"] for option in options}
-    meanings = {key: text for cls in OPTIMIZERS.values() for key, text in _meanings(cls).items()}
     rows = [
-        (f"optimizer.{key}", *(_shown(one[key]) if key in one else "" for one in defaults.values()), meanings[key])
+        (
+            f"optimizer.{key}",
+            *(_shown(one[key]) if key in one else "" for one in defaults.values()),
+            *notes()[f"optimizer.{key}"],
+        )
         for key in dict.fromkeys(key for one in defaults.values() for key in one)
         if key != "name"
     ]
-    return _table(("key", *(f"`optimizer={option}`" for option in options), "meaning"), rows)
+    head = ("key", *(f"`optimizer={option}`" for option in options), "meaning", "example", "change it for")
+    return _table(head, rows, (0, len(head) - 2))
 
 
 def presets() -> str:
@@ -242,15 +245,28 @@ def composed(*overrides: str) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()}
 
 
+@cache
+def notes() -> dict[str, tuple[str, str, str]]:
+    """Key -> what it is, an example, and what to change it for."""
+    found = yaml.safe_load(Path(__file__).with_name("keys.yaml").read_text())
+    return {key: (str(meaning), str(example), str(reason)) for key, (meaning, example, reason) in found.items()}
+
+
+def _keys_table(rows: Iterable[Row]) -> str:
+    """A table of keys, each with its notes."""
+    cells = [(key, default, *notes()[key]) for key, default in rows]
+    return _table(("key", "default", "meaning", "example", "change it for"), cells, (0, 3))
+
+
 def _rows(node: str, cls: type[Any], values: dict[str, Any]) -> Iterator[Row]:
-    """Key, default and meaning of every field of a settings dataclass, nested ones included."""
-    meanings, hints = _meanings(cls), typing.get_type_hints(cls)
+    """Key and default of every field of a settings dataclass, nested ones included."""
+    hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         key, value = f"{node}.{field.name}", values.get(field.name)
         if dataclasses.is_dataclass(hints[field.name]):
             yield from _rows(key, hints[field.name], value or {})
         elif field.name in values:
-            yield key, _shown(value), meanings.get(field.name, "")
+            yield key, _shown(value)
 
 
 def _meanings(cls: type[Any]) -> dict[str, str]:
@@ -291,23 +307,6 @@ def _arguments(module: str) -> str:
         default = "" if field.default is dataclasses.MISSING else _shown(field.default)
         rows.append((field.name, "(needed)" if needed else default, meanings.get(field.name, "")))
     return _table(("key", "default", "meaning"), rows)
-
-
-def _comments(path: Path) -> dict[str, str]:
-    """Dotted key -> the comment after it in a YAML file; indented comment lines below continue it."""
-    found: dict[str, str] = {}
-    node, last = "", ""
-    for line in path.read_text().splitlines():
-        entry = re.match(r"( *)([\w]+):[^#]*(?:#\s*(.*))?$", line)
-        more = re.match(r" +#\s*(.*)", line)
-        if entry:
-            last = f"{node}.{entry[2]}" if entry[1] else entry[2]
-            node = node if entry[1] else entry[2]
-            if entry[3]:
-                found[last] = entry[3]
-        elif more and last in found:
-            found[last] += " " + more[1]
-    return found
 
 
 def _shown(value: Any) -> str:

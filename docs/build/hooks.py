@@ -1,7 +1,6 @@
-"""MkDocs hooks of the site: pages from outside docs/, tables generated from the code, formulas as MathML.
+"""MkDocs hooks of the site: pages from outside docs/, formulas as MathML.
 
-A line `<!-- made: NAME ARGUMENTS -->` in a page is replaced with the output of the function of this name in
-`generated_tables.MAKERS`. A link that leaves `docs/` points to a page outside it (`ELSEWHERE`), to a picture, or to a
+A link that leaves `docs/` points to a page outside it (`ELSEWHERE`), to a picture, or to a
 file of the repository, whose path the site shows without a link.
 """
 
@@ -13,9 +12,7 @@ from pathlib import Path
 from posixpath import dirname, normpath, relpath
 from typing import Any
 
-from curves import curves
 from formulas import with_formulas
-from generated_tables import MAKERS
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -35,7 +32,8 @@ LINK = re.compile(
     r"|(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)",
     re.MULTILINE | re.DOTALL,
 )
-MADE = re.compile(r"^<!-- made: (?P<name>\w+)(?P<arguments>[^>]*) -->$", re.MULTILINE)
+MARK = re.compile(r"^<!-- (made: [^>]*|end) -->\n", re.MULTILINE)
+"""Around what `generate.py` has written."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -49,25 +47,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Adapt the links to the site, then insert the generated tables and curves."""
+    """Adapt the links to the site, and remove the marks around generated parts."""
     uri = page.file.src_uri
     source = next((path for path, name in ELSEWHERE.items() if name == uri), f"docs/{uri}")
-    markdown = LINK.sub(lambda link: _link(link, source, uri), markdown)
-    return MADE.sub(lambda made: _made(made, uri, config, files), markdown)
+    return MARK.sub("", LINK.sub(lambda link: _link(link, source, uri), markdown))
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Replace formulas with MathML, which needs no script."""
     return with_formulas(html)
-
-
-def _made(made: re.Match[str], uri: str, config: MkDocsConfig, files: Files) -> str:
-    arguments = made["arguments"].split()
-    if made["name"] != "curves":
-        return MAKERS[made["name"]](*arguments)
-    picture = f"images/{'-'.join(arguments)}.png"
-    files.append(File.generated(config, picture, content=curves(*arguments)))
-    return f"![evaluation return against timesteps]({relpath(picture, dirname(uri) or '.')})"
 
 
 def _link(link: re.Match[str], source: str, uri: str) -> str:

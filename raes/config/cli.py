@@ -119,8 +119,16 @@ def arguments_of(module: ModuleType) -> Any:
     return own[0] if own else None
 
 
+def _with_key(schema: Any, word: str) -> str:
+    """A word that names a run, or would, as `run_dir=WORD`: a sweep's folders have names with `=` too."""
+    names = {field.name for field in fields(schema)}
+    if "run_dir" not in names or word.partition("=")[0].partition(".")[0] in names:
+        return word
+    return f"run_dir={word}" if "=" not in word or Path(word).is_dir() else word
+
+
 def parse(schema: type[Arguments], words: list[str], command: str, usage: str | None) -> Arguments:
-    """The typed arguments in `key=value` words.
+    """The typed arguments in `key=value` words; of a command about a run, a word alone is its `run_dir`.
 
     Raises:
         UserError: naming the key, the value and the cure.
@@ -129,6 +137,7 @@ def parse(schema: type[Arguments], words: list[str], command: str, usage: str | 
     if any(word in ("-h", "--help") for word in words):
         print(f"{(usage or '').strip()}\n\nkeys: {keys}")
         sys.exit(0)
+    words = [_with_key(schema, word) for word in words]
     for word in words:
         if "=" not in word:
             raise UserError(f"{word}: give key=value; the keys of {command} are {keys}")

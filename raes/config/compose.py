@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -15,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from raes.config.effect import check_overrides, without_effect
+from raes.config.environment_word import with_presets
 from raes.config.overrides import GROUPS, given, opened, put
-from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, similar
+from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, plain_tree, similar
 from raes.console.output import complain
 from raes.storage.metrics import flatten_config
 from raes.types import UserError
@@ -33,6 +35,7 @@ def compose(words: Sequence[str], values: Mapping[str, Any] | None = None) -> Co
     Raises:
         UserError: naming the wrong key, its value and the cure.
     """
+    words = with_presets(words)
     try:
         tree: Any = OmegaConf.to_container(_tree([opened(word) for word in words]), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
@@ -53,10 +56,21 @@ def checked(tree: DictConfig | Mapping[str, Any], overrides: Sequence[str]) -> C
     for override in overrides:
         if override.lstrip("+").startswith("optimizer.name="):
             raise UserError(f"{override}: choose it with optimizer=..., which has the keys that it reads")
-    config = from_tree(tree)
+    config = from_tree(_with_network(plain_tree(tree), overrides))
     for line in check_overrides(overrides, config):
         complain(line)
     return config
+
+
+def _with_network(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The tree, whose policy is a network where `policy.hidden` was given and the linear one was not chosen."""
+    given = {word.lstrip("+").partition("=")[0] for word in overrides}
+    policy = tree.get("policy")
+    if not isinstance(policy, dict) or policy.get("name") != "linear" or not policy.get("hidden") or "policy" in given:
+        return tree
+    network = yaml.safe_load((conf_dir() / "policy" / "mlp.yaml").read_text())
+    own = {key: network[key] for key in ("name", "bias", "init_norm") if f"policy.{key}" not in given}
+    return tree | {"policy": policy | own}
 
 
 def _tree(words: Sequence[str]) -> DictConfig:
@@ -107,7 +121,7 @@ def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
     if group:
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)*)", text)
         names = options.group(1).split() if options else []
-        more = " Any other Gymnasium environment: env=gymnasium env.id=NAME." if group.group(1) == "env" else ""
+        more = " Any id that Gymnasium knows will do too, and module:Name-v0." if group.group(1) == "env" else ""
         return f"{group.group(1)}={group.group(2)}: {no_such('option', group.group(2), names)}.{more}"
     return " ".join(text.split())
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from raes.algorithms import ALGORITHMS
-from raes.config.schema import FREE_TO_CHANGE, Config, current
+from raes.config.schema import FREE_TO_CHANGE, Config, current, from_tree
 from raes.storage.metrics import flatten_config
 from raes.types import UserError
 
@@ -109,7 +110,7 @@ def differences(stored: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         stored: what a run was made with, maybe by an earlier version.
         new: what it would go on with.
     """
-    flat_old, flat_new = flatten_config(current(stored)), flatten_config(new)
+    flat_old, flat_new = flatten_config(_complete(current(stored))), flatten_config(new)
     rules = without_effect(flat_new)
     absent = "(absent)"
     return [
@@ -119,3 +120,10 @@ def differences(stored: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         and not key.startswith(FREE_TO_CHANGE)
         and not any(rule.covers(key) for rule in rules)
     ]
+
+
+def _complete(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the values of keys that are newer than it, where it is a whole one."""
+    with suppress(UserError):
+        return from_tree(stored).as_dict()
+    return stored

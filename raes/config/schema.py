@@ -156,7 +156,7 @@ RANGES = {
 LISTED = 20
 """Wrong keys that a message lists."""
 
-LISTS = ("policy.hidden", "callbacks")
+LISTS = ("policy.hidden", "callbacks", "env.wrappers")
 """Keys of a list, where a value alone stands for a list of one."""
 
 BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("optimizer", name) for name in OPTIMIZERS}
@@ -172,16 +172,22 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
+def plain_tree(tree: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """What Hydra has composed, resolved, or plain values as they are."""
+    if not isinstance(tree, DictConfig):
+        return dict(tree)
+    plain: Any = OmegaConf.to_container(tree, resolve=True)
+    plain.pop(TUNED, None)
+    return dict(plain)
+
+
 def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
     """The checked configuration, from what Hydra has composed or from plain values.
 
     Raises:
         UserError: naming every wrong key, its value and the cure.
     """
-    plain: Any = tree
-    if isinstance(tree, DictConfig):
-        plain = OmegaConf.to_container(tree, resolve=True)
-        plain.pop(TUNED, None)
+    plain = plain_tree(tree)
     for node in NODES:
         if not isinstance(plain.get(node, {}), Mapping):
             raise UserError(f"{node}={one_line(repr(plain[node]))}: must hold keys, {node}.name among them")

@@ -77,8 +77,9 @@ def outside_code(config: Config) -> list[str]:
     code = []
     if isinstance(config.env, FunctionSettings):
         code.append(f"env.call={config.env.call}")
-    elif isinstance(config.env, EnvSettings) and imports_code(config.env.id):
-        code.append(f"env.id={config.env.id}")
+    elif isinstance(config.env, EnvSettings):
+        code += [f"env.id={config.env.id}"] if imports_code(config.env.id) else []
+        code += [f"env.wrappers={name}" for name in config.env.wrappers]
     if isinstance(config.policy, TorchSettings):
         code.append(f"policy.module={config.policy.module}")
     if isinstance(config.algorithm, CustomSettings):

@@ -182,6 +182,13 @@ class AtariEnvironment(gymnasium.Env[UInt8, int]):
             self._newest = older
 
 
+def game_named(name: str) -> str | None:
+    """The ROM of a game as ale-py's ids name it, `SpaceInvaders`; None where it has none."""
+    from ale_py import roms
+
+    return next((game for game in roms.get_all_rom_ids() if game.replace("_", "") == name.lower()), None)
+
+
 def _start_emulator(settings: AtariSettings) -> Any:
     """ale-py's interface with the game started.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 
+from raes.import_object import import_object
 from raes.problems.atari import AtariEnvironment, AtariSettings
 from raes.text import described, one_line
 from raes.types import SETTINGS, UserError, check_fault
@@ -28,6 +29,7 @@ class EnvSettings:
         id: a Gymnasium id, `Name-v0` or `module:Name-v0`.
         kwargs: keyword arguments of `gymnasium.make`.
         rebuild: make the environment anew for each episode, where earlier episodes leak into later ones.
+        wrappers: `module:Wrapper`, each a class or a function that is given the environment, the innermost first.
     """
 
     __pydantic_config__ = SETTINGS
@@ -36,6 +38,7 @@ class EnvSettings:
     id: str = ""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     rebuild: bool = False
+    wrappers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -56,7 +59,7 @@ def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any
         return AtariEnvironment(settings)
     try:
         _hush_mujoco(settings.id)
-        return gymnasium.make(settings.id, disable_env_checker=True, **settings.kwargs)
+        env = gymnasium.make(settings.id, disable_env_checker=True, **settings.kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(
             f"env.id={settings.id} needs a package that is not installed: {one_line(error)} "
@@ -78,6 +81,26 @@ def make_environment(settings: EnvSettings | AtariSettings) -> gymnasium.Env[Any
             f"env.id={settings.id} with env.kwargs={dict(settings.kwargs)} cannot be made: "
             f"{described(error)}; fix env.kwargs or the environment"
         ) from error
+    for name in settings.wrappers:
+        env = _wrapped(env, name)
+    return env
+
+
+def _wrapped(env: gymnasium.Env[Any, Any], name: str) -> gymnasium.Env[Any, Any]:
+    """The environment inside a wrapper of the user's.
+
+    Raises:
+        UserError: it cannot be imported or made, or makes no environment.
+    """
+    wrap = import_object("env.wrappers", name)
+    try:
+        wrapped = wrap(env)
+    except BaseException as error:
+        check_fault(error)
+        raise UserError(f"env.wrappers={name}: cannot be made: {described(error)}") from error
+    if not isinstance(wrapped, gymnasium.Env):
+        raise UserError(f"env.wrappers={name}: gives a {type(wrapped).__name__}; it must give an environment")
+    return wrapped
 
 
 def close_environment(env: gymnasium.Env[Any, Any]) -> None:
@@ -95,11 +118,22 @@ def length_limit_known(env: gymnasium.Env[Any, Any]) -> bool:
     return env.has_wrapper_attr("_max_episode_steps")
 
 
-def from_elsewhere(env: gymnasium.Env[Any, Any]) -> bool:
+def from_elsewhere(env: gymnasium.Env[Any, Any], settings: EnvSettings | AtariSettings) -> bool:
     """Whether it is neither Gymnasium's nor a game, and may draw random numbers where they are not seeded."""
-    if isinstance(env, AtariEnvironment):
+    if isinstance(settings, AtariSettings):
         return False
-    return env.spec is None or bool(env.spec.additional_wrappers) or not packaged(env.spec.entry_point)
+    if settings.wrappers or env.spec is None or env.spec.additional_wrappers:
+        return True
+    return not packaged(env.spec.entry_point)
+
+
+def is_registered(env_id: str) -> bool:
+    """Whether Gymnasium knows this id, or one of its name with a version."""
+    try:
+        gymnasium.spec(env_id)
+    except gymnasium.error.Error:
+        return False
+    return True
 
 
 def imports_code(env_id: str) -> bool:

@@ -90,7 +90,7 @@ class EpisodeProblem:
         self.layers = self.policy.layer_sizes
         self._describe = None if spec.behavior is None else descriptor(spec.behavior, self.env)
         # Random numbers of a user's own code may come from generators that all of the process shares.
-        self._seeds_all = from_elsewhere(self.env) or isinstance(self.policy, TorchPolicy)
+        self._seeds_all = from_elsewhere(self.env, spec.env) or isinstance(self.policy, TorchPolicy)
         self._moments = EpisodeMoments(self.observation_size)
         self._action_noise, self._max_steps = 0.0, math.inf
         self._stale = False

@@ -18,14 +18,17 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.__main__ import BENCHES as DEVELOPERS_BENCHES
+from raes.algorithms import ALGORITHMS
 from raes.bench.__main__ import BENCHES
 from raes.config.cli import arguments_of, parse
-from raes.config.compose import checked
+from raes.config.compose import checked, known_keys
+from raes.config.compose import compose as compose_config
 from raes.config.overrides import opened
 from raes.config.schema import conf_dir
 from raes.training.driver import Driver
@@ -38,6 +41,8 @@ PROGRAMS = {"raes.bench": BENCHES, "benchmarks": DEVELOPERS_BENCHES}
 SECONDS = 240.0
 """How long one block may take on a busy machine."""
 RUN = ("bash", "console", "python")
+UNLISTED = {"algorithm.name", "optimizer.name"}
+"""Keys that are chosen with their group alone."""
 NEEDED = ("README.md", "conf", "constraints.txt", "docs", "examples", "Makefile", "pyproject.toml", "raes", "results")
 
 
@@ -111,6 +116,39 @@ def test_the_blocks_of_a_page_run(page: Path, checkout: Path, shell: dict[str, s
     for block in blocks(page):
         if block.kind in RUN and block.excuse is None:
             run(block, checkout, shell)
+
+
+def test_generated_tables_are_those_of_the_code_and_the_results() -> None:
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "docs" / "build" / "generate.py"), "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+BASES: tuple[tuple[str, ...], ...] = (
+    ("env=gymnasium", "env.id=CartPole-v1"),
+    *(("env=gymnasium", "env.id=CartPole-v1", f"algorithm={name}") for name in ALGORITHMS if name != "custom"),
+    ("env=gymnasium", "env.id=CartPole-v1", "algorithm=custom", "algorithm.module=a:B"),
+    ("env=gymnasium", "env.id=CartPole-v1", "optimizer=clipup"),
+    ("env=gymnasium", "env.id=CartPole-v1", "policy=torch", "policy.module=a:B"),
+    ("env=atari", "env.game=pong"),
+    ("env=function", "env.call=a:f", "env.dim=3"),
+)
+"""Command lines that have all keys between them."""
+
+
+def test_the_example_of_every_key_is_taken() -> None:
+    """And there is no example of a key that there is not."""
+    notes = yaml.safe_load((REPOSITORY / "docs" / "build" / "keys.yaml").read_text())
+    having = {key: base for base in reversed(BASES) for key in known_keys(base)}
+    assert notes.keys() == {key for key in having if not key.startswith("hydra.")} - UNLISTED
+    for key, (meaning, example, reason) in notes.items():
+        (word,) = shlex.split(example)
+        assert word.partition("=")[0] in (key, key.removesuffix(".name")), example
+        if word != "env.dim=10":
+            compose_config([*having[key], word])
+        assert meaning.endswith("."), key
+        assert reason[-1] not in ".,", key
 
 
 @pytest.mark.parametrize(

@@ -286,7 +286,7 @@ def test_what_is_right_crosses_as_typed_and_frozen_values() -> None:
         (["algorithm.sigmaa=1"], ["algorithm.sigmaa", "no such key", "close: algorithm.sigma"]),
         (["algorithm=pgpe", "algorithm.sigma=1"], ["algorithm.sigma:", "no such key", "close: algorithm.sigma_rate"]),
         (["generation=5"], ["generation", "no such key", "generations"]),
-        (["env=HalfCheeta"], ["env=HalfCheeta", "no such option", "HalfCheetah", "env=gymnasium env.id=NAME"]),
+        (["env=HalfCheeta"], ["env=HalfCheeta", "no such option", "HalfCheetah", "module:Name-v0"]),
         (["optimizer=adm"], ["optimizer=adm", "no such option", "did you mean adam", "adam, clipup, plain, sgd"]),
         (["experiment=no_such"], ["experiment=no_such", "no such option"]),
         (["seed"], ["seed"]),
