@@ -10,25 +10,17 @@ from pathlib import Path
 import pytest
 from integration.helpers import SERIAL, Commands, theta_of
 
-pytestmark = pytest.mark.attack
+from .tracing import needs_strace
+
+pytestmark = [pytest.mark.attack, needs_strace]
 
 WORDS = (*SERIAL, "console=plain", "checkpoint.every=1", "evaluation.every=2", "run_dir=run")
 NEWEST = "checkpoints/gen_000004"
 
 
-def strace_works() -> bool:
-    """Whether system calls of a process can be made to fail here."""
-    strace = shutil.which("strace")
-    return (
-        strace is not None and subprocess.run([strace, "-o", "/dev/null", "true"], capture_output=True).returncode == 0
-    )
-
-
 @pytest.fixture(scope="module")
 def whole(module_commands: Commands) -> tuple[Path, bytes]:
     """A run of four generations, and the parameters that it has after six."""
-    if not strace_works():
-        pytest.skip("strace is not installed here, or may not look into processes; see tests/setup-system.sh")
     module_commands.run(*WORDS, "generations=4")
     shutil.copytree(module_commands.cwd / "run", module_commands.cwd / "kept")
     module_commands.run(*WORDS, "generations=6", "resume=auto")

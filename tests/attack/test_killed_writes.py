@@ -21,6 +21,8 @@ import pytest
 from integration.forked import ForkedProcess, ForkServer
 from integration.helpers import SERIAL, deterministic, theta_of, wait_for
 
+from .tracing import needs_strace
+
 pytestmark = pytest.mark.attack
 
 WORDS = (*SERIAL, "generations=3", "evaluation.every=1", "checkpoint.every=1", "checkpoint.keep=1", "run_dir=run",
@@ -38,16 +40,6 @@ RESUMED = {"openat": 3, "write": 3, "rename": 4, "unlinkat": 2}
 """The same for a run that was killed before and goes on."""
 FAILING = {"openat": 3, "write": 4, "fsync": 3, "rename": 3, "mkdir": 2}
 """System call -> at how many of its calls it fails."""
-
-
-def traced() -> bool:
-    """Whether strace is there and may trace."""
-    if shutil.which("strace") is None:
-        return False
-    return subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True).returncode == 0
-
-
-needs_strace = pytest.mark.skipif(not traced(), reason="needs strace, and the right to trace processes")
 
 
 @dataclass(frozen=True)
