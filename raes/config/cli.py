@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
@@ -41,6 +41,13 @@ def command(work: Callable[[], int | None]) -> None:
     if (lost := output.output_lost()) is not None:
         complain(f"the output cannot be written ({lost}); make room, or send it elsewhere")
         code = code or 1
+    leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process. A further Ctrl-C changes nothing any more: Python would take it for a kill while it ends."""
+    for number in stopping_signals():
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 
 
