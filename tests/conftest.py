@@ -20,14 +20,10 @@ def _a_key_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield
 
 
-@pytest.fixture(autouse=True)
-def _signals_are_handled_as_before() -> Iterator[None]:
-    """A test of a command in this process leaves the next one Python's own handling of Ctrl-C."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in before.items():
-        if handler is not None and signal.getsignal(number) is not handler:
-            signal.signal(number, handler)
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_python_s() -> None:
+    """Also where a shell has started the tests in the background, with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
