@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import re
+import statistics
 import sys
 import textwrap
 import typing
@@ -178,6 +179,28 @@ def results(*names: str) -> str:
     )
 
 
+def summary(*names: str) -> str:
+    """One row for each measured setting: medians over its seeds."""
+    rows = []
+    for name in names:
+        report = json.loads((RESULTS / f"{name}.json").read_text())
+        method = re.search(r"algorithm=(\w+)", report["command"])
+        returns = [one["evaluation"]["return_mean"] for one in report["seeds"]]
+        timesteps = statistics.median(one["timesteps"] for one in report["seeds"])
+        low, middle, high = (_rounded(one) for one in (min(returns), statistics.median(returns), max(returns)))
+        spread = f" ({low} to {high})" if low != high else ""
+        rows.append(
+            (report["task"], method[1] if method else "es", f"**{middle}**{spread}", str(len(returns)),
+             f"{timesteps / 1e6:.1f}e6", _rounded(report["bar"]), report["date"])
+        )  # fmt: skip
+    head = ("task", "method", "median (lowest to highest)", "seeds", "timesteps", "bar", "date")
+    return _table(head, rows, ())
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}"
+
+
 def policies() -> str:
     """The trained policies that come along."""
     rows = []
@@ -246,6 +269,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "presets": presets,
     "results": results,
     "settings": settings,
+    "summary": summary,
     "sweep": sweep,
 }
 """Name in `<!-- made: NAME ARGUMENTS -->` -> function that generates the table."""

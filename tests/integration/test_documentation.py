@@ -333,6 +333,13 @@ def test_the_site_needs_nothing_from_elsewhere(site: Path) -> None:
 
 
 @pytest.mark.documentation
+@pytest.mark.parametrize("phrase", ["learning rate", "population size", "checkpoint", "GPU"])
+def test_the_search_knows_what_people_look_for(site: Path, phrase: str) -> None:
+    """The index of the site's search: words of a section, or of its title."""
+    index = json.loads((site / "search" / "search_index.json").read_text())
+    assert [one["location"] for one in index["docs"] if phrase in f"{one['title']} {one['text']}"]
+
+
 def test_formulas_tables_and_curves_are_made(site: Path) -> None:
     page = (site / "methods" / "es.html").read_text()
     assert "<math" in page
