@@ -94,7 +94,7 @@ def test_an_embedded_ray_that_dies_is_said_and_leaves_nothing(
     command.wait(1)
     if (name, number) != (RAYLET, signal.SIGKILL):  # once is enough for the command that goes on
         return
-    words = re.search(r"python -m raes\.train (.* resume=auto)", command.out + command.err)
+    words = re.search(r"raes train (.* resume=auto)", command.out + command.err)
     assert words is not None
     done = len(generations_of(commands.cwd / "run"))
     commands.run(*shlex.split(words[1]), f"generations={done + 2}")
