@@ -41,6 +41,7 @@ class Console:
             self._new_best = content
         elif kind == "record":
             best = self._new_best is not None and content.get("eval/return_mean") == self._new_best
+            self._new_best = None if best else self._new_best
             self._screen.record(described(content, best), {EVALUATION: GREEN if best else BOLD})
         if self._recent or kind == "progress":
             self._status(content if kind == "progress" else self._recent[-1])

@@ -15,8 +15,8 @@ from raes.storage.metrics import Histograms, MetricsWriter, Record
 from raes.text import message
 
 Event = tuple[str, Any]
-"""("record", Record), ("notice", text), ("progress", Progress), or ("best", mean): the next record has the best evaluation
-so far, of this mean."""
+"""("record", Record), ("notice", text), ("progress", Progress), or ("best", mean): the next record has the best
+evaluation so far, of this mean."""
 PROGRESS_SECONDS = 0.25
 """The least time between two progress events."""
 

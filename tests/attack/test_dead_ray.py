@@ -71,7 +71,7 @@ def assert_said(command: Command, killed_at: float, cause: str) -> None:
     messages = [line for line in text.splitlines() if line.startswith(("raes: ", "failed: "))]
     assert len(messages) == 1, str(command)
     assert cause in messages[0], str(command)
-    assert re.search(r"python -m raes\.train .*run_dir=run resume=auto", text), str(command)
+    assert re.search(r"raes train .*run_dir=run resume=auto", text), str(command)
     for dump in ("Traceback", "state-dump", "(raylet)", "core_worker", "11 times"):
         assert dump not in text, f"{dump}: {command}"
 
