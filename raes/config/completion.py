@@ -10,10 +10,12 @@ from raes.config.cli import arguments_of
 
 BASH = """
 _raes() {
-  local IFS=$'\\n' word=${COMP_LINE:0:COMP_POINT}
-  word=${word##* }
-  COMPREPLY=($(raes --complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" "$word" 2>/dev/null))
-  [[ $word == *=* && ${COMP_WORDBREAKS} == *=* ]] && COMPREPLY=("${COMPREPLY[@]#"${word%%=*}="}")
+  local IFS=$'\\n' line=${COMP_LINE:0:COMP_POINT} words word
+  IFS=' ' read -r -a words <<< "$line"
+  [[ $line == *' ' ]] && words+=("")
+  word=${words[-1]}
+  COMPREPLY=($(raes --complete "${words[@]:1}" 2>/dev/null))
+  [[ $word == *=* && $COMP_WORDBREAKS == *=* ]] && COMPREPLY=("${COMPREPLY[@]#"${word%%=*}="}")
   [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace
   return 0
 }

@@ -1,4 +1,4 @@
-"""Whether system calls of other processes can be watched and made to fail here."""
+"""Whether system calls of other processes can be traced, and made to fail, here."""
 
 from __future__ import annotations
 

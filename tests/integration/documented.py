@@ -93,7 +93,7 @@ def commands(page: Path) -> list[list[str]]:
     found = []
     for command in COMMAND.findall(text):
         words = shlex.split(re.split(r"\s+#|\s*[|&;>]", command)[0], comments=True)
-        if not any("..." in word or "NAME" in word or "PATH" in word for word in words):
+        if not any("..." in word or "NAME" in word or "PATH" in word or word[:1] == "[" for word in words):
             found.append(words[2:])
     return found
 

@@ -29,6 +29,7 @@ from raes.bench.__main__ import BENCHES
 from raes.config.cli import arguments_of, parse
 from raes.config.compose import checked, known_keys
 from raes.config.compose import compose as compose_config
+from raes.config.environment_word import with_presets
 from raes.config.overrides import opened
 from raes.config.schema import conf_dir
 from raes.training.driver import Driver
@@ -223,7 +224,7 @@ def understand(words: list[str]) -> None:
             for word in rest
             if not word.startswith(("-", "out=", "hydra.")) and word not in ("job", "hydra", "all")
         ]
-        rest = [opened(word) for word in rest]
+        rest = [opened(word) for word in with_presets(rest)]
         sweep = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(rest), None)
         for job in {tuple(word for word in job if word[:5] != "seed="): tuple(job) for job in sweep[0]}.values():
             composed(job)
