@@ -12,7 +12,7 @@ CLUSTER_TESTS ?= tests
 CLUSTER ?= cluster/local.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-tools tables docs test-docs test-cluster test-attack test-slow lint type fmt bench tensorboard clean check wheels cluster-train
+.PHONY: help setup train test test-tools tables notebook docs test-docs test-cluster test-attack test-slow lint type fmt bench tensorboard clean check wheels cluster-train
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -44,6 +44,9 @@ docs: $(READY_DEV) ## Build the documentation into site/; open site/index.html
 
 tables: $(READY_DEV) ## Write the generated tables and curves of the documentation anew
 	$(BIN)/python docs/build/generate.py
+
+notebook: $(READY_DEV) ## Execute examples/raes.ipynb and keep its outputs in it (about a minute)
+	$(BIN)/python docs/build/notebook.py
 
 cluster-train: $(READY_DEV) ## Train on a running cluster: make cluster-train CLUSTER=cluster/aws.yaml WORDS="env=Humanoid ..."
 	PATH="$(abspath $(BIN)):$$PATH" cluster/train.sh $(CLUSTER) $(WORDS)
