@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -11,6 +14,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import raes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -67,6 +72,34 @@ def test_the_wheel_holds_code_and_configuration_only(wheel: Path) -> None:
     }
     ours = {str(path.relative_to(REPOSITORY / "conf")) for path in (REPOSITORY / "conf").rglob("*.yaml")}
     assert {name.removeprefix("raes/conf/") for name in names if name.startswith("raes/conf/")} == ours
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """What the container image copies, and the words of its pip command; there is no container engine here."""
+    text = (REPOSITORY / "cluster" / "Dockerfile").read_text()
+    folder = tmp_path_factory.mktemp("image")
+    for sources in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE):
+        for name in sources.split():
+            copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+            copy(REPOSITORY / name, folder / name)
+    (command,) = re.findall(r"^RUN pip (install .*)$", text, re.MULTILINE)
+    return folder, shlex.split(command)
+
+
+def test_what_the_image_copies_makes_the_same_wheel(image: tuple[Path, list[str]], wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, image[0], cwd=tmp_path)
+    (built,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(built).namelist() == zipfile.ZipFile(wheel).namelist()
+
+
+def test_the_images_pip_command_finds_all_that_it_installs(image: tuple[Path, list[str]]) -> None:
+    folder, words = image
+    output = run(sys.executable, "-m", "pip", *words, "--dry-run", "--ignore-installed", cwd=folder)
+    (would,) = re.findall("Would install (.*)", output)
+    packages = would.split()
+    assert any(package.startswith(f"raes-{raes.__version__}") for package in packages)
+    assert {"s3fs", "gcsfs", "adlfs", "ray"} <= {package.rpartition("-")[0] for package in packages}
 
 
 def test_it_works_outside_of_a_checkout(python: Path, tmp_path: Path) -> None:
