@@ -18,6 +18,7 @@ from raes.config.overrides import plain_text
 from raes.config.schema import explain
 from raes.console import output
 from raes.storage.location import location
+from raes.storage.pretrained import PREFIX
 from raes.text import one_line
 from raes.types import Interrupted, RunFailedError, UserError
 
@@ -127,10 +128,15 @@ def arguments_of(module: ModuleType) -> Any:
 
 
 def _with_key(schema: Any, word: str) -> str:
-    """A word that names a run, or would, as `run_dir=WORD`: a sweep's folders have names with `=` too."""
+    """A word that names a run, or would, as `run_dir=WORD`: a sweep's folders have names with `=` too.
+
+    `pretrained=NAME` is `run_dir=pretrained:NAME`.
+    """
     names = {field.name for field in fields(schema)}
     if "run_dir" not in names or word.partition("=")[0].partition(".")[0] in names:
         return word
+    if word.startswith("pretrained="):
+        return f"run_dir={PREFIX}{word.partition('=')[2]}"
     return f"run_dir={word}" if "=" not in word or Path(word).is_dir() else word
 
 
