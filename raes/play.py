@@ -31,6 +31,7 @@ from raes.rng import Purpose
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.files import refuse_links
 from raes.storage.location import run_location
+from raes.storage.pretrained import is_pretrained
 from raes.storage.video import Mp4File
 from raes.training.film import Played, Sink, Subject, capped, play, title
 from raes.types import SETTINGS, Count, Positive, Seed, UInt8, UserError
@@ -102,9 +103,10 @@ def show(arguments: PlayArguments) -> list[Played]:
             screen.close()
     path = Path(str(arguments.out))
     if arguments.out in (None, "auto"):
-        name = f"{checkpoint.path.name}_seed{arguments.seed}.mp4"
+        of = f"{run_dir.name}_" if is_pretrained(run_dir) else ""
+        name = f"{of}{checkpoint.path.name}_seed{arguments.seed}.mp4"
         path = Path(name)
-        if isinstance(run_dir, Path):
+        if isinstance(run_dir, Path) and not is_pretrained(run_dir):
             refuse_links(run_dir)
             path = run_dir / "videos" / name
         why = "no display: " if arguments.out is None else ""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raes.config.cli import complain, display_path, ending, hear_interrupts
+from raes.config.cli import complain, display_path, ending, hear_interrupts, leave
 from raes.config.compose import checked, explain_hydra
 from raes.config.environment_word import with_presets
 from raes.config.overrides import opened, plain_text
@@ -33,7 +33,7 @@ def main() -> None:
     """
     protect_output(PATIENCE)
     hear_interrupts()
-    sys.exit(ending(run_command))
+    leave(ending(run_command))
 
 
 def run_command(examine: Callable[[Config], int] | None = None) -> int:

@@ -177,6 +177,20 @@ def results(*names: str) -> str:
     )
 
 
+def policies() -> str:
+    """The trained policies that come along."""
+    rows = []
+    for name in names():
+        one = json.loads((FOLDER / name / "evaluation.json").read_text())
+        interval = f"[{one['return_ci_low']:,.1f}, {one['return_ci_high']:,.1f}]"
+        rows.append(
+            (f"pretrained:{name}", f"{one['return_mean']:,.1f} {interval}", f"{one['training_timesteps']:,}",
+             f"`{one['command']}`", one["date"], one["machine"]["cpu"])
+        )  # fmt: skip
+    head = ("policy", "mean of 100 episodes [95 % interval]", "timesteps of training", "command", "date", "machine")
+    return _table(head, rows)
+
+
 def actions(*games: str) -> str:
     """The scores of holding one action throughout an Atari game, and of random play."""
     rows = []
@@ -227,6 +241,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "milestones": milestones,
     "optimizers": optimizers,
     "options": options,
+    "policies": policies,
     "presets": presets,
     "results": results,
     "settings": settings,

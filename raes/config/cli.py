@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +18,7 @@ from raes.config.overrides import plain_text
 from raes.config.schema import explain
 from raes.console import output
 from raes.storage.location import location
+from raes.storage.pretrained import PREFIX
 from raes.text import one_line
 from raes.types import Interrupted, RunFailedError, UserError
 
@@ -41,6 +42,13 @@ def command(work: Callable[[], int | None]) -> None:
     if (lost := output.output_lost()) is not None:
         complain(f"the output cannot be written ({lost}); make room, or send it elsewhere")
         code = code or 1
+    leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process. A further Ctrl-C changes nothing any more: Python would take it for a kill while it ends."""
+    for number in stopping_signals():
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 
 
@@ -120,10 +128,15 @@ def arguments_of(module: ModuleType) -> Any:
 
 
 def _with_key(schema: Any, word: str) -> str:
-    """A word that names a run, or would, as `run_dir=WORD`: a sweep's folders have names with `=` too."""
+    """A word that names a run, or would, as `run_dir=WORD`: a sweep's folders have names with `=` too.
+
+    `pretrained=NAME` is `run_dir=pretrained:NAME`.
+    """
     names = {field.name for field in fields(schema)}
     if "run_dir" not in names or word.partition("=")[0].partition(".")[0] in names:
         return word
+    if word.startswith("pretrained="):
+        return f"run_dir={PREFIX}{word.partition('=')[2]}"
     return f"run_dir={word}" if "=" not in word or Path(word).is_dir() else word
 
 

@@ -35,6 +35,7 @@ from raes.runtime.scheduling import Size
 from raes.search.optimizers import OPTIMIZERS, AdamSettings, ClipUpSettings, SGDSettings, keys_of, optimizers_with
 from raes.storage.location import location
 from raes.storage.metrics import flatten_config
+from raes.storage.pretrained import PREFIX
 from raes.storage.run_folder import UploadSettings
 from raes.text import one_line
 from raes.types import SETTINGS, Count, Positive, Seed, UserError
@@ -123,6 +124,10 @@ class Config:
             raise ValueError(f"video.every={self.video.every}: a function has nothing to see; set video.every=0")
         if self.run_dir == "":
             raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
+        if (self.run_dir or "").startswith(PREFIX) or self.resume.startswith(PREFIX):
+            raise ValueError(
+                f"run_dir={self.run_dir}: a policy that comes along is no run of yours; start_from= takes it"
+            )
         for key in PLACES:
             location(getattr(self, key) or "", key)  # refuses secrets, before they are written anywhere
 

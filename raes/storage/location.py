@@ -17,6 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
+from raes.storage.pretrained import pretrained
 from raes.text import one_line
 from raes.types import UserError
 
@@ -197,11 +198,13 @@ def run_location(text: str) -> Location:
     """The location of a run that is there.
 
     Args:
-        text: what `run_dir` is.
+        text: what `run_dir` is; `pretrained:NAME` for a policy that comes along.
 
     Raises:
         UserError: there is none; the message names the runs that are near.
     """
+    if (own := pretrained(text)) is not None:
+        return own
     run_dir = location(text)
     if (run_dir / CONFIG).exists():
         return run_dir

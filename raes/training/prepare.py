@@ -22,6 +22,7 @@ from raes.runtime.memory import check_memory, check_sizes, check_state
 from raes.search.noise import table_size
 from raes.search.running_stats import RunningStats
 from raes.storage.location import location
+from raes.storage.pretrained import PREFIX
 from raes.storage.run_folder import check_writable
 from raes.tasks import Layers
 from raes.training import ray_job
@@ -88,7 +89,9 @@ def resolve_config(config: Config, overrides: Sequence[str] = ()) -> PreparedRun
         config = replace(config, resume=ray_job.persistent_path(str(location(config.resume, "resume"))))
     config = replace(config, run_dir=ray_job.persistent_path(_run_dir(config, overrides)))
     as_given = config
-    if config.start_from is not None:  # it is compared with a checkpoint's, so it has one spelling
+    if config.start_from is not None and not config.start_from.startswith(
+        PREFIX
+    ):  # it is compared with a checkpoint's, so it has one spelling
         config = replace(config, start_from=str(location(config.start_from, "start_from").absolute()))
     spec = problem_spec(config)
     with exits_are_faults(), closing(spec.check()) as problem:

@@ -20,6 +20,7 @@ from raes.search.running_stats import RunningStats
 from raes.storage import tree
 from raes.storage.checkpoint import Checkpoint, Checkpoints, DamagedCheckpointError, read
 from raes.storage.location import Location, location
+from raes.storage.pretrained import pretrained
 from raes.training.build import build_algorithm
 from raes.training.checkpointing import RunTotals
 from raes.training.state import RunState, read_as
@@ -71,7 +72,7 @@ def locate(path: str, key: str) -> Location:
     Raises:
         UserError: there is none.
     """
-    folder = location(path, key)
+    folder = (pretrained(path) if key == "start_from" else None) or location(path, key)
     if (folder / "state.json").exists():
         return folder
     name = Checkpoints(folder).pointed("latest")
