@@ -12,7 +12,7 @@ CLUSTER_TESTS ?= tests
 CLUSTER ?= cluster/local.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-tools tables docs test-docs test-cluster test-attack test-slow lint type fmt bench tensorboard clean check wheels cluster-train
+.PHONY: help setup train test test-tools tables notebook docs test-docs test-cluster test-attack test-slow lint type fmt bench tensorboard clean check wheels release cluster-train
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -45,6 +45,9 @@ docs: $(READY_DEV) ## Build the documentation into site/; open site/index.html
 tables: $(READY_DEV) ## Write the generated tables and curves of the documentation anew
 	$(BIN)/python docs/build/generate.py
 
+notebook: $(READY_DEV) ## Execute examples/raes.ipynb and keep its outputs in it (about a minute)
+	$(BIN)/python docs/build/notebook.py
+
 cluster-train: $(READY_DEV) ## Train on a running cluster: make cluster-train CLUSTER=cluster/aws.yaml WORDS="env=Humanoid ..."
 	PATH="$(abspath $(BIN)):$$PATH" cluster/train.sh $(CLUSTER) $(WORDS)
 
@@ -64,6 +67,10 @@ test-slow: $(READY_DEV) ## Run the learning and installation tests too (about an
 wheels: $(READY_DEV) ## Build dist/: RAES as a wheel and its tested versions, which the machines of a cluster install
 	rm -rf dist && mkdir dist && cp constraints.txt dist/
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+release: $(READY) ## Date the changelog's section, build dist/, check it, and train with it in a fresh environment
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
+	$(BIN)/python .ci/release.py
 
 lint: $(READY_DEV) ## Check format and style
 	$(BIN)/ruff format --check .

@@ -2,10 +2,11 @@
 
     python examples/digits.py [accuracy=0.95] [hidden=32] [batch=256] [seed=0] [mnist=FOLDER] [out=FILE.json]
 
-Both train the same network on the same minibatches until it reaches a test accuracy. The program prints how many passes
-over the training images and how many seconds each took. An evaluation of a perturbed network on a minibatch counts as
-a pass over that minibatch. Digits: those of scikit-learn (1,797 images of 8 x 8), or the four idx files of MNIST in a
-folder. Needs `pip install 'raes[examples]'`.
+It shows a loop of `raes.Optimizer` around a PyTorch module. Both methods train the same network on the same
+minibatches until it reaches a test accuracy. The program prints how many passes over the training images and how many
+seconds each took. An evaluation of a perturbed network on a minibatch counts as a pass over that minibatch. Digits:
+those of scikit-learn (1,797 images of 8 x 8), or the four idx files of MNIST in a folder. Needs `pip install
+'raes[examples]'`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ The random numbers are those of RAES, so that the curve is RAES's own, digit by 
     python -m raes.train env=CartPole policy=linear_zero algorithm.pairs=20 algorithm.sigma=0.1 optimizer=plain \
         optimizer.stepsize=0.5 algorithm.normalize_observations=false generations=10 evaluation.every=0 runtime=serial
 
-It prints the mean, worst and best return of the 40 perturbed policies of each generation.
+It shows what `algorithm=es` does, and prints mean, worst and best return of the 40 perturbed policies per generation.
 """
 
 import gymnasium

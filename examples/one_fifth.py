@@ -2,9 +2,12 @@
 
     python -m raes.train env=CartPole algorithm=custom algorithm.module=examples.one_fifth:OneFifth
 
-Member 0 is theta itself, and the others are theta + sigma eps_i. The best member is the next theta. If more than a
-fifth of the members are better than theta, sigma grows, else it shrinks. Run it from the folder that contains
+It shows what an algorithm outside of RAES is: a frozen state, and a class with `init`, `scale`, `genomes` and
+`update`. Member 0 is theta itself, and the others are theta + sigma eps_i. The best member is the next theta. If more
+than a fifth of the members are better than theta, sigma grows, else it shrinks. Run it from the folder that contains
 `examples`.
+
+The training prints a line per generation, as with any algorithm; metrics.jsonl and TensorBoard have `search/sigma`.
 """
 
 from __future__ import annotations

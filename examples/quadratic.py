@@ -4,6 +4,9 @@
 
 Population 50, sigma 0.1, alpha 0.001, 300 iterations, standardised rewards. The blog's step alpha / (n sigma) * sum F
 eps contains 1/sigma and RAES's stepsize does not, so alpha = 0.001 is a stepsize of 0.001 / 0.1 = 0.01.
+
+It shows a search whose loop is your own: `ask` for points, compute their values, `tell` them. Every 20 iterations it
+prints the point and its reward, and at the end the solution next to the point that was found.
 """
 
 from __future__ import annotations

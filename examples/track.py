@@ -5,6 +5,9 @@
 
 or from Python: `raes.fit(env="HalfCheetah", max_minutes=5, callbacks=[track.WandB(project="cheetahs")])`. The
 packages' own variables set where they write: MLFLOW_TRACKING_URI, WANDB_PROJECT, WANDB_MODE=offline and others.
+
+It shows what a callback is: an object whose `on_start`, `on_generation` and `on_end` RAES calls. The training prints
+its usual lines, and the tracker has a run with all keys and, per generation, all metrics.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,18 +14,16 @@ from raes.config.compose import checked, explain_hydra
 from raes.config.environment_word import with_presets
 from raes.config.overrides import opened, plain_text
 from raes.config.schema import PLACES, Config, conf_dir
-from raes.console.output import PATIENCE, protect_output, show
+from raes.console.closing import MULTIRUN, resume_command, show_end
+from raes.console.output import PATIENCE, protect_output
 from raes.storage.location import location
 from raes.storage.metrics import read_records
-from raes.training import ray_job
-from raes.training.limits import RunOutcome
-from raes.training.sweep import STOPPED, RefusedJob, SweepJob, side_by_side, summary
+from raes.training.limits import STOPPED, RunOutcome
+from raes.training.sweep import RefusedJob, SweepJob, side_by_side, summary
 from raes.types import RunFailedError, UserError
 
 if TYPE_CHECKING:
     from raes.training.prepare import PreparedRun
-
-MULTIRUN = ("-m", "--multirun")
 
 
 def main() -> None:
@@ -240,33 +237,14 @@ def train(prepared: PreparedRun) -> RunOutcome:
         if isinstance(error, KeyboardInterrupt):
             complain("interrupted")
             return RunOutcome(STOPPED, "interrupted")
-        complain(f"{error}; go on with: {again(display_path(config.run_dir))}")
+        complain(f"{error}; resume it with: {resume_command(display_path(config.run_dir))}")
         return RunOutcome(1, str(error))
     console.close()
     if outcome.code == 2:
         complain(outcome.reason)
         return outcome
-    run_dir = display_path(outcome.run_dir or config.run_dir)
-    word = shlex.quote(f"run_dir={run_dir}")
-    show(f"{'failed' if outcome.code == 1 else 'done'}: {outcome.reason}")
-    show(f"  run directory     {run_dir}")
-    if outcome.code == 0:
-        show(f"  evaluate it       python -m raes.evaluate {word}")
-    else:
-        show(f"  resume it         {again(run_dir)}")
-    show(f"  see the curves    tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}")
-    if outcome.remark:
-        show(f"  bits may differ   {outcome.remark}")
+    show_end(config, outcome)
     return outcome
-
-
-def again(run_dir: str) -> str:
-    """The command that goes on with a run: this one, with its run directory."""
-    words = [word.removeprefix("++") for word in sys.argv[1:] if not word.startswith(("run_dir=", "resume="))]
-    if words[:1] and words[0] in MULTIRUN:
-        return f"the same command and resume=auto; the run directory of this job is {run_dir}"
-    command = "python -m raes.train" if ray_job.submission() is None else f"{ray_job.SUBMIT}python -m raes.train"
-    return " ".join([command, *map(shlex.quote, [*words, f"run_dir={run_dir}", "resume=auto"])])
 
 
 if __name__ == "__main__":

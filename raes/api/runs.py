@@ -26,6 +26,7 @@ from gymnasium.spaces import Box
 from threadpoolctl import threadpool_limits
 
 from raes.api.keyword_arguments import warn_caller
+from raes.config.cli import display_path
 from raes.config.compose import compose
 from raes.config.overrides import from_keywords
 from raes.config.schema import Config
@@ -156,7 +157,8 @@ class Run:
 
     def __repr__(self) -> str:
         what = f"{self._config.env.name}, {self._config.algorithm.name}, {self.checkpoint}"
-        return f"Run({str(self.run_dir)!r}: {what}{'' if self.best is None else f', best {self.best:.1f}'})"
+        best = "" if self.best is None else f", best {self.best:.1f}"
+        return f"Run({display_path(str(self.run_dir))!r}: {what}{best})"
 
     @property
     def theta(self) -> Float32:

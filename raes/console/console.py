@@ -6,6 +6,7 @@ from collections import deque
 from typing import TextIO
 
 from raes.config.schema import Config
+from raes.console.colours import BOLD, GREEN
 from raes.console.screen import Parts, joined, screen
 from raes.storage.metrics import Record
 from raes.training.events import Event, Progress
@@ -14,6 +15,8 @@ LARGE = 1e9
 """Returns from here on are printed with an exponent."""
 SPEED_SECONDS = 15.0
 """Over how long the speed in the status is taken."""
+EVALUATION = 2
+"""The rank of the pieces about an evaluation in a generation's line."""
 
 
 class Console:
@@ -25,6 +28,7 @@ class Console:
         self._screen = screen(stream, plain=config.console != "auto")
         self._recent: deque[Progress] = deque()
         self._first: Progress | None = None
+        self._new_best: float | None = None
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -33,8 +37,12 @@ class Console:
             self._screen.line(content)
         elif self._quiet:
             return
+        elif kind == "best":
+            self._new_best = content
         elif kind == "record":
-            self._screen.record(described(content))
+            best = self._new_best is not None and content.get("eval/return_mean") == self._new_best
+            self._new_best = None if best else self._new_best
+            self._screen.record(described(content, best), {EVALUATION: GREEN if best else BOLD})
         if self._recent or kind == "progress":
             self._status(content if kind == "progress" else self._recent[-1])
 
@@ -115,8 +123,8 @@ def describe(record: Record) -> str:
     return joined(described(record))
 
 
-def described(record: Record) -> Parts:
-    """The same in pieces."""
+def described(record: Record, best: bool = False) -> Parts:
+    """The same in pieces; `best`: its evaluation is better than all before."""
     parts: Parts = [(0, f"gen {record['progress/generation']:>5g}")]
     if "episode/length_mean" in record:
         returned, spread = figure(record.get("returns/mean"), 9), figure(record.get("returns/std"), 8)
@@ -124,13 +132,15 @@ def described(record: Record) -> Parts:
         parts.append((6, f"length {record['episode/length_mean']:6.1f}"))
     if "eval/return_mean" in record:
         mean, high = record["eval/return_mean"], record.get("eval/return_ci_high")
-        parts.append((2, f"eval {figure(mean, 9)}{'' if high is None else f' +-{figure(high - mean, 7)}'}"))
+        parts.append((EVALUATION, f"eval {figure(mean, 9)}{'' if high is None else f' +-{figure(high - mean, 7)}'}"))
     parts.append((4, f"steps {record['progress/timesteps']:>11,.0f}"))
     if "speed/timesteps_per_second" in record:
         parts.append((5, f"{record['speed/timesteps_per_second']:>8,.0f}/s"))
     parts.append((3, duration(record["progress/seconds"])))
     if record["faults/episodes_quarantined"]:
         parts.append((3, f"left out {record['faults/episodes_quarantined']:g}"))
+    if best:
+        parts.append((EVALUATION, "new best"))
     return parts
 
 

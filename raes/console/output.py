@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from raes.console.colours import RED, painted
 from raes.text import message
 
 PATIENCE = 10.0
@@ -83,14 +84,21 @@ def protect_output(patience: float | None = None) -> None:
     sys.stdout, sys.stderr = _protected(1, sys.stdout, patience), _protected(2, sys.stderr, patience)
 
 
-def show(text: str) -> None:
-    """A message for the user, at once."""
-    put(sys.stdout, f"{message(text)}\n")
+def show(text: str, style: str = "", label: str = "") -> None:
+    """A message for the user, at once.
+
+    Args:
+        text: of any origin.
+        style: of the text on a terminal, see `raes.console.colours`.
+        label: what stands before it, without a style.
+    """
+    clean = message(label + text)
+    put(sys.stdout, f"{clean[: len(label)]}{painted(clean[len(label) :], style, sys.stdout)}\n")
 
 
 def complain(text: str) -> None:
     """A message for the user about what went wrong, at once."""
-    put(sys.stderr, f"raes: {message(text)}\n")
+    put(sys.stderr, f"{painted('raes:', RED, sys.stderr)} {message(text)}\n")
 
 
 def put(stream: Any, text: str) -> None:

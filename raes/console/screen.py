@@ -11,10 +11,12 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from raes.console.colours import YELLOW, painted
 from raes.console.output import put
 from raes.text import message, printable
 
@@ -22,6 +24,10 @@ KEPT_FREE = 3
 """Columns at the right edge: some terminals wrap after the last one, and a terminal writes ^C behind the status."""
 Parts = list[tuple[int, str]]
 """A line in pieces from left to right, each with its rank: where there is no room for all, the highest rank goes."""
+Styles = Mapping[int, str]
+NO_STYLES: Styles = {}
+WARNING = "warning:"
+"""How a line begins that a terminal shows in another colour."""
 
 
 class Screen(Protocol):
@@ -36,8 +42,8 @@ class Screen(Protocol):
     def line(self, text: str) -> None:
         """A line that stays."""
 
-    def record(self, parts: Parts) -> None:
-        """One generation's line."""
+    def record(self, parts: Parts, styles: Styles = NO_STYLES) -> None:
+        """One generation's line; `styles` of its pieces where there are colours, by their rank."""
 
     def status(self, bar: float | None, parts: Parts) -> None:
         """The line that changes all the time: a share that is done, if there is one, and figures."""
@@ -58,7 +64,7 @@ class Plain:
         """See `Screen`."""
         self._put(message(text) + "\n")
 
-    def record(self, parts: Parts) -> None:
+    def record(self, parts: Parts, styles: Styles = NO_STYLES) -> None:
         """See `Screen`; whole, whatever its length."""
         self.line(joined(parts))
 
@@ -87,11 +93,14 @@ class Terminal(Plain):
 
     def line(self, text: str) -> None:
         """See `Screen`."""
-        self._put(self._cleared() + message(text) + "\n")
+        style = YELLOW if text.startswith(WARNING) else ""
+        self._put(self._cleared() + painted(message(text), style, self._stream) + "\n")
 
-    def record(self, parts: Parts) -> None:
+    def record(self, parts: Parts, styles: Styles = NO_STYLES) -> None:
         """See `Screen`; as much of it as one line holds."""
-        self.line(joined(fitting(parts, self._width())))
+        shown = fitting(parts, self._width())  # clean from here on
+        texts = [painted(text, styles.get(rank, ""), self._stream) for rank, text in shown]
+        self._put(f"{self._cleared()}{'  '.join(texts)}\n")
 
     def status(self, bar: float | None, parts: Parts) -> None:
         """See `Screen`."""
@@ -135,8 +144,8 @@ class Notebook:
         """See `Screen`."""
         put(sys.stdout, message(text) + "\n")
 
-    def record(self, parts: Parts) -> None:
-        """See `Screen`."""
+    def record(self, parts: Parts, styles: Styles = NO_STYLES) -> None:
+        """See `Screen`; without colours."""
         self._record = joined(parts)
         self._show()
 

@@ -89,7 +89,8 @@ class Driver(RoundHooks):
         self._checkpointer.save(self._state)
         self._reports.finish(self._poll_film)
         if reason is None:
-            return RunOutcome(130, f"stopped after {self._state.generation} generations")
+            done = self._state.generation
+            return RunOutcome(130, f"stopped after {done} generation{'' if done == 1 else 's'}")
         return RunOutcome(0, reason)
 
     def _save_elsewhere(self, gone: RunFolderGoneError) -> RunOutcome:
@@ -233,7 +234,9 @@ class Driver(RoundHooks):
         mean = (self._recorder.add_evaluation(finished) or {}).get("eval/return_mean")
         if mean is None:
             return counters
-        counters = counters.with_evaluation(mean, self._config.goal.return_mean)
+        before, counters = counters.best_return, counters.with_evaluation(mean, self._config.goal.return_mean)
+        if before is not None and mean > before:
+            self._log.new_best(mean)
         if counters.best_return == mean:
             self._state = replace(self._state, counters=replace(self._state.counters, best_return=mean))
             with self._runner.clock.phase("checkpoint"):

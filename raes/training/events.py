@@ -15,7 +15,8 @@ from raes.storage.metrics import Histograms, MetricsWriter, Record
 from raes.text import message
 
 Event = tuple[str, Any]
-"""("record", Record), ("notice", text) or ("progress", Progress)."""
+"""("record", Record), ("notice", text), ("progress", Progress), or ("best", mean): the next record has the best
+evaluation so far, of this mean."""
 PROGRESS_SECONDS = 0.25
 """The least time between two progress events."""
 
@@ -109,6 +110,10 @@ class RunLog:
         """One generation's metrics, and what TensorBoard shows the distribution of."""
         self._metrics.write(record, histograms)
         self._events.emit(("record", record))
+
+    def new_best(self, mean: float) -> None:
+        """The evaluation of the next record is the best so far; the first one is no news."""
+        self._events.emit(("best", mean))
 
     def video(self, generation: int, gif: bytes) -> None:
         """The policy that a generation perturbs, as an animated GIF."""

@@ -175,9 +175,11 @@ def _on_ray(prepared: PreparedRun, show: Show, stop: SignalHandler) -> RunOutcom
 def headline(config: Config) -> str:
     """What is trained, in one line."""
     limits = (config.generations, config.max_timesteps, config.max_minutes, config.goal.return_mean)
+    name, own = config.env.name, config.env.id
     return (
-        f"{config.env.name}: {config.algorithm.name}, {config.algorithm.episodes} episodes per generation, "
-        f"seed {config.seed}, run_dir={display_path(config.run_dir)}{', until Ctrl-C' if not any(limits) else ''}"
+        f"{name if name == own else f'{name} ({own})'}: {config.algorithm.name}, {config.algorithm.episodes} episodes "
+        f"per generation, seed {config.seed}, saved to {display_path(config.run_dir)}"
+        f"{', until Ctrl-C' if not any(limits) else ''}"
     )
 
 
@@ -247,7 +249,7 @@ class RunningDriver:
             now, events = ray.get(self._actor.poll.remote(self._seen), timeout=5)
             if now != self._incarnation:
                 if self._incarnation:
-                    text = "the driver was lost and restarted; it goes on from its newest checkpoint"
+                    text = "the driver was lost and restarted; it resumes from its newest checkpoint"
                     self._show(("notice", text))
                 self._incarnation, self._seen = now, 0
                 _, events = ray.get(self._actor.poll.remote(0), timeout=5)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from raes.config.schema import Config
 from raes.training.state import FAULT_WINDOW, RunCounters
 
+STOPPED = 130
+"""The exit code after Ctrl-C or SIGTERM."""
+
 
 class StopSignal(threading.Event):
     """Set: the run ends at once, with a checkpoint.
@@ -35,6 +38,12 @@ class RunOutcome:
     run_dir: str | None = None
     remark: str = ""
 
+    @property
+    def text(self) -> str:
+        """The reason behind the kind of end that it is."""
+        kind = {0: "finished: ", STOPPED: ""}.get(self.code, "failed: ")
+        return f"{kind}{self.reason}"
+
 
 def limit_reached(config: Config, counters: RunCounters, generation: int, seconds: float) -> str | None:
     """Why a run has done enough, or None.
@@ -47,13 +56,13 @@ def limit_reached(config: Config, counters: RunCounters, generation: int, second
     """
     goal = config.goal
     if goal.return_mean is not None and counters.goal_streak >= goal.consecutive:
-        return f"the goal is reached: evaluation mean at least {goal.return_mean:g}"
+        return f"goal (evaluation mean {goal.return_mean:g}) reached"
     if config.generations is not None and generation >= config.generations:
-        return f"{generation} generations are done"
+        return f"generation limit ({config.generations}) reached"
     if config.max_timesteps is not None and counters.timesteps >= config.max_timesteps:
-        return f"{counters.timesteps} timesteps are done"
+        return f"timestep limit ({config.max_timesteps}) reached"
     if config.max_minutes is not None and seconds >= 60 * config.max_minutes:
-        return f"{config.max_minutes:g} minutes are over"
+        return f"time limit ({config.max_minutes:g} min) reached"
     return None
 
 

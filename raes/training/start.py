@@ -130,7 +130,7 @@ def _run(
         for text in (*prepared.remarks, *passed_over):
             driver.notice(text)
         if checkpoint is not None:
-            driver.notice(f"going on from {checkpoint.path}, generation {state.generation}")
+            driver.notice(f"resuming from {checkpoint.path}, generation {state.generation}")
             checkpointer.save(state)  # a branch has none of its own yet; elsewhere only the pointer is written
         folder.start()
         return driver.run()

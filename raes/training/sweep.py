@@ -15,12 +15,9 @@ from raes.text import one_line
 from raes.training.callbacks import Callbacks
 from raes.training.events import Event
 from raes.training.launch import POLL_SECONDS, RunningDriver, headline, signals
-from raes.training.limits import RunOutcome, StopSignal
+from raes.training.limits import STOPPED, RunOutcome, StopSignal
 from raes.training.prepare import PreparedRun
 from raes.types import RunFailedError, UserError
-
-STOPPED = 130
-"""The exit code after Ctrl-C or SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -249,9 +246,8 @@ class JobLogger:
 
 
 def ended(outcome: RunOutcome) -> str:
-    """How a run ended, in words."""
-    words = {0: "done", STOPPED: "stopped"}.get(outcome.code, "failed")
-    return f"{words}: {outcome.reason}" + (f"; bits may differ {outcome.remark}" if outcome.remark else "")
+    """How a run ended, in one line."""
+    return outcome.text + (f"; bits may differ {outcome.remark}" if outcome.remark else "")
 
 
 def summary(outcomes: Sequence[tuple[str, RunOutcome]]) -> str:

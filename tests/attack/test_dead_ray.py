@@ -71,7 +71,7 @@ def assert_said(command: Command, killed_at: float, cause: str) -> None:
     messages = [line for line in text.splitlines() if line.startswith(("raes: ", "failed: "))]
     assert len(messages) == 1, str(command)
     assert cause in messages[0], str(command)
-    assert re.search(r"python -m raes\.train .*run_dir=run resume=auto", text), str(command)
+    assert re.search(r"raes train .*run_dir=run resume=auto", text), str(command)
     for dump in ("Traceback", "state-dump", "(raylet)", "core_worker", "11 times"):
         assert dump not in text, f"{dump}: {command}"
 
@@ -94,7 +94,7 @@ def test_an_embedded_ray_that_dies_is_said_and_leaves_nothing(
     command.wait(1)
     if (name, number) != (RAYLET, signal.SIGKILL):  # once is enough for the command that goes on
         return
-    words = re.search(r"python -m raes\.train (.* resume=auto)", command.out + command.err)
+    words = re.search(r"raes train (.* resume=auto)", command.out + command.err)
     assert words is not None
     done = len(generations_of(commands.cwd / "run"))
     commands.run(*shlex.split(words[1]), f"generations={done + 2}")

@@ -158,8 +158,8 @@ def test_the_head_is_lost_and_a_new_one_goes_on(up: AwsCluster, run: Run, gate: 
     up.lab.run("bash", "-ec", documented("resume")[0], timeout=300)
     assert WORDS[1:] == documented("resume")[1].partition('WORDS="')[2].rstrip('"').split()[1:]
     out = start(up, gate).wait(400)
-    assert "going on from" in out
-    assert f"done: {GENERATIONS} generations are done" in out
+    assert "resuming from" in out
+    assert f"finished: generation limit ({GENERATIONS}) reached" in out
 
     code = (
         "s3 = boto3.client('s3'); import pathlib\n"

@@ -50,8 +50,8 @@ def test_a_machine_vanishes_and_another_one_joins_and_no_bit_changes(
     local_cluster.await_addresses({"10.77.0.10", WORKERS[0], LATE})
     gate.unlink()
     out = run.wait()
-    assert f"done: {GENERATIONS} generations are done" in out
-    assert f"run_dir={HOME}/runs/three" in out  # from the home folder, not from Ray's copy of the working directory
+    assert f"finished: generation limit ({GENERATIONS}) reached" in out
+    assert f"saved to {HOME}/runs/three" in out  # from the home folder, not from Ray's copy of the working directory
 
     run_dir = local_cluster.head().home / "runs" / "three"
     alone(folder, *TASK, f"generations={GENERATIONS}", f"run_dir={tmp_path / 'alone'}")

@@ -29,7 +29,7 @@ def test_from_training_to_a_film(tmp_path: Path) -> None:
     """And modules of the user's own are found in the working directory."""
     (tmp_path / "own.py").write_text("import gymnasium\nclass Same(gymnasium.Wrapper): pass\n")
     words = ("train", *SERIAL, "env.wrappers=[own:Same]", "generations=1", "console=plain")
-    assert "done: 1 generation" in run(*words, "run_dir=x", cwd=tmp_path)
+    assert "finished: generation limit (1) reached" in run(*words, "run_dir=x", cwd=tmp_path)
     assert "CartPole-v1" in run("evaluate", "x", "episodes=2", "runtime=serial", cwd=tmp_path)
     assert "CartPole-v1" in run("evaluate", "run_dir=x", "episodes=2", "runtime=serial", cwd=tmp_path)
     assert "policy.npz" in run("export", "x", "out=policy.npz", cwd=tmp_path)

@@ -124,7 +124,11 @@ def test_the_status_moves_within_a_generation_and_follows_the_width_and_ctrl_c_l
     assert not any("^C" in row for row in rows(screen))
     assert screen.cursor.x == 0
     assert not screen.cursor.hidden
-    assert rows(screen)[0].startswith("done: stopped after 0 generations")
+    shown = rows(screen)
+    assert shown[0] == "stopped after 0 generations"
+    assert any(row.endswith("play run checkpoint=latest") for row in shown), shown
+    assert any(row.startswith("  resume it") for row in shown), shown
+    assert (screen.buffer[0][0].fg, screen.buffer[0][0].bold) == ("brown", False)
 
 
 def test_a_terminal_that_breaks_long_lines_anew_shows_one_status(commands: Commands) -> None:
@@ -150,7 +154,7 @@ def test_a_terminal_that_breaks_long_lines_anew_shows_one_status(commands: Comma
             assert len(STATUS.findall(shown())) == 1, shown()
             assert shown().count("░" * 8) >= 1
         call("send-keys", "C-c")
-        wait_for(lambda: "done: stopped" in shown(), 60, shown)
+        wait_for(lambda: "stopped after" in shown(), 60, shown)
         assert not STATUS.search(shown()), shown()
     finally:
         call("kill-server")
@@ -162,7 +166,19 @@ def test_a_pipe_gets_whole_plain_lines_in_any_encoding(commands: Commands) -> No
     assert b"\x1b" not in written
     assert b"\r" not in written
     lines = written.decode("cp1252").splitlines()
-    assert any("run_dir=läufe" in line for line in lines)
+    assert any(line.endswith("saved to läufe") for line in lines)
     ours = [line for line in lines if line.startswith("gen ")]
     assert len(ours) == 3
     assert all("steps" in line for line in ours)
+
+
+def test_each_new_best_is_named_also_after_a_resume_and_no_other(commands: Commands) -> None:
+    words = (*SERIAL, "evaluation.every=1", "evaluation.episodes=2", "run_dir=run")
+    out = commands.run(*words, "generations=4").out + commands.run(*words, "generations=8", "resume=auto").out
+    assert "resuming from" in out
+    assert "finished: generation limit (8) reached" in out
+    lines = [line for line in out.splitlines() if line.startswith("gen ") and "eval" in line]
+    values = [float(re.findall(r"eval +(-?[\d.]+)", line)[0]) for line in lines]
+    best = [number > 0 and value > max(values[:number]) for number, value in enumerate(values)]
+    assert [line.endswith("new best") for line in lines] == best
+    assert any(best)

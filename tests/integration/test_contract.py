@@ -101,7 +101,7 @@ def test_run_directory(run_dir: Path) -> None:
     assert config["env"]["id"] == "CartPole-v1"
     assert config["algorithm"]["pairs"] == 3
     assert "${" not in (run_dir / "config.yaml").read_text()
-    assert (run_dir / "log.txt").read_text().count("going on from") == 1
+    assert (run_dir / "log.txt").read_text().count("resuming from") == 1
 
 
 def test_nothing_else_is_written(run_dir: Path) -> None:
@@ -269,7 +269,7 @@ def test_serial_says_so_first(commands: Commands) -> None:
 def test_generations_count_from_the_beginning(run_dir: Path, module_commands: Commands) -> None:
     before = (run_dir / "metrics.jsonl").read_text()
     command = module_commands.run(*SERIAL, "run_dir=run", "evaluation.every=2", "resume=auto", "generations=6")
-    assert "6 generations are done" in command.out
+    assert "generation limit (6) reached" in command.out
     assert generations_of(run_dir) == [0, 1, 2, 3, 4, 5, 6]
     assert latest(run_dir).name == "gen_000006"
     recorded = [{k: v for k, v in r.items() if k.startswith("eval/")} for r in records_of(run_dir)]

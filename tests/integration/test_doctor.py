@@ -119,7 +119,7 @@ def test_a_run_leaves_such_a_node_out_and_says_so_once(commands: Commands, machi
     out = commands.run(*words, "goal.return_mean=1e9").out
     report = re.findall(r".*has mujoco 3\.3\.0, not .* as the driver on .*", out)
     assert len(report) == 1
-    assert "done: 3 generations" in out
+    assert "finished: generation limit (3) reached" in out
 
 
 @CLUSTER

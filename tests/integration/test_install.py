@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+
+import raes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -56,7 +62,7 @@ def test_the_wheel_holds_code_and_configuration_only(wheel: Path) -> None:
         "raes/conf/env/Humanoid.yaml",
         "raes/py.typed",
         "raes/train.py",
-        "raes/bench/lengths.json",
+        "raes/pretrained/Hopper/checkpoints/best",
         "raes/reference/es_paper_atari.csv",
         "hydra_plugins/raes_launcher.py",
     } <= set(names)
@@ -67,6 +73,33 @@ def test_the_wheel_holds_code_and_configuration_only(wheel: Path) -> None:
     }
     ours = {str(path.relative_to(REPOSITORY / "conf")) for path in (REPOSITORY / "conf").rglob("*.yaml")}
     assert {name.removeprefix("raes/conf/") for name in names if name.startswith("raes/conf/")} == ours
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """What the container image copies, and the words of its pip command; there is no container engine here."""
+    text = (REPOSITORY / "cluster" / "Dockerfile").read_text()
+    folder = tmp_path_factory.mktemp("image")
+    for sources in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE):
+        for name in sources.split():
+            copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+            copy(REPOSITORY / name, folder / name)
+    (command,) = re.findall(r"^RUN pip (install .*)$", text, re.MULTILINE)
+    return folder, shlex.split(command)
+
+
+def test_what_the_image_copies_makes_the_same_wheel(image: tuple[Path, list[str]], wheel: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, image[0], cwd=tmp_path)
+    (built,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(built).namelist() == zipfile.ZipFile(wheel).namelist()
+
+
+def test_the_images_pip_command_finds_all_that_it_installs(image: tuple[Path, list[str]]) -> None:
+    folder, words = image
+    (would,) = re.findall("Would install (.*)", run(sys.executable, "-m", "pip", *words, "--dry-run", cwd=folder))
+    assert f"raes-{raes.__version__}" in would.split()
+    there = {package.rpartition("-")[0] for package in would.split()} | {one.name for one in distributions()}
+    assert {"s3fs", "gcsfs", "adlfs", "ray"} <= there
 
 
 def test_it_works_outside_of_a_checkout(python: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_driver_that_dies_ten_times_ends_with_the_same_bits(commands: Commands
         assert read(latest(run_dir)).state["generation"] >= moment  # what the next one goes on from is complete
     command.wait()
     assert half_written >= MAX_RESTARTS // 2 - 1
-    assert "goes on from its newest checkpoint" in command.out
+    assert "resumes from its newest checkpoint" in command.out
     assert latest_generation(run_dir) == GENERATIONS
     assert np.array_equal(theta_of(run_dir).view(np.uint8), theta_of(reference).view(np.uint8))
     assert deterministic(run_dir) == deterministic(reference)

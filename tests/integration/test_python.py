@@ -126,7 +126,7 @@ raes.fit(env="gymnasium", **keys)
 def test_the_command_tells_callbacks_too_and_they_may_end_it(commands: Commands) -> None:
     (commands.cwd / "track.py").write_text(TRACKER)
     command = commands.run(*SERIAL, "generations=50", "run_dir=run", "callbacks=[track:Tracker]")
-    assert "done: track:Tracker asked for the end" in command.out
+    assert "finished: track:Tracker asked for the end" in command.out
     assert (commands.cwd / "called.txt").read_text() == "CartPole-v1 track:Tracker asked for the end"
     assert records_of(commands.cwd / "run")[-1]["progress/generation"] == 4
     commands.run(*SERIAL, "generations=5", "run_dir=run", "resume=auto")  # without the callback: free to change

@@ -162,7 +162,7 @@ def test_a_killed_run_goes_on_on_another_machine_to_the_same_bits(remote: Comman
     other = str(remote.cwd / "other machine")  # has nothing of the first one's spool
     command = remote.run(*words, "resume=auto", XDG_CACHE_HOME=other)
     assert re.search(r"was last written by process \d+ on .*; waiting 10 s for a sign of life", command.out)
-    assert re.search(rf"going on from s3://{BUCKET}/killed/checkpoints/gen_00000\d, ", command.out)
+    assert re.search(rf"resuming from s3://{BUCKET}/killed/checkpoints/gen_00000\d, ", command.out)
     assert_same(store, "killed", disk)
 
 
@@ -189,7 +189,7 @@ def test_runs_go_on_from_a_url_and_start_from_one(here: Here, store: Store, disk
     here.train(url, *LINE, "generations=4")
     checkpoint = min(name for name in store.names("earlier") if name.endswith("state.json")).removesuffix("/state.json")
     assert here.train(url, *LINE, "generations=10", f"resume={url}/{checkpoint}").code == 0
-    assert f"going on from {url}/{checkpoint}, generation {int(checkpoint[-6:])}" in here.texts
+    assert f"resuming from {url}/{checkpoint}, generation {int(checkpoint[-6:])}" in here.texts
     assert_same(store, "earlier", disk)
     assert here.train(f"{tmp_path}/branch", *LINE, "generations=10", f"resume={url}").code == 0
     assert theta_of(tmp_path / "branch").tobytes() == theta_of(disk).tobytes()
@@ -327,7 +327,7 @@ def test_a_store_that_never_comes_back_fails_the_run_which_then_goes_on(
     outcome = here.train(url, *words, during=break_the_store)
     assert outcome.code == 1
     (spool,) = here.spools()
-    assert outcome.reason.startswith(f"10 generations are done; {url} lacks the newest files (")
+    assert outcome.reason.startswith(f"generation limit (10) reached; {url} lacks the newest files (")
     assert f"They lie in {spool} on this machine" in outcome.reason
     assert "resume=auto" in outcome.reason
     assert SECRET not in outcome.reason + str(here.texts)
@@ -335,6 +335,6 @@ def test_a_store_that_never_comes_back_fails_the_run_which_then_goes_on(
     assert_whole(store, "lost")
     store.plan = everything
     assert here.train(url, *words, "resume=auto").code == 0
-    assert f"going on from {url}/checkpoints/gen_000010, generation 10" in here.texts
+    assert f"resuming from {url}/checkpoints/gen_000010, generation 10" in here.texts
     assert_same(store, "lost", disk)
     assert here.spools() == []

@@ -79,7 +79,7 @@ def test_a_job_trains_is_requeued_when_its_time_is_over_and_goes_on(tmp_path: Pa
     assert generations_of(run)[-1] == reached + 3
     text = log()
     assert max(record["pool/actors"] for record in records_of(run)) == 2
-    assert "going on from" in text
+    assert "resuming from" in text
     starts = [line for line in (tmp_path / "srun.log").read_text().splitlines() if "ray start" in line]
     assert len(starts) == 4
     assert "--nodelist=one" in starts[0]

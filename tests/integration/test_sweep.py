@@ -173,9 +173,9 @@ def test_a_folder_of_any_name_is_a_run_directory_for_every_command(commands: Com
     for number, key in enumerate(("start_from", "resume")):
         name = ("123", "a: b")[number]
         done = commands.run(*SERIAL, f"{key}={former}", f"run_dir={name}", "generations=3")
-        [printed] = re.findall(r"evaluate it +(python -m raes.evaluate .*)", done.out)
-        [word] = shlex.split(printed)[3:]
-        assert word == f"run_dir={name}"
+        [printed] = re.findall(r"evaluate it +(\S*raes evaluate .*)", done.out)
+        [word] = shlex.split(printed)[2:]
+        assert word == name
         commands.run(word, "runtime=serial", "episodes=2", module="raes.evaluate")
     sweep = commands.run("-m", *SERIAL, f"start_from={former}", "seed=0,1", "run_dir=läufe", "generations=1")
     assert "2 of 2 jobs are done" in sweep.out

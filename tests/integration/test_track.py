@@ -45,7 +45,7 @@ def test_mlflow_holds_the_keys_the_figures_and_the_configuration(commands: Comma
     assert logged == [record["eval/return_mean"] for record in records_of(commands.cwd / "run")]
     assert (tracked / "params/algorithm.pairs").read_text() == "3"
     assert yaml.safe_load((tracked / "artifacts/config.yaml").read_text())["env"]["id"] == "CartPole-v1"
-    assert (tracked / "tags/ended").read_text() == "3 generations are done"
+    assert (tracked / "tags/ended").read_text() == "generation limit (3) reached"
     assert (tracked / "tags/mlflow.runName").read_text() == "run"
     assert yaml.safe_load((tracked / "meta.yaml").read_text())["status"] == 3  # finished
 
@@ -62,7 +62,7 @@ def test_weights_and_biases(commands: Commands) -> None:
     assert kept["options"]["name"] == "run"
     assert kept["options"]["config"]["algorithm"]["pairs"] == 3
     assert kept["steps"] == [[record["progress/generation"], record] for record in records_of(commands.cwd / "run")]
-    assert kept["summary"] == {"ended": "2 generations are done"}
+    assert kept["summary"] == {"ended": "generation limit (2) reached"}
 
 
 def test_a_tracker_without_its_package_refuses_the_run(commands: Commands) -> None:

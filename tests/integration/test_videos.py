@@ -101,7 +101,7 @@ def test_the_end_of_a_run_shows_what_it_waits_for_and_ctrl_c_skips_it(commands: 
     assert "no video of generation 0: skipped by Ctrl-C" in command.out
     assert "no video of generation 4: skipped by Ctrl-C" in command.out
     assert "3 videos were skipped, since a newer one was due before" in command.out
-    assert "done: 4 generations are done" in command.out
+    assert "finished: generation limit (4) reached" in command.out
 
 
 def test_a_run_that_is_stopped_reports_the_video_that_it_abandons(commands: Commands) -> None:

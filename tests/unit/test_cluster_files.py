@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -254,8 +255,13 @@ def test_the_image_is_what_its_linter_likes_and_has_the_tested_versions() -> Non
     text = (FOLDER / "Dockerfile").read_text()
     assert re.search(r"^FROM python:3\.\d+\.\d+-", text, re.MULTILINE)  # to the last number
     assert "-c constraints.txt" in text
-    for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE):
-        assert all((ROOT / name).exists() for name in line.split())
+    copied = {name for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for name in line.split()}
+    assert all((ROOT / name).exists() for name in copied)
+    everything, *kept = (FOLDER / "Dockerfile.dockerignore").read_text().splitlines()
+    assert everything == "*"
+    assert {line.removeprefix("!") for line in kept if line.startswith("!")} == copied
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {*packaged["packages"], *packaged["force-include"]} <= copied
 
 
 def test_the_shell_scripts_are_what_their_linter_likes() -> None:

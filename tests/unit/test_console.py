@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
+from itertools import groupby
 
 import pyte
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from raes.config.schema import Config, from_tree
 from raes.console.console import Console, describe, done, duration
 from raes.training.events import Progress
-from raes.training.launch import advise
+from raes.training.launch import advise, headline
 
 
 class Terminal(io.StringIO):
@@ -22,11 +24,26 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
-    def rows(self, columns: int) -> list[str]:
-        """What a terminal of this width shows, without the empty rows."""
+    def screen(self, columns: int) -> pyte.Screen:
+        """A terminal of this width that was fed with what was written."""
         screen = pyte.Screen(columns, 24)
         pyte.Stream(screen).feed(self.getvalue().replace("\n", "\r\n"))
-        return [row.rstrip() for row in screen.display if row.strip()]
+        return screen
+
+    def rows(self, columns: int) -> list[str]:
+        """What it shows, without the empty rows."""
+        return [row.rstrip() for row in self.screen(columns).display if row.strip()]
+
+    def styles(self, columns: int) -> dict[str, tuple[str, bool]]:
+        """Colour and weight of each piece of text that it shows; pieces stand two spaces apart, or in other styles."""
+        found: dict[str, tuple[str, bool]] = {}
+        screen = self.screen(columns)
+        for y in range(screen.cursor.y + 1):
+            cells = [screen.buffer[y][x] for x in range(columns)]
+            for style, group in groupby(cells, key=lambda cell: (cell.fg, cell.bold)):
+                text = "".join(cell.data for cell in group)
+                found |= {piece.strip(): style for piece in re.split("  +", text) if piece.strip()}
+        return found
 
 
 @pytest.fixture
@@ -146,8 +163,66 @@ def test_the_status_never_wraps_and_drops_whole_pieces(
 def on_terminal(config: Config, monkeypatch: pytest.MonkeyPatch, columns: int) -> tuple[Terminal, Console]:
     """A console on a terminal of this width."""
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     stream = Terminal()
     return stream, Console(config, stream)
+
+
+def test_an_evaluation_is_bold_and_a_new_best_is_green_and_named(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, console = on_terminal(config, monkeypatch, 200)
+    console(("record", record(0, evaluation=50.0)))
+    console(("best", 70.0))
+    console(("record", record(1)))  # with runtime.pipeline=1 another record may come first
+    console(("record", record(2, evaluation=70.0)))
+    console(("record", record(3, evaluation=60.0)))
+    plain, bold, green = ("default", False), ("default", True), ("green", True)
+    styles = stream.styles(200)
+    assert [row.endswith("new best") for row in stream.rows(200)] == [False, False, True, False]
+    assert (styles["50.00 +-"], styles["70.00 +-"], styles["60.00 +-"]) == (bold, green, bold)
+    assert styles["new best"] == green
+    assert styles["gen"] == styles["return"] == styles["steps"] == plain
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_a_narrow_terminal_drops_other_pieces_before_the_mark_of_a_best(
+    config: Config, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, console = on_terminal(config, monkeypatch, columns)
+    console(("best", 50.0))
+    console(("record", record(0, evaluation=50.0)))
+    (row,) = stream.rows(columns)
+    assert len(row) <= columns - 3
+    assert ("new best" in row) == (columns == 80)
+
+
+def test_no_color_is_respected_and_the_status_still_moves(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, console = on_terminal(config, monkeypatch, 200)
+    monkeypatch.setenv("NO_COLOR", "1")
+    console(("best", 50.0))
+    console(("record", record(0, evaluation=50.0)))
+    console(("notice", "warning: something"))
+    console(("progress", progress(3)))
+    assert not re.search(r"\x1b\[[\d;]*m", stream.getvalue())
+    assert "new best" in stream.rows(200)[0]
+    assert "30 %" in stream.rows(200)[-1]
+
+
+def test_no_text_from_outside_sets_a_colour_or_ends_ours(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, console = on_terminal(config, monkeypatch, 200)
+    console(("notice", "\x1b[31mred\x1b[2J"))
+    console(("notice", "warning: a\x1b[0m b\x1b[2J c"))
+    assert stream.rows(200) == [r"red\x1b[2J", r"warning: a b\x1b[2J c"]
+    assert stream.styles(200) == {r"red\x1b[2J": ("default", False), r"warning: a b\x1b[2J c": ("brown", False)}
+
+
+def test_the_headline_has_the_environments_id_and_where_the_run_is_saved(config: Config) -> None:
+    line = headline(replace(config, run_dir="/somewhere/run"))
+    assert line == "CartPole (CartPole-v1): es, 40 episodes per generation, seed 0, saved to /somewhere/run"
+    endless = replace(config, run_dir="/run", generations=None)
+    assert headline(endless).endswith("saved to /run, until Ctrl-C")
 
 
 def test_what_a_narrower_terminal_broke_into_rows_is_taken_away(

@@ -174,7 +174,7 @@ def test_a_run_that_cannot_go_on_raises_and_leaves_its_folder(tmp_path: Path) ->
 
 
 def test_what_a_run_gives_back(run: raes.Run) -> None:
-    assert (run.reason, run.interrupted) == ("3 generations are done", False)
+    assert (run.reason, run.interrupted) == ("generation limit (3) reached", False)
     assert run.theta.shape == (10,)
     assert [record["progress/generation"] for record in run.records] == [0, 1, 2, 3]
     timesteps, returns = run.curve("returns/mean")
@@ -370,7 +370,7 @@ class Watcher(raes.Callback):
 def test_callbacks_are_told_of_start_generations_and_end(tmp_path: Path) -> None:
     watcher = Watcher()
     raes.fit("CartPole", run_dir=tmp_path / "run", callbacks=[watcher], **SHORT)
-    assert watcher.calls == [3, 0, 1, 2, 3, "3 generations are done"]
+    assert watcher.calls == [3, 0, 1, 2, 3, "generation limit (3) reached"]
 
 
 def test_a_callback_ends_the_run_with_an_evaluation(tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_a_callback_that_fails_is_named_and_left_alone_and_changes_nothing(
     bad, good = Watcher(fail_in="on_generation"), Watcher()
     again = raes.fit("CartPole", run_dir=tmp_path / "run", callbacks=[bad, good], **SHORT)
     assert bad.calls == [3, 0]
-    assert good.calls == [3, 0, 1, 2, 3, "3 generations are done"]
+    assert good.calls == [3, 0, 1, 2, 3, "generation limit (3) reached"]
     lines = [line for line in capsys.readouterr().out.splitlines() if "callbacks:" in line]
     assert len(lines) == 1
     assert "Watcher.on_generation failed (KeyError: 'mine'; " in lines[0]

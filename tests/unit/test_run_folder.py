@@ -115,8 +115,8 @@ def test_what_was_written_is_there_for_readers_and_for_the_next_command(house: H
 
 def test_texts_for_the_user_name_the_run_directory_as_the_user_does(house: House) -> None:
     with house.open() as folder:
-        assert folder.with_user_path(f"going on from {folder.path}/checkpoints/x") == (
-            f"going on from {house.run_dir}/checkpoints/x"
+        assert folder.with_user_path(f"resuming from {folder.path}/checkpoints/x") == (
+            f"resuming from {house.run_dir}/checkpoints/x"
         )
 
 

@@ -98,7 +98,9 @@ def test_labels_are_the_words_that_differ() -> None:
 
 
 def test_the_summary_names_the_jobs_that_are_not_done() -> None:
-    text = summary([("seed=0", RunOutcome(0, "3 generations are done")), ("seed=1", RunOutcome(1, "no actor starts"))])
+    text = summary(
+        [("seed=0", RunOutcome(0, "generation limit (3) reached")), ("seed=1", RunOutcome(1, "no actor starts"))]
+    )
     assert text.splitlines()[0] == "sweep: 1 of 2 jobs are done"
     assert "seed=1: exit code 1, failed: no actor starts" in text
     assert "seed=0" not in text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 
 from raes.config.compose import compose
 from raes.config.schema import from_tree
+from raes.console.colours import GREEN
+from raes.console.output import show
 from raes.console.screen import Plain
 from raes.console.tables import Column, Section, table
 from raes.text import KEPT, SHOWN, described, markdown, message, one_line, printable
@@ -71,10 +74,18 @@ def test_the_lines_of_a_message_stay_and_none_looks_like_another_message() -> No
     assert len(message("x" * 10_000_000)) < 100_000
 
 
-def test_screens_and_tables_print_nothing_else() -> None:
+def test_screens_and_tables_print_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     Plain(stream).line("x\rraes: done\x1b[2J")
     assert stream.getvalue() == "x raes: done\\x1b[2J\n"
+    monkeypatch.setattr(sys, "stdout", stream)
+    show("a\x1b[2J\nb\x1b[0m", GREEN, "  label ")
+    assert stream.getvalue().endswith("\n  label a\\x1b[2J\n  b\n")  # a pipe: no colour
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    show("a\x1b[2J\nb\x1b[0m", GREEN, "  label ")
+    assert stream.getvalue().endswith("\n  label \x1b[1;32ma\\x1b[2J\n  b\x1b[0m\n")
     rows = [{"name": "a\nb\x1b[2J"}]
     assert table(Section("key", "title", [Column("name", "name")], rows)).splitlines() == ["name", r"a b\x1b[2J"]
 
