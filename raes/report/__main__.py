@@ -17,15 +17,13 @@ from typing import Annotated
 from annotated_types import Ge
 
 from raes.config.cli import command, display_path, parse
-from raes.console.tables import Section, table
+from raes.console.tables import Section
 from raes.report import charts, page, report_tables
 from raes.report.groups import RunGroup, group
 from raes.report.run_finder import AXES, RandomPlay, StoredRun, Unreadable, find, read
+from raes.report.terminal import on_terminal
 from raes.text import one_line
 from raes.types import SETTINGS, UserError
-
-ON_TERMINAL = ("final", "across_tasks", "atari", "time_to_threshold", "speed", "left_out")
-"""Tables that are also printed on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +122,7 @@ def main() -> None:
     if not words:
         raise UserError("name runs: python -m raes.report runs/sweep [out=report]")
     sections = report(words, arguments)
-    for section in sections:
-        if section.key in ON_TERMINAL:
-            print(f"{section.title}\n{table(section)}\n")
+    print(f"{on_terminal(sections)}\n")
     print(f"the page: {display_path(str(Path(arguments.out).absolute() / 'report.html'))}")
 
 
