@@ -83,7 +83,7 @@ def curves(groups: Sequence[RunGroup], axis: str, resamples: int) -> bytes | Non
             panel.axhline(score, color="#888888", linewidth=0.8, linestyle=(0, (1, 3)), label=TRPO)
         panel.set_title(plain(task), fontsize=10)
         panel.set_xlabel(AXES[axis])
-        _bare(panel)
+        bare(panel)
     for panel in panels[::COLUMNS]:
         panel.set_ylabel("evaluation return")
     _legend(figure, panels)
@@ -139,13 +139,13 @@ def final(groups: Sequence[RunGroup], resamples: int) -> bytes:
         panel.set_ylim(len(here) - 0.5, -0.5)
         panel.set_title(plain(task), fontsize=10)
         panel.set_xlabel("last evaluation's return")
-        _bare(panel)
+        bare(panel)
     return png(figure)
 
 
 def _name(group: RunGroup) -> str:
     """A group in the legend."""
-    return plain(f"{group.method} ({len(group.runs)} seed{'s' * (len(group.runs) > 1)})")
+    return plain(group.method) + (f" ({len(group.runs)} seeds)" if len(group.runs) > 1 else "")
 
 
 def _names(groups: Sequence[RunGroup]) -> list[str]:
@@ -189,7 +189,8 @@ def _styles(groups: Sequence[RunGroup]) -> dict[str, tuple[str, str, str]]:
     return {method: STYLES[number % len(STYLES)] for number, method in enumerate(methods)}
 
 
-def _bare(panel: Any) -> None:
+def bare(panel: Any) -> None:
+    """A panel with a light grid and without a box."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(color="#e5e5e5", linewidth=0.6)
     panel.set_axisbelow(True)

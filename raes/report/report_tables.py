@@ -230,21 +230,25 @@ def listed(groups: Sequence[RunGroup]) -> Section:
                          "minutes": run.totals["minutes"], "path": run.path}
         for group in groups for run in group.runs
     ]  # fmt: skip
-    folder = _common_folder([row["path"] for row in rows])
-    for row in rows:
-        row["shown"] = row["path"].removeprefix(folder)
+    title, names = _short_paths([row["path"] for row in rows])
+    rows = [row | {"shown": name} for row, name in zip(rows, names, strict=True)]
     columns = [*_NAMES, Column("seed", "seed", "d"), Column("status", "status"),
                Column("evaluations", "evaluations", "d"), Column("last", "last evaluation", ",.1f"),
                Column("timesteps", "timesteps", ",.0f"), Column("minutes", "minutes", ",.2f"),
                Column("shown", "run")]  # fmt: skip
-    return Section("runs", f"Runs in {folder}" if folder else "Runs", columns, rows)
+    return Section("runs", title, columns, rows)
 
 
-def _common_folder(paths: Sequence[str]) -> str:
-    """The folders that all paths begin with, up to a slash; empty for none."""
-    above = {path.rpartition("/")[0] for path in paths}
-    folder = next(iter(above)) if len(above) == 1 else ""
-    return f"{folder}/" if folder else ""
+def _short_paths(paths: Sequence[str]) -> tuple[str, list[str]]:
+    """A title and the paths without what is alike in all of them: the folder, and parts of the names of a sweep's."""
+    folders = {path.rpartition("/")[0] for path in paths}
+    if len(folders) > 1 or len(paths) == 1:
+        return "Runs", list(paths)
+    parts = [path.rpartition("/")[2].split("__") for path in paths]
+    common = [part for part in parts[0] if all(part in others for others in parts)]
+    names = ["__".join(part for part in one if part not in common) or "__".join(one) for one in parts]
+    alike = f"; the names of all have {', '.join(common)} too" if common else ""
+    return f"Runs in {folders.pop() or '.'}{alike}", names
 
 
 def left_out(runs: Sequence[StoredRun | Unreadable]) -> Section | None:
