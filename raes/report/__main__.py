@@ -2,7 +2,8 @@
 
 RUNS are run directories, folders of them at any depth (a sweep's), URLs of both, globs in quotes, results/NAME.json,
 or, for Atari, results/actions_GAME.json with the score of random play. The folder `out` gets report.html, one
-self-contained page, its pictures as PNG, and report.json with all figures.
+self-contained page, its pictures as PNG, report.json with all figures, and tensorboard/, a folder for
+`tensorboard --logdir` in which the runs have the names of the report.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from raes.config.cli import command, display_path, parse
 from raes.console.tables import Section
 from raes.report import charts, page, report_tables
 from raes.report.groups import RunGroup, group
+from raes.report.links import link_runs
 from raes.report.run_finder import AXES, RandomPlay, StoredRun, Unreadable, find, read
 from raes.report.terminal import on_terminal
 from raes.text import one_line
@@ -80,6 +82,7 @@ def report(words: Sequence[str], arguments: ReportArguments) -> list[Section]:
         (out / f"{name}.png").write_bytes(image)
     contents = {section.key: {"title": section.title, "rows": list(section.rows)} for section in sections}
     (out / "report.json").write_text(json.dumps(contents, indent=1) + "\n")
+    link_runs(groups, out / "tensorboard")
     text = page.render(arguments.title, sections, pictures, page.how(arguments.resamples))
     (out / "report.html").write_text(text, encoding="utf-8")
     return sections

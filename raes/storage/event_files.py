@@ -26,7 +26,7 @@ LARGEST_SCALAR = float(np.finfo(np.float32).max)
 """TensorBoard keeps scalars as float32."""
 MOST_VALUES = 10_000
 """Values of a histogram at most: of a large policy's parameters only every n-th, so that it costs no time."""
-BY_TIMESTEPS = ("eval/return_ci_high", "eval/return_ci_low", "eval/return_mean", "progress/seconds", "returns/mean")
+BY_TIMESTEPS = ("eval/return_mean", "progress/seconds", "returns/max", "returns/mean", "returns/min")
 """Metrics that TensorBoard has a second time, as `by_timesteps/KEY`, whose step is the run's timesteps.
 
 In TensorBoard's order of tags they are the first: the first charts, and the first results of its table of runs.
@@ -43,23 +43,23 @@ FIRST = {
 }
 """First columns of TensorBoard's table of hyper-parameters -> their keys, of which the first that there is counts."""
 LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
-    "1 returns": {
-        "evaluation against timesteps": (
-            f"{PREFIX}eval/return_mean", f"{PREFIX}eval/return_ci_low", f"{PREFIX}eval/return_ci_high",
-        ),
+    "1 evaluation": {
+        "evaluation against timesteps": (f"{PREFIX}eval/return_mean",),
         "evaluation: mean and 95 % interval": ("eval/return_mean", "eval/return_ci_low", "eval/return_ci_high"),
-        "perturbed policies: mean, worst, best": ("returns/mean", "returns/min", "returns/max"),
+    },
+    "2 training": {
         "standard deviation": ("returns/std", "eval/return_std"),
         "timesteps per episode": ("episode/length_mean", "eval/length_mean"),
+        "perturbed policies: mean, worst, best": ("returns/mean", "returns/min", "returns/max"),
     },
-    "2 health of the search": {
+    "3 health of the search": {
         "step relative to theta": ("search/update_ratio",),
         "gradient": ("search/grad_norm",),
         "size of theta": ("search/theta_norm",),
         "sigma": ("search/sigma", "search/sigma_min", "search/sigma_max"),
         "novelty": ("search/novelty_mean", "search/archive_spread"),
     },
-    "3 speed": {
+    "4 speed": {
         "timesteps per second": ("speed/timesteps_per_second",),
         "busy": ("speed/worker_busy_fraction", "speed/driver_busy_fraction"),
         "where the driver's seconds go": (
@@ -68,15 +68,15 @@ LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "workers": ("pool/actors",),
     },
-    "4 faults": {
+    "5 faults": {
         "since the beginning": (
             "faults/actors_lost", "faults/tasks_reissued", "faults/tasks_copied", "faults/results_discarded",
             "faults/episodes_quarantined", "faults/may_differ",
         ),
     },
 }  # fmt: skip
-"""TensorBoard's page of custom scalars: group -> chart -> tags."""
-MARGINS = ("eval/return_mean", "returns/mean", f"{PREFIX}eval/return_mean")
+"""TensorBoard's page of custom scalars: group -> chart -> tags. The page shows those of `MARGINS` last."""
+MARGINS = ("eval/return_mean", "returns/mean")
 """First tags of the charts whose other two tags are the borders of a shaded area."""
 
 

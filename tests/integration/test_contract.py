@@ -54,7 +54,7 @@ def run_dir(module_commands: Commands) -> Path:
     return module_commands.cwd / "run"
 
 
-BY_TIMESTEPS = {"eval/return_ci_high", "eval/return_ci_low", "eval/return_mean", "progress/seconds", "returns/mean"}
+BY_TIMESTEPS = {"eval/return_mean", "progress/seconds", "returns/max", "returns/mean", "returns/min"}
 
 
 def scalars(run_dir: Path) -> dict[str, dict[int, float]]:
