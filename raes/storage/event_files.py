@@ -197,7 +197,7 @@ def hyper_parameters(config: Mapping[str, Any], not_compared: tuple[str, ...]) -
         there = [key for key in keys if config.get(key) is not None]
         if there:
             named[f"{number} {name}"] = config[there[0]]
-            taken.add(there[0])
+            taken.update(there)
     named |= {key: value for key, value in config.items() if key not in taken and not key.startswith(not_compared)}
     return {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in named.items()}
 

@@ -89,7 +89,7 @@ def test_hyper_parameters_come_in_the_order_in_which_people_look_for_them() -> N
             "seed": 3, "algorithm.sigma": 0.1, "optimizer.stepsize": 0.01, "algorithm.pairs": 8}  # fmt: skip
     found = hyper_parameters(flat, ("workers",))
     assert sorted(found) == [
-        "1 env", "2 algorithm", "3 seed", "4 sigma", "5 stepsize", "7 pairs", "algorithm.rank", "env.name",
+        "1 env", "2 algorithm", "3 seed", "4 sigma", "5 stepsize", "7 pairs", "algorithm.rank",
     ]  # fmt: skip
     assert found["1 env"] == "Hopper-v5"
     assert found["5 stepsize"] == 0.01
