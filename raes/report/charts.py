@@ -186,7 +186,11 @@ def _panels(count: int, legend: Collection[str] = (), height: float = 3.2) -> tu
 def _styles(groups: Sequence[RunGroup]) -> dict[str, tuple[str, str, str]]:
     """A style for each method, the same in all panels."""
     methods = dict.fromkeys(group.method for group in groups)
-    return {method: STYLES[number % len(STYLES)] for number, method in enumerate(methods)}
+    found = {}
+    for number, method in enumerate(methods):
+        again, color = divmod(number, len(STYLES))  # where a colour comes again, its line and marker are others
+        found[method] = (STYLES[color][0], *STYLES[(color + again) % len(STYLES)][1:])
+    return found
 
 
 def bare(panel: Any) -> None:

@@ -387,3 +387,10 @@ def test_the_legend_covers_no_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     box = legend.get_window_extent()
     assert not any(box.overlaps(panel.get_tightbbox()) for panel in figure.axes)
     assert box.x1 <= figure.bbox.x1
+
+
+def test_twenty_methods_have_twenty_styles(tmp_path: Path) -> None:
+    for number in range(20):
+        write_run(tmp_path / str(number), [1.0], algorithm={"sigma": 1.0 + number})
+    styles = charts._styles(group(runs_in(tmp_path))[0])
+    assert len(set(styles.values())) == 20
