@@ -114,8 +114,14 @@ class VideoSettings:
 
 @dataclass(frozen=True)
 class TensorBoardSettings:
-    """`tensorboard.histograms`: generations between histograms of theta and of returns; 0 for none."""
+    """What TensorBoard shows besides the metrics.
+
+    Attributes:
+        histograms: generations between histograms of theta and of returns; 0 for none.
+        by_timesteps: whether the returns have curves against timesteps too.
+    """
 
     __pydantic_config__ = SETTINGS
 
     histograms: Natural = 10
+    by_timesteps: bool = True

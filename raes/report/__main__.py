@@ -2,7 +2,8 @@
 
 RUNS are run directories, folders of them at any depth (a sweep's), URLs of both, globs in quotes, results/NAME.json,
 or, for Atari, results/actions_GAME.json with the score of random play. The folder `out` gets report.html, one
-self-contained page, its pictures as PNG, and report.json with all figures.
+self-contained page, its pictures as PNG, report.json with all figures, and tensorboard/, a folder for
+`tensorboard --logdir` in which the runs have the names of the report.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ from typing import Annotated
 from annotated_types import Ge
 
 from raes.config.cli import command, display_path, parse
-from raes.console.tables import Section, table
+from raes.console.tables import Section
 from raes.report import charts, page, report_tables
 from raes.report.groups import RunGroup, group
+from raes.report.links import link_runs
 from raes.report.run_finder import AXES, RandomPlay, StoredRun, Unreadable, find, read
+from raes.report.terminal import on_terminal
 from raes.text import one_line
 from raes.types import SETTINGS, UserError
-
-ON_TERMINAL = ("final", "across_tasks", "atari", "time_to_threshold", "speed", "left_out")
-"""Tables that are also printed on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def report(words: Sequence[str], arguments: ReportArguments) -> list[Section]:
         (out / f"{name}.png").write_bytes(image)
     contents = {section.key: {"title": section.title, "rows": list(section.rows)} for section in sections}
     (out / "report.json").write_text(json.dumps(contents, indent=1) + "\n")
+    link_runs(groups, out / "tensorboard")
     text = page.render(arguments.title, sections, pictures, page.how(arguments.resamples))
     (out / "report.html").write_text(text, encoding="utf-8")
     return sections
@@ -124,9 +125,7 @@ def main() -> None:
     if not words:
         raise UserError("name runs: python -m raes.report runs/sweep [out=report]")
     sections = report(words, arguments)
-    for section in sections:
-        if section.key in ON_TERMINAL:
-            print(f"{section.title}\n{table(section)}\n")
+    print(f"{on_terminal(sections)}\n")
     print(f"the page: {display_path(str(Path(arguments.out).absolute() / 'report.html'))}")
 
 

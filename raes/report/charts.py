@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -27,6 +27,12 @@ STYLES = (
 )  # fmt: skip
 """Colour (Okabe and Ito 2008, for the colour-blind), line style and marker of the methods, used in rotation."""
 DPI = 110
+WIDTH = 10.9
+"""Inches of a figure: that of the page."""
+LETTER = 0.068
+"""Inches of a letter of the legend, about."""
+AT_GOAL = "a seed met its goal; its last value counts from there on"
+TRPO = f"TRPO's final return, on {published.TRPO_VERSION} of the task"
 NAME = 40
 """Characters of a name at most."""
 
@@ -66,31 +72,32 @@ def curves(groups: Sequence[RunGroup], axis: str, resamples: int) -> bytes | Non
     tasks = list(dict.fromkeys(group.task for group in groups))
     if not tasks:
         return None
-    figure, panels = _panels(len(tasks))
+    figure, panels = _panels(len(tasks), _names(groups))
     styles = _styles(groups)
     for panel, task in zip(panels, tasks, strict=True):
-        for group in (one for one in groups if one.task == task):
+        here = [one for one in groups if one.task == task]
+        for group in here:
             _curve(panel, group, axis, styles[group.method], resamples)
         score = published.trpo_score(task)
-        if score is not None:
-            version = f"{published.base(task)}-{published.TRPO_VERSION}"
-            panel.axhline(score, color="#888888", linewidth=0.8, linestyle=(0, (1, 3)), label=plain(f"TRPO, {version}"))
+        if score is not None and published.comparable(score, [run.returns.max() for one in here for run in one.runs]):
+            panel.axhline(score, color="#888888", linewidth=0.8, linestyle=(0, (1, 3)), label=TRPO)
         panel.set_title(plain(task), fontsize=10)
         panel.set_xlabel(AXES[axis])
-        panel.legend(fontsize=7.5, frameon=False)
-        _bare(panel)
+        bare(panel)
     for panel in panels[::COLUMNS]:
         panel.set_ylabel("evaluation return")
+    _legend(figure, panels)
     return png(figure)
 
 
 def _curve(panel: Any, group: RunGroup, axis: str, style: tuple[str, str, str], resamples: int) -> None:
     color, line, marker = style
     own = [(run.axes[axis], run.returns) for run in group.runs]
+    carried = [run.met_goal for run in group.runs]
     for x, y in own:
         panel.plot(x, y, color=color, linewidth=0.5, alpha=0.45, linestyle=line)
-    grid, scores = on_grid(own, POINTS)
-    label = plain(f"{group.method} ({len(own)} seeds)" if len(own) > 1 else f"{group.method} (1 seed)")
+    grid, scores = on_grid(own, POINTS, carried)
+    label = _name(group)
     if not grid.size:
         panel.plot([], [], color=color, linestyle=line, marker=marker, label=f"{label}, no common range")
         return
@@ -100,6 +107,14 @@ def _curve(panel: Any, group: RunGroup, axis: str, style: tuple[str, str, str], 
                label=label)  # fmt: skip
     if np.isfinite(low).all():
         panel.fill_between(grid, low, high, color=color, alpha=0.14, linewidth=0)
+    for (x, y), at_goal in zip(own, carried, strict=True):
+        if at_goal:
+            panel.plot(
+                [x[-1], max(x[-1], grid[-1])], [y[-1]] * 2, color=color, linewidth=0.5, alpha=0.45, linestyle=":"
+            )
+            panel.plot([x[-1]], [y[-1]], "*", color=color, markersize=9, markeredgecolor="white", zorder=3)
+    if any(carried):
+        panel.plot([], [], "*", color="#555555", markersize=9, linestyle=":", label=AT_GOAL)
 
 
 def final(groups: Sequence[RunGroup], resamples: int) -> bytes:
@@ -107,7 +122,7 @@ def final(groups: Sequence[RunGroup], resamples: int) -> bytes:
     tasks = list(dict.fromkeys(group.task for group in groups))
     styles = _styles(groups)
     most = max(sum(group.task == task for group in groups) for task in tasks)
-    figure, panels = _panels(len(tasks), height=0.9 + 0.42 * most)
+    figure, panels = _panels(len(tasks), height=0.9 + 0.34 * most)
     for panel, task in zip(panels, tasks, strict=True):
         here = [group for group in groups if group.task == task]
         for row, group in enumerate(here):
@@ -124,8 +139,33 @@ def final(groups: Sequence[RunGroup], resamples: int) -> bytes:
         panel.set_ylim(len(here) - 0.5, -0.5)
         panel.set_title(plain(task), fontsize=10)
         panel.set_xlabel("last evaluation's return")
-        _bare(panel)
+        bare(panel)
     return png(figure)
+
+
+def _name(group: RunGroup) -> str:
+    """A group in the legend."""
+    return plain(group.method) + (f" ({len(group.runs)} seeds)" if len(group.runs) > 1 else "")
+
+
+def _names(groups: Sequence[RunGroup]) -> list[str]:
+    """What the legend of these groups may hold."""
+    return [*dict.fromkeys(map(_name, groups)), AT_GOAL, TRPO]
+
+
+def _legend(figure: Any, panels: Sequence[Any]) -> None:
+    """One legend for all panels, above them, where it covers nothing."""
+    handles = {
+        label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    columns = _legend_columns(handles)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns, fontsize=8, frameon=False)
+
+
+def _legend_columns(names: Collection[str]) -> int:
+    """As many as fit into the width."""
+    longest = max(map(len, names)) + 9  # the sample of the line
+    return max(1, min(len(names), int(WIDTH / (longest * LETTER))))
 
 
 def plain(text: str) -> str:
@@ -134,10 +174,11 @@ def plain(text: str) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def _panels(count: int, height: float = 3.6) -> tuple[Any, list[Any]]:
-    """A figure with `count` panels."""
+def _panels(count: int, legend: Collection[str] = (), height: float = 3.2) -> tuple[Any, list[Any]]:
+    """A figure as wide as the page with `count` panels, and room for a legend above them."""
     rows, columns = -(-count // COLUMNS), min(count, COLUMNS)
-    figure = new_figure(max(4.6 * columns, 6.0), height * rows)
+    above = 0.2 * -(-len(legend) // _legend_columns(legend)) + 0.1 if legend else 0.0
+    figure = new_figure(WIDTH, height * rows + above)
     panels = [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
     return figure, panels
 
@@ -145,10 +186,15 @@ def _panels(count: int, height: float = 3.6) -> tuple[Any, list[Any]]:
 def _styles(groups: Sequence[RunGroup]) -> dict[str, tuple[str, str, str]]:
     """A style for each method, the same in all panels."""
     methods = dict.fromkeys(group.method for group in groups)
-    return {method: STYLES[number % len(STYLES)] for number, method in enumerate(methods)}
+    found = {}
+    for number, method in enumerate(methods):
+        again, color = divmod(number, len(STYLES))  # where a colour comes again, its line and marker are others
+        found[method] = (STYLES[color][0], *STYLES[(color + again) % len(STYLES)][1:])
+    return found
 
 
-def _bare(panel: Any) -> None:
+def bare(panel: Any) -> None:
+    """A panel with a light grid and without a box."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.grid(color="#e5e5e5", linewidth=0.6)
     panel.set_axisbelow(True)

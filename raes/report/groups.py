@@ -69,9 +69,9 @@ def _split(task: str, algorithm: str, runs: Sequence[StoredRun]) -> list[RunGrou
     for run, one in zip(runs, settings, strict=True):
         words = tuple(f"{_short(key)}={one[key]}" if key in one else "" for key in differing)
         parts.setdefault(words, []).append(run)
-    labels = [_label(algorithm, [word for word in words if word]) for words in parts]
-    if len(set(labels)) < len(labels):  # they differ only in keys that the labels leave out
-        labels = [f"{label} #{number}" for number, label in enumerate(labels, 1)]
+    labels = [_label(algorithm, [rounded(word) for word in words if word]) for words in parts]
+    twice = {label for label in labels if labels.count(label) > 1}  # they differ only in what the labels leave out
+    labels = [f"{label} #{number}" if label in twice else label for number, label in enumerate(labels, 1)]
     ordered = [sorted(part, key=lambda run: run.seed) for part in parts.values()]
     return [RunGroup(task, label, part) for label, part in zip(labels, ordered, strict=True)]
 
@@ -87,7 +87,17 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _short(key: str) -> str:
-    return key if key in ("policy.name", "optimizer.name") else key.rpartition(".")[2]
+    node, _, name = key.rpartition(".")
+    return node if name == "name" else name
+
+
+def rounded(word: str) -> str:
+    """`key=value` with a number of three digits at most that count."""
+    key, _, value = word.partition("=")
+    try:
+        return f"{key}={float(value):.3g}" if "." in value or "e" in value else word
+    except ValueError:
+        return word
 
 
 def _label(algorithm: str, words: Sequence[str]) -> str:

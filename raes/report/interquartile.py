@@ -60,15 +60,25 @@ def interval(scores: Sequence[Float64], resamples: int, seed: int = 0) -> Interv
     return Interval(float(middle), float(low), float(high))
 
 
-def on_grid(curves: Sequence[tuple[Float64, Float64]], points: int) -> tuple[Float64, Float64]:
+def on_grid(
+    curves: Sequence[tuple[Float64, Float64]], points: int, carried: Sequence[bool] = ()
+) -> tuple[Float64, Float64]:
     """Curves (x, y) of several runs on a common grid: float64 (points,) and (runs, points).
 
     Straight lines between evaluations. The grid begins where the last run has its first evaluation and ends where the
     first run has its last one, so that nothing is extrapolated and every point uses all runs. Of several
     evaluations at one x the last one counts.
+
+    Args:
+        curves: one per run.
+        points: of the grid.
+        carried: runs whose last value stands for whatever would follow, since they ended at their goal; the grid goes
+            on to where the first of the others ends, or the last run of all.
     """
     first = max(float(x[0]) for x, _ in curves)
-    last = min(float(x[-1]) for x, _ in curves)
+    ends = [float(x[-1]) for x, _ in curves]
+    open_ends = [end for end, goes_on in zip(ends, carried or [False] * len(ends), strict=True) if not goes_on]
+    last = min(open_ends) if open_ends else max(ends)
     if last < first:
         return np.empty(0), np.empty((len(curves), 0))
     grid = np.linspace(first, last, points) if last > first else np.array([first])

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from raes.console.tables import Column, Section, cell
+from raes.report import published
 from raes.report.interquartile import LEVEL, TRIMMED
 from raes.storage.provenance import versions
 from raes.text import one_line
@@ -23,16 +24,17 @@ PICTURES = {
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 2rem auto; max-width: 72rem;
+body { font: 15px/1.5 system-ui, sans-serif; color: #1b1b1b; background: #fff; margin: 2rem auto; max-width: 75rem;
        padding: 0 1.2rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 p.sub { color: #555; margin: 0 0 1rem; } nav { font-size: .9rem; } nav a { margin-right: 1rem; color: #0072b2; }
-img { max-width: 100%; height: auto; } div.wide { overflow-x: auto; }
+img { width: 100%; height: auto; } div.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: #555; padding-bottom: .4rem; }
 th, td { padding: .22rem .7rem .22rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e5e5e5; }
-th { font-weight: 600; border-bottom: 1.5px solid #1b1b1b; white-space: nowrap; }
-.number { text-align: right; } .number, .short { white-space: nowrap; }
+th { font-weight: 600; border-bottom: 1.5px solid #1b1b1b; vertical-align: bottom; }
+td { overflow-wrap: anywhere; }
+.number { text-align: right; } td.number, td.short { white-space: nowrap; }
 section.method { font-size: .9rem; color: #333; max-width: 54rem; }
 @media print { body { margin: 0; max-width: none; } nav { display: none; } }
 """
@@ -86,14 +88,20 @@ def how(resamples: int) -> list[str]:
         "2108.13264, whose library is rliable. With 3 seeds there are ten different samples: its interval is rough.",
         "Curves are of noiseless evaluation episodes during training (eval/return_mean). Between evaluations they are "
         "straight lines; the thick one and its band are taken at 101 points from where the last seed has its first "
-        "evaluation to where the first seed has its last one, so that every point uses all seeds and nothing is "
-        "extrapolated. Thin lines are single seeds, to their ends. An evaluation counts at the timesteps, episodes and "
-        "seconds of the generation during which it runs. Wall-clock time includes whatever else the machine had to do.",
+        "evaluation to where the first seed has its last one, so that every point uses all seeds. A seed that met its "
+        "goal ends no curve: from there on, at the star, its last value counts (the dotted line); nothing else is "
+        "extrapolated. Thin lines are single seeds, to their ends. An evaluation counts at the timesteps, episodes "
+        "and seconds of the generation during which it runs. Wall-clock time includes whatever else the machine had "
+        "to do.",
         "A run's last evaluation is of its last policy. Held-out figures are of the policy that training chose as its "
         "best, on episodes that nothing was chosen on: python -m raes.evaluate run_dir=RUN out=RUN/evaluation.json.",
         "Time to a threshold is the first evaluation at or above it, the median over seeds; a seed that never gets "
         "there counts as infinite, and a dash means an infinite median.",
-        "Runs are grouped by what differs in their configuration apart from seed, limits and where they ran.",
+        "Runs are grouped by what differs in their configuration apart from seed, limits and where they ran. Names of "
+        "groups have their numbers to three digits.",
+        "Published figures are shown next to runs of the same method on the same task, of another version perhaps, "
+        f"that trained for at least 1/{published.NEAR:g} of their timesteps, and as a line in a chart where a run came "
+        f"to at least 1/{published.NEAR:g} of the score.",
     ]
 
 

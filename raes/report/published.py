@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.resources
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -33,6 +33,10 @@ class Milestone:
     trpo: float
 
 
+NEAR = 10.0
+"""Runs are comparable with a published result within this factor of its score or of its timesteps."""
+
+
 @dataclass(frozen=True)
 class Published:
     """One published result.
@@ -43,6 +47,8 @@ class Published:
         what: the quantity, with its unit.
         value: as the source prints it.
         source: where it was read.
+        algorithm: ours of that method.
+        timesteps: of the training, where they are published.
     """
 
     method: str
@@ -50,6 +56,8 @@ class Published:
     what: str
     value: str
     source: str
+    algorithm: str
+    timesteps: float = 0.0
 
 
 def base(task: str) -> str:
@@ -85,35 +93,46 @@ def trpo_score(task: str) -> float | None:
     return final[0] if final else None
 
 
+def comparable(score: float, returns: Iterable[float]) -> bool:
+    """Whether a run came near enough to a published score for both to be seen in one chart."""
+    return max(returns) >= score - abs(score) * (1 - 1 / NEAR)
+
+
+def amount(text: str) -> float:
+    """`50k` -> 50,000."""
+    return float(text.rstrip("kM")) * {"k": 1e3, "M": 1e6}.get(text[-1:], 1.0)
+
+
 def figures(task: str) -> list[Published]:
     """All other published results on a task: scores, and times to scores."""
     name = base(task)
     found = [
         Published(f"ARS, {row['n_timesteps']} timesteps", row["env_id"], "return, one run",
-                  f"{float(row['mean_reward']):,.1f} (std {float(row['std_reward']):,.1f})", row["source"])
+                  f"{float(row['mean_reward']):,.1f} (std {float(row['std_reward']):,.1f})", row["source"],
+                  "ars", amount(row["n_timesteps"]))
         for row in rows("ars_zoo_benchmark") if base(row["env_id"]) == name
     ]  # fmt: skip
     found += [
         Published(row["method"], row["environment"], f"{row['quantity']}, return {row['threshold']}", row["value"],
-                  row["source"])
+                  row["source"], "ars")
         for row in rows("ars_thresholds")
         if base(row["environment"]) == name and row["value"] and row["threshold"].isdecimal()
         and not row["source"].startswith("see ")  # another file
     ]  # fmt: skip
     found += [
         Published("PGPE with ClipUp", row["environment"], "return of one saved agent", row["score_shown"],
-                  row["source"])
+                  row["source"], "pgpe")
         for row in rows("pgpe_clipup") if base(row["environment"]) == name and row["score_shown"]
     ]  # fmt: skip
     if name == "Humanoid":
         found += [
             Published(f"ES on {row['cpu_cores']} cores", "Humanoid-v1", "median minutes to a return of 6,000, 7 runs",
-                      row["median_minutes_to_6000_Humanoid"], row["source"])
+                      row["median_minutes_to_6000_Humanoid"], row["source"], "es")
             for row in rows("es_paper_scaling")
         ]  # fmt: skip
         ray = {row["item"]: row for row in rows("ray_osdi_es")}["median_minutes_at_8192"]
         found.append(Published("ES on Ray, 8,192 cores", "Humanoid-v1", "median minutes to a return of 6,000",
-                               ray["value"], ray["source"].replace(" ,", "")))  # fmt: skip
+                               ray["value"], ray["source"].replace(" ,", ""), "es"))  # fmt: skip
     return found
 
 

@@ -135,12 +135,18 @@ def _goals(group: RunGroup, alike: Sequence[RunGroup], given: Mapping[str, float
 
 
 def published_figures(groups: Sequence[RunGroup]) -> Section | None:
-    """Other published results on the same tasks."""
-    rows = [
-        {"task": task, **vars(one)}
-        for task in dict.fromkeys(group.task for group in groups)
-        for one in published.figures(task)
-    ]
+    """Other published results of the same methods on the same tasks, where runs here have trained nearly as long."""
+    rows = []
+    for task in dict.fromkeys(group.task for group in groups):
+        longest: dict[str, float] = {}  # timesteps of each algorithm
+        for run in (run for group in groups if group.task == task for run in group.runs):
+            name = str(run.config["algorithm.name"])
+            longest[name] = max(longest.get(name, 0.0), run.totals["timesteps"])
+        rows += [
+            {"task": task, **vars(one)}
+            for one in published.figures(task)
+            if one.algorithm in longest and longest[one.algorithm] >= one.timesteps / published.NEAR
+        ]
     if not rows:
         return None
     columns = [Column("task", "task here"), Column("environment", "published of"), Column("method", "method"),
@@ -209,9 +215,11 @@ def speed(groups: Sequence[RunGroup]) -> Section:
             row[name] = int(sum(counts)) if counts else None
         rows.append(row)
     columns = [*_NAMES, Column("minutes", "minutes", ",.2f"), Column("timesteps_per_second", "timesteps/s", ",.0f"),
-               Column("workers", "workers", ",.0f"), Column("worker_busy", "workers busy", ".2f"),
-               *(Column(name, name.replace("_", " "), "d") for name in FAULTS)]  # fmt: skip
-    return Section("speed", "Speed (medians over seeds) and faults (sums)", columns, rows)
+               Column("workers", "workers", ",.0f"), Column("worker_busy", "workers busy", ".2f")]  # fmt: skip
+    seen = [name for name in FAULTS if any(row[name] for row in rows)]
+    columns += [Column(name, name.replace("_", " "), "d") for name in seen]
+    faults = "and faults (sums); of the kinds that have no column there were none" if seen else "; there were no faults"
+    return Section("speed", f"Speed (medians over seeds){' ' * bool(seen)}{faults}", columns, rows)
 
 
 def listed(groups: Sequence[RunGroup]) -> Section:
@@ -222,11 +230,25 @@ def listed(groups: Sequence[RunGroup]) -> Section:
                          "minutes": run.totals["minutes"], "path": run.path}
         for group in groups for run in group.runs
     ]  # fmt: skip
+    title, names = _short_paths([row["path"] for row in rows])
+    rows = [row | {"shown": name} for row, name in zip(rows, names, strict=True)]
     columns = [*_NAMES, Column("seed", "seed", "d"), Column("status", "status"),
                Column("evaluations", "evaluations", "d"), Column("last", "last evaluation", ",.1f"),
                Column("timesteps", "timesteps", ",.0f"), Column("minutes", "minutes", ",.2f"),
-               Column("path", "run")]  # fmt: skip
-    return Section("runs", "Runs", columns, rows)
+               Column("shown", "run")]  # fmt: skip
+    return Section("runs", title, columns, rows)
+
+
+def _short_paths(paths: Sequence[str]) -> tuple[str, list[str]]:
+    """A title and the paths without what is alike in all of them: the folder, and parts of the names of a sweep's."""
+    folders = {path.rpartition("/")[0] for path in paths}
+    if len(folders) > 1 or len(paths) == 1:
+        return "Runs", list(paths)
+    parts = [path.rpartition("/")[2].split("__") for path in paths]
+    common = [part for part in parts[0] if all(part in others for others in parts)]
+    names = ["__".join(part for part in one if part not in common) or "__".join(one) for one in parts]
+    alike = f"; the names of all have {', '.join(common)} too" if common else ""
+    return f"Runs in {folders.pop() or '.'}{alike}", names
 
 
 def left_out(runs: Sequence[StoredRun | Unreadable]) -> Section | None:

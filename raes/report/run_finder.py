@@ -64,6 +64,13 @@ class StoredRun:
         return int(self.config["seed"])
 
     @property
+    def met_goal(self) -> bool:
+        """Whether it ended since it had met `goal.return_mean`: in its last evaluations before the one at the end."""
+        goal, count = self.config.get("goal.return_mean"), int(self.config.get("goal.consecutive", 1))
+        last = self.returns[-1 - count : -1]
+        return self.status == "finished" and goal is not None and last.size == count and bool((last >= goal).all())
+
+    @property
     def game(self) -> str | None:
         """The ROM of an Atari run."""
         game = self.config.get("env.game")

@@ -54,6 +54,9 @@ def run_dir(module_commands: Commands) -> Path:
     return module_commands.cwd / "run"
 
 
+BY_TIMESTEPS = {"eval/return_mean", "progress/seconds", "returns/max", "returns/mean", "returns/min"}
+
+
 def scalars(run_dir: Path) -> dict[str, dict[int, float]]:
     """tag -> step -> value, as TensorBoard shows them."""
     accumulator = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"scalars": 0})
@@ -75,18 +78,26 @@ def raw_steps(run_dir: Path) -> dict[str, list[int]]:
 
 
 def same_curves(run_dir: Path) -> None:
-    """TensorBoard holds what metrics.jsonl holds: every key at every generation, once, and nothing else."""
+    """TensorBoard holds what metrics.jsonl holds: every key at every generation, once, and nothing else but some
+    of them against timesteps."""
     recorded: dict[str, dict[int, float]] = defaultdict(dict)
     for record in records_of(run_dir):
         for key, value in record.items():
             recorded[key][record["progress/generation"]] = value
     shown = scalars(run_dir)
+    again = {key: shown.pop(f"by_timesteps/{key}") for key in BY_TIMESTEPS}
     assert shown.keys() == recorded.keys()
+    timesteps = recorded["progress/timesteps"]
+    for key, curve in again.items():
+        assert curve == {timesteps[step]: pytest.approx(value) for step, value in recorded[key].items()}
     for tag, curve in recorded.items():
         assert shown[tag] == {step: pytest.approx(value, rel=1e-6) for step, value in curve.items()}, tag
     for tag, steps in raw_steps(run_dir).items():
         if tag in recorded:
             assert steps == sorted(recorded[tag]), tag
+        elif tag.startswith("by_timesteps/"):
+            key = tag.removeprefix("by_timesteps/")
+            assert steps == [timesteps[generation] for generation in sorted(recorded[key])], tag
 
 
 def test_run_directory(run_dir: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 from .browser import browser, console_errors, needs_browser
 from .helpers import Commands, records_of
@@ -132,8 +133,22 @@ def test_the_page_needs_nothing_else(out: Path) -> None:
         "final.png",
         "report.html",
         "report.json",
+        "tensorboard",
     }
     assert {path.name for path in out.iterdir()} == names
+
+
+def test_tensorboard_has_the_runs_under_the_names_of_the_report(sweep: Path, out: Path) -> None:
+    links = sorted((out / "tensorboard").rglob("seed *"))
+    assert len(links) == 12
+    for link in links:
+        task, method = link.parts[-3:-1]
+        name = dict(word.split("-", 1) for word in link.resolve().parent.name.split("__"))
+        assert (name["env"], name["algorithm"], f"seed {name['seed']}") == (task.split("-")[0], method, link.name)
+    curves = EventMultiplexer().AddRunsFromDirectory(str(out / "tensorboard"))
+    curves.Reload()
+    assert set(curves.Runs()) == {str(link.relative_to(out / "tensorboard")) for link in links}
+    assert curves.Scalars("CartPole-v1/es/seed 0", "eval/return_mean")
 
 
 @pytest.mark.tools

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
-import yaml
 
 from raes.rng import Purpose, reset_seed
 from raes.runtime.scheduling import Share
@@ -96,24 +95,6 @@ def test_ctrl_c_stops_all_jobs_with_checkpoints(commands: Commands, shared_ray: 
     assert "not begun" in command.out
     for run in running:
         assert latest_generation(run) == records_of(run)[-1]["progress/generation"] + 1
-
-
-def test_optuna_looks_for_sigma_and_the_step_size(commands: Commands) -> None:
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    small = ("algorithm.pairs=3", "noise.size=50000", "evaluation.episodes=2", "runtime=serial")
-    commands.run("-m", "experiment=tune", "env=CartPole", *small, "generations=2", "hydra.sweeper.n_trials=3")
-    found = yaml.safe_load((commands.cwd / "runs/tune/optimization_results.yaml").read_text())
-    runs = [path for path in (commands.cwd / "runs/tune").iterdir() if path.is_dir()]
-    last = {path: records_of(path)[-1]["eval/return_mean"] for path in runs}
-    assert len(runs) == 3
-    assert found["best_value"] == max(last.values())
-    assert found["best_params"].keys() == {"algorithm.sigma", "optimizer.stepsize"}
-    best = next(path for path in runs if f"sigma-{found['best_params']['algorithm.sigma']}" in path.name)
-    assert last[best] == found["best_value"]
-    assert (
-        yaml.safe_load((best / "config.yaml").read_text())["optimizer"]["stepsize"]
-        == found["best_params"]["optimizer.stepsize"]
-    )
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from raes.storage.event_files import hyper_parameters
 from raes.storage.metrics import MetricsWriter, flatten_config, read_records
 
 CONFIG = {"seed": 0, "policy": {"hidden": [64, 64], "bins": None}, "env": {"kwargs": {}}}
@@ -67,6 +68,31 @@ def test_a_run_may_be_resumed_many_times(tmp_path: Path) -> None:
         write(tmp_path, first, last, offset=attempt / 10)
     offsets = [0.0, 0.0, 0.3, 0.3, 0.3, 0.3, 0.3, 0.4, 0.4, 0.4]
     assert_both_hold(tmp_path, [record(generation, offset) for generation, offset in enumerate(offsets)])
+
+
+@pytest.mark.parametrize("again", [1, 3, 6])
+def test_curves_against_timesteps_are_cut_where_their_generations_are(tmp_path: Path, again: int) -> None:
+    config = CONFIG | {"tensorboard": {"by_timesteps": True}}
+    for first, last in ((0, 5), (again, 7)):
+        with closing(MetricsWriter(tmp_path, config, first)) as writer:
+            for generation in range(first, last + 1):
+                writer.write(record(generation, first / 10) | {"progress/timesteps": 100 * (generation + 1)})
+    read = events(tmp_path)
+    returns = [(100 * (g + 1), pytest.approx(10.0 * g + (again / 10) * (g >= again))) for g in range(8)]
+    assert [(one.step, one.value) for one in read.Scalars("by_timesteps/returns/mean")] == returns
+    assert [one.step for one in read.Scalars("by_timesteps/eval/return_mean")] == [100, 300, 500, 700]
+    assert [one.step for one in read.Scalars("progress/timesteps")] == list(range(8))
+
+
+def test_hyper_parameters_come_in_the_order_in_which_people_look_for_them() -> None:
+    flat = {"workers": 2, "algorithm.rank": None, "algorithm.name": "es", "env.id": "Hopper-v5", "env.name": "Hopper",
+            "seed": 3, "algorithm.sigma": 0.1, "optimizer.stepsize": 0.01, "algorithm.pairs": 8}  # fmt: skip
+    found = hyper_parameters(flat, ("workers",))
+    assert sorted(found) == [
+        "1 env", "2 algorithm", "3 seed", "4 sigma", "5 stepsize", "7 pairs", "algorithm.rank",
+    ]  # fmt: skip
+    assert found["1 env"] == "Hopper-v5"
+    assert found["5 stepsize"] == 0.01
 
 
 def test_starting_over_leaves_nothing_of_before(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from raes.report.__main__ import ReportArguments, report, split
 from raes.report.groups import group
 from raes.report.interquartile import first_reaching, interval, intervals, iqm, on_grid
 from raes.report.run_finder import RandomPlay, StoredRun, Unreadable, find, read
+from raes.report.terminal import on_terminal
 from raes.types import UserError
 
 
@@ -125,7 +126,7 @@ def write_run(folder: Path, returns: list[float], finished: bool = True, log: st
     tree = {"seed": 0, "env": {"name": "Hopper", "id": "Hopper-v5", "kwargs": {}},
             "algorithm": {"name": "es", "sigma": 0.1}, "run_dir": str(folder), "generations": len(returns)}  # fmt: skip
     for key, value in config.items():
-        tree[key] = {**tree[key], **value} if isinstance(value, dict) else value
+        tree[key] = {**tree.get(key, {}), **value} if isinstance(value, dict) else value
     (folder / "config.yaml").write_text(json.dumps(tree))  # JSON is YAML
     records = []
     for number, value in enumerate(returns):
@@ -312,3 +313,84 @@ def test_measured_files_are_read_as_runs() -> None:
         ("HalfCheetah-v5", name, seed) for name in ("es", "ars") for seed in range(3)
     }
     assert all("episodes" not in run.axes and run.held_out is not None for run in runs)
+
+
+def test_a_seed_that_met_its_goal_ends_no_curve(tmp_path: Path) -> None:
+    met, other = (np.array([0.0, 10.0]), np.array([0.0, 9.0])), (np.array([0.0, 30.0]), np.array([0.0, 6.0]))
+    grid, scores = on_grid([met, other], 4, [True, False])
+    np.testing.assert_allclose(grid, [0, 10, 20, 30])
+    np.testing.assert_allclose(scores, [[0, 9, 9, 9], [0, 2, 4, 6]])
+    assert on_grid([met, other], 4, [False, True])[0][-1] == 10, "a run that ended at a limit went on"
+    assert on_grid([met, other], 4, [True, True])[0][-1] == 30
+
+
+def test_a_goal_is_met_in_the_evaluations_before_the_one_at_the_end(tmp_path: Path) -> None:
+    goal = {"return_mean": 5.0, "consecutive": 2}
+    returns = {"met": [1.0, 5.0, 6.0, 4.0], "limit": [1.0, 6.0, 4.0, 6.0], "short": [6.0, 6.0]}
+    for name, values in returns.items():
+        write_run(tmp_path / name, values, goal=goal)
+    write_run(tmp_path / "running", [5.0, 6.0, 6.0], goal=goal, finished=False)
+    assert {Path(run.path).name for run in runs_in(tmp_path) if run.met_goal} == {"met"}
+
+
+def test_names_of_groups_have_rounded_numbers_and_stay_different(tmp_path: Path) -> None:
+    for number, sigma in enumerate((0.0123456789, 0.0123459999, 0.5)):
+        write_run(tmp_path / str(number), [1.0], algorithm={"sigma": sigma}, x=1)
+    groups, _ = group(runs_in(tmp_path))
+    assert [one.method for one in groups] == ["es sigma=0.0123 #1", "es sigma=0.0123 #2", "es sigma=0.5"]
+
+
+def test_published_figures_are_those_of_comparable_runs(tmp_path: Path) -> None:
+    env = {"name": "CartPole", "id": "CartPole-v1"}
+    write_run(tmp_path / "es", [1.0] * 9, env=env)
+    groups, _ = group(runs_in(tmp_path))
+    assert report_tables.published_figures(groups) is None, "of another method"
+    write_run(tmp_path / "ars", [1.0] * 9, env=env, algorithm={"name": "ars"})
+    groups, _ = group(runs_in(tmp_path))
+    section = report_tables.published_figures(groups)  # 9,000 timesteps; the published run had 50,000
+    assert section is not None
+    assert [row["algorithm"] for row in section.rows] == ["ars"]
+    (tmp_path / "brief").mkdir()
+    write_run(tmp_path / "brief" / "ars", [1.0], env=env, algorithm={"name": "ars"})
+    assert report_tables.published_figures(group(runs_in(tmp_path / "brief"))[0]) is None, "1,000 timesteps"
+    assert not published.comparable(1000.0, [0.0, 50.0])
+    assert published.comparable(-5.0, [-9.0])
+    assert not published.comparable(-5.0, [-50.0])
+
+
+@pytest.mark.parametrize("groups", [1, 12, 60])
+def test_the_terminal_shows_less_than_sixty_lines(groups: int, tmp_path: Path) -> None:
+    for number in range(groups):
+        write_run(tmp_path / "runs" / str(number), [1.0, 2.0], algorithm={"sigma": 1.0 + number})
+        write_run(tmp_path / "runs" / f"failed{number}", [1.0], finished=False, algorithm={"sigma": 1.0 + number})
+    sections = report([str(tmp_path / "runs")], ReportArguments(out=str(tmp_path / "out"), resamples=100))
+    text = on_terminal(sections)
+    assert len(text.splitlines()) <= 57
+    assert ("more on the page" in text) == (groups > 3)
+    assert "Left out" in text
+
+
+def test_the_legend_covers_no_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worked out by matplotlib: the box of the legend against those of the panels, with their titles and labels."""
+    for number in range(14):
+        env = {"id": f"Task{number % 4}-v0"}
+        write_run(
+            tmp_path / str(number), [1.0, 2.0], env=env, algorithm={"name": f"method-{number // 4}", "x": "y" * 30}
+        )
+    drawn = []
+    monkeypatch.setattr(charts, "png", lambda figure: drawn.append(figure) or b"")
+    groups, _ = group(runs_in(tmp_path))
+    charts.curves(groups, "timesteps", 100)
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert not any(box.overlaps(panel.get_tightbbox()) for panel in figure.axes)
+    assert box.x1 <= figure.bbox.x1
+
+
+def test_twenty_methods_have_twenty_styles(tmp_path: Path) -> None:
+    for number in range(20):
+        write_run(tmp_path / str(number), [1.0], algorithm={"sigma": 1.0 + number})
+    styles = charts._styles(group(runs_in(tmp_path))[0])
+    assert len(set(styles.values())) == 20
