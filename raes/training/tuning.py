@@ -238,7 +238,7 @@ class Search:
 
 
 class PruneBadTrials(Callback):
-    """Hands a trial's evaluations to Optuna, and ends it where Optuna says so.
+    """Hands a trial's evaluations to Optuna, and ends it where Optuna decides so.
 
     Attributes:
         trials: those that run, by the name of their run's folder.

@@ -88,6 +88,7 @@ def test_a_run_directory_of_any_name_is_one_word(config: Config, tmp_path: Path,
 
 
 def test_the_program_is_named_so_that_this_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a path below the working directory would be a relative one
     monkeypatch.setenv("PATH", f"{INSTALLED.parent}:/usr/bin")
     assert raes_command() == "raes "
     monkeypatch.setenv("PATH", "/usr/bin")
