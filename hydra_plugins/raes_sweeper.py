@@ -57,13 +57,18 @@ class RaesSweeper(Sweeper):
         while trials := study.ask():
             batch = [[*fixed, *trial.words, f"callbacks=[{callbacks}]"] for trial in trials]
             self.validate_batch_is_legal(batch)
-            folders = dict(zip(map(job_folder, batch), trials, strict=True))
+            folders = dict(zip(map(self._folder, batch), trials, strict=True))
             with study.running(folders):
                 returns = self.launcher.launch(batch, initial_job_idx=number)
             study.tell(trials, [one.return_value for one in returns])
             number += len(trials)
             self._draw(study, folder)
         self._finish(study, folder, fixed)
+
+    def _folder(self, words: list[str]) -> str:
+        """The name of a job's folder, which has none of the keys that `hydra.job.config` leaves out of names."""
+        hidden = self.config.hydra.job.config.override_dirname.exclude_keys
+        return job_folder([word for word in words if word.lstrip("+").partition("=")[0] not in hidden])
 
     def _words(self, arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         """The words that all trials have, and key -> distribution of the others; the command line wins."""

@@ -92,7 +92,8 @@ def pip(words: list[str]) -> int:
 def tensorboard(words: list[str]) -> int:
     """Until its page answers."""
     folder = words[words.index("--logdir") + 1]
-    if not any(Path(folder).rglob("events.out.tfevents.*")):
+    names = (name for _, _, names in os.walk(folder, followlinks=True) for name in names)
+    if not any(name.startswith("events.out.tfevents.") for name in names):
         print(f"tensorboard: {folder} holds no curves", file=sys.stderr)
         return 2
     log = Path("tensorboard.log")
