@@ -179,7 +179,7 @@ def test_an_episode_that_hangs_is_left_out_and_stays_left_out(
     index = int(re.findall(r"index=(\d+)\)", command.out)[0])
     # The quarantine is in the checkpoint: a run that goes on from there does not try the episode again.
     before = commands.cwd / "run" / "checkpoints" / "gen_000002"
-    quarantine = [record["index"] for record in json.loads((before / "quarantine.json").read_text())]
+    quarantine = [record["index"] for record in json.loads((before / "quarantine.json").read_text())["records"]]
     assert index in quarantine
 
 
