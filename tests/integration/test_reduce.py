@@ -260,7 +260,7 @@ def test_a_node_that_dies_while_it_makes_the_table_hangs_nobody(two_nodes: TwoNo
     tables.size = 1 << 24  # long enough to die in the middle of it
     reference = tables.on(two_nodes.other)
     reducer = two_nodes.pinned(ReducerActor).remote(reference)
-    rollout = ray.remote(RolloutActor).options(num_cpus=0).remote(None, reference)  # here, and needs it from there
+    rollout = ray.remote(RolloutActor).options(num_cpus=0).remote(None, reference, "")  # here, and needs it from there
     waiting = [reducer.ready.remote(), rollout.ready.remote()]
     wait_for(lambda: processes("make_table"))
     assert not ray.wait([reference], timeout=0, fetch_local=False)[0]
