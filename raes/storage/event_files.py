@@ -20,8 +20,6 @@ FLUSH_SECONDS = 10.0
 
 BINS = 40
 """Bins of a histogram."""
-LARGEST = 1e150
-"""Values above, whose squares are no numbers, have no histogram."""
 LARGEST_SCALAR = float(np.finfo(np.float32).max)
 """TensorBoard keeps scalars as float32."""
 MOST_VALUES = 10_000
@@ -78,8 +76,6 @@ LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
 """TensorBoard's page of custom scalars: group -> chart -> tags. The page shows those of `MARGINS` last."""
 MARGINS = ("eval/return_mean", "returns/mean")
 """First tags of the charts whose other two tags are the borders of a shaded area."""
-
-
 FRAME = 16
 """Bytes of an event file around each event."""
 LONGEST_CUT = 1 << 14
@@ -127,10 +123,8 @@ class EventFiles:
                     self._add(scalar(f"{PREFIX}{key}", shown[key]), int(record["progress/timesteps"]))
         for name, values in histograms.items():
             some = values.ravel()[:: -(-values.size // MOST_VALUES)]
-            with (
-                suppress(ValueError),
-                np.errstate(over="ignore", invalid="ignore"),
-            ):  # numbers too large or too close to each other for bins
+            # Numbers may be too large or too close to each other for bins.
+            with suppress(ValueError), np.errstate(over="ignore", invalid="ignore"):
                 self._add(histogram(f"histograms/{name}", some, BINS), step)
         if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
