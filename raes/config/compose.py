@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from raes.config.effect import check_overrides, without_effect
-from raes.config.environment_word import with_presets
+from raes.config.environment_word import is_environment, with_presets
 from raes.config.overrides import GROUPS, given, opened, put
 from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, plain_tree, similar
 from raes.console.output import complain
@@ -106,7 +106,8 @@ def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
     text = str(error)
     word = getattr(error, "override", None)  # of Hydra's OverrideParseException
     if word and "=" not in word:
-        return f"{word}: give key=value; --cfg job shows all keys"
+        meant = f", such as env={word}" if is_environment(word) else ""
+        return f"{word}: give key=value{meant}; --cfg job shows all keys"
     if word:
         return (
             f"{word.removeprefix('++')}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word, "

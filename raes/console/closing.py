@@ -43,7 +43,7 @@ def next_commands(config: Config, outcome: RunOutcome, run_dir: str) -> list[tup
         found.append(("evaluate it", f"{raes_command()}evaluate {words}"))
         if not isinstance(config.env, FunctionSettings):
             found.append(("watch it", f"{raes_command()}play {words}"))
-    return [*found, ("see the curves", f"tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}")]
+    return [*found, ("see the curves", f"{program('tensorboard')} --logdir {shlex.quote(f'{run_dir}/tensorboard')}")]
 
 
 def resume_command(run_dir: str) -> str:
@@ -57,10 +57,15 @@ def resume_command(run_dir: str) -> str:
 
 def raes_command() -> str:
     """What stands before a command's name so that this shell finds it: `raes `, or the path of that program."""
-    installed, found = Path(sys.executable).with_name("raes"), shutil.which("raes")
-    if found is not None and installed.exists() and os.path.samefile(found, installed):
-        return "raes "
-    return f"{shlex.quote(display_path(str(installed)))} " if installed.exists() else "python -m raes."
+    return f"{program('raes')} " if Path(sys.executable).with_name("raes").exists() else "python -m raes."
+
+
+def program(name: str) -> str:
+    """A program of this Python environment as this shell finds it: its name where that is enough, else its path."""
+    installed, found = Path(sys.executable).with_name(name), shutil.which(name)
+    if not installed.exists() or (found is not None and os.path.samefile(found, installed)):
+        return name
+    return shlex.quote(display_path(str(installed)))
 
 
 def _has_best(run_dir: str) -> bool:

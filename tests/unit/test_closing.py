@@ -12,7 +12,7 @@ import pytest
 
 from raes.config.compose import compose
 from raes.config.schema import Config
-from raes.console.closing import next_commands, raes_command, resume_command, show_end
+from raes.console.closing import next_commands, program, raes_command, resume_command, show_end
 from raes.training.limits import STOPPED, RunOutcome
 
 INSTALLED = Path(sys.executable).with_name("raes")
@@ -93,6 +93,7 @@ def test_the_program_is_named_so_that_this_shell_finds_it(tmp_path: Path, monkey
     assert raes_command() == "raes "
     monkeypatch.setenv("PATH", "/usr/bin")
     assert raes_command() == f"{INSTALLED} "
+    assert program("tensorboard") == str(INSTALLED.with_name("tensorboard"))
     other = tmp_path / "raes"  # of another environment
     other.write_text("#!/bin/sh\n")
     other.chmod(0o755)
