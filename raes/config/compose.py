@@ -113,6 +113,10 @@ def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
             f"{word.removeprefix('++')}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word, "
             "and a text with = or , in it once more: 'key=\"a=b\"'"
         )
+    several = re.search(r"Ambiguous value for argument '(.+)'", text.splitlines()[0])
+    if several:
+        key, _, value = several.group(1).removeprefix("++").partition("=")
+        return f"{key}={value}: several values need -m (a run for each); a list is '{key}=[{value}]', a decimal 0.5"
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if unknown:
         key = unknown.group(1)
@@ -123,7 +127,8 @@ def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)*)", text)
         names = options.group(1).split() if options else []
         more = " Any id that Gymnasium knows will do too, and module:Name-v0." if group.group(1) == "env" else ""
-        return f"{group.group(1)}={group.group(2)}: {no_such('option', group.group(2), names)}.{more}"
+        kind = "preset, and Gymnasium knows no such id" if group.group(1) == "env" else "option"
+        return f"{group.group(1)}={group.group(2)}: {no_such(kind, group.group(2), names)}.{more}"
     return " ".join(text.split())
 
 
@@ -136,4 +141,4 @@ def no_such_key(key: str, value: str, words: Sequence[str]) -> str:
     if (foreign := of_another_optimizer(key, value, known)) is not None:
         return foreign
     others = similar(key, known)
-    return f"{key}: there is no such key{others}; see conf/config.yaml, or --cfg job for all keys"
+    return f"{key}: there is no such key{others}; --cfg job shows all keys"

@@ -55,6 +55,18 @@ def refuse_dashes(words: Sequence[str]) -> None:
         raise UserError(f"{word}: settings have no dashes; give {key}={value or '...'}")
 
 
+def refuse_spaces(words: Sequence[str]) -> None:
+    """Refuse `key = value`, which a shell gives as three words.
+
+    Raises:
+        UserError: naming the words.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        key = word.partition("=")[0]
+        if "=" in word and (not key or key != key.strip()):
+            raise UserError(f"{f'{before} {word}'.strip()}: write key=value without spaces around =")
+
+
 def is_open(key: str) -> bool:
     """Whether a dotted key is one of the user's own, or their node."""
     return any(key == node or key.startswith(f"{node}.") for node in OPEN_NODES)

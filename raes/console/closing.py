@@ -13,7 +13,7 @@ from raes.config.schema import Config
 from raes.console.colours import CYAN, GREEN, RED, YELLOW
 from raes.console.output import show
 from raes.problems.function import FunctionSettings
-from raes.storage.checkpoint import Checkpoints
+from raes.storage.checkpoint import Checkpoints, generation_of
 from raes.storage.location import location
 from raes.training import ray_job
 from raes.training.limits import STOPPED, RunOutcome
@@ -39,7 +39,7 @@ def next_commands(config: Config, outcome: RunOutcome, run_dir: str) -> list[tup
     found = [] if outcome.code == 0 else [("resume it", resume_command(run_dir))]
     if outcome.code in (0, STOPPED):
         words = shlex.quote(run_dir if "=" not in run_dir else f"run_dir={run_dir}")
-        words += "" if _has_best(outcome.run_dir or str(config.run_dir)) else " checkpoint=latest"
+        words += "" if _has_learnt_best(outcome.run_dir or str(config.run_dir)) else " checkpoint=latest"
         found.append(("evaluate it", f"{raes_command()}evaluate {words}"))
         if not isinstance(config.env, FunctionSettings):
             found.append(("watch it", f"{raes_command()}play {words}"))
@@ -68,9 +68,11 @@ def program(name: str) -> str:
     return shlex.quote(display_path(str(installed)))
 
 
-def _has_best(run_dir: str) -> bool:
-    """Whether an evaluation has chosen a policy; a store that does not answer ends no command."""
+def _has_learnt_best(run_dir: str) -> bool:
+    """Whether an evaluation has chosen a policy that has learnt; a store that does not answer ends no command."""
     try:
-        return Checkpoints(location(run_dir)).pointed("best") is not None
+        checkpoints = Checkpoints(location(run_dir))
+        best = checkpoints.pointed("best")
+        return best is not None and (generation_of(best) > 0 or checkpoints.pointed("latest") == best)
     except OSError:
         return True

@@ -64,6 +64,14 @@ def test_before_the_first_evaluation_the_newest_policy_is_named(config: Config) 
     assert commands["evaluate it"] == "raes evaluate run checkpoint=latest"
 
 
+def test_an_untrained_best_is_not_offered_after_a_stop(config: Config, tmp_path: Path) -> None:
+    for name, pointer in (("gen_000000", "best"), ("gen_000007", "latest")):
+        (tmp_path / "run" / "checkpoints" / name).mkdir(parents=True)
+        (tmp_path / "run" / "checkpoints" / pointer).write_text(name)
+    commands = dict(next_commands(config, RunOutcome(STOPPED, "stopped after 7 generations"), "run"))
+    assert commands["watch it"] == "raes play run checkpoint=latest"
+
+
 def test_of_a_run_that_failed_nothing_is_shown_off(config: Config) -> None:
     labels = [label for label, _ in next_commands(config, RunOutcome(1, "no"), "run")]
     assert labels == ["resume it", "see the curves"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raes.config.compose import compose
-from raes.config.overrides import HYDRA_OPTIONS, opened, refuse_dashes
+from raes.config.overrides import HYDRA_OPTIONS, opened, refuse_dashes, refuse_spaces
 from raes.train import hydra_words
 from raes.types import UserError
 
@@ -90,6 +90,15 @@ def test_the_folder_of_a_user_that_there_is_not_is_named() -> None:
 def test_settings_written_as_options_are_refused_with_what_to_write(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         refuse_dashes(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [(["env", "=", "CartPole"], "env ="), (["env =CartPole"], "env =CartPole"), (["seed=1", "=3"], "seed=1 =3")],
+)
+def test_spaces_around_the_equals_sign_are_named(words: list[str], shown: str) -> None:
+    with pytest.raises(UserError, match=f"^{shown}: write key=value without spaces around =$"):
+        refuse_spaces(words)
 
 
 def test_the_options_of_hydra_are_those_that_it_has() -> None:
