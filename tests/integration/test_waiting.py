@@ -24,7 +24,7 @@ RUN = """
 import threading
 
 def free_them():
-    while "wait for CPUs" not in open("printed.txt").read():
+    while "have not started yet" not in open("printed.txt").read():
         time.sleep(0.2)
     ray.kill(other)
 
