@@ -28,7 +28,8 @@ from raes.config.stored import load_to_use
 from raes.console.output import show
 from raes.results import Results
 from raes.rng import Purpose, reset_seed, seed_generation
-from raes.runtime.worker import Worker, WorkerSpec
+from raes.runtime.model_worker import make_worker
+from raes.runtime.worker import WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.failed_episodes import find
 from raes.storage.location import run_location
@@ -154,7 +155,7 @@ def _play(sender: Connection, spec: WorkerSpec, table_size: int, tasks: Tasks, s
     faulthandler.register(signal.SIGUSR1)
     try:
         threadpool_limits(1)
-        worker = Worker(spec, make_table(table_size))
+        worker = make_worker(spec, make_table(table_size))
         sender.send(("ready", None))
         sender.send(("done", worker.run(tasks, snapshot)))
     except Exception as error:

@@ -5,8 +5,9 @@ The serial executor and the Ray executor implement it; a driver needs to know no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 from raes.results import Results
 from raes.tasks import Snapshot, Tasks
@@ -27,6 +28,9 @@ class Counters:
         busy_seconds: worker seconds inside episodes.
         worker_seconds: seconds for which workers existed, busy or not.
         episodes: results received.
+        weights_repaired: how often workers that hold a model have made its weights anew.
+        outside_seconds: worker seconds outside the user's reward, of workers that hold a model.
+        sent_bytes: of tasks and snapshots that were sent to workers, as they travel.
     """
 
     actors_lost: int = 0
@@ -38,6 +42,9 @@ class Counters:
     busy_seconds: float = 0.0
     worker_seconds: float = 0.0
     episodes: int = 0
+    weights_repaired: int = 0
+    outside_seconds: float = 0.0
+    sent_bytes: int = 0
 
     def add(self, results: Results) -> None:
         """Count a block of results."""
@@ -46,6 +53,8 @@ class Counters:
             moments = results.moments
             self.statistics_bytes += moments.index.nbytes + moments.count.nbytes
             self.statistics_bytes += moments.mean.nbytes + moments.m2.nbytes
+        self.weights_repaired += sum(len(report.repairs) for report in results.weights)
+        self.outside_seconds += sum(report.seconds for report in results.weights)
         self.busy_seconds += float(results.records["seconds"].sum())
         self.episodes += len(results.records)
 
@@ -119,6 +128,14 @@ class Executor(Pool, Protocol):
     @property
     def digests(self) -> tuple[str, ...]:
         """One digest of each kind of arithmetic among the workers that have started."""
+
+    def share_weights(self, first: int, parts: Sequence[Any]) -> None:
+        """Hold a snapshot of a model's weights, for workers that need it; the versions published from now on refer to it.
+
+        Args:
+            first: updates that it holds.
+            parts: its file, cut into parts, in order; each goes to a node once, where it is needed.
+        """
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""

@@ -44,6 +44,7 @@ class Driver(RoundHooks):
         self._checkpointer, self._videos, self._arithmetic = parts.checkpointer, parts.videos, parts.arithmetic
         self._reports = VideoReports(parts.videos, parts.log, self.notice)
         self._spread, self._runner = parts.spread, RoundRunner(parts.executor, hooks=self)
+        self._weights = parts.weights
 
     def run(self) -> RunOutcome:
         """The search, from the first generation to the last checkpoint; what ends it early leaves one as well."""
@@ -116,6 +117,8 @@ class Driver(RoundHooks):
             upcoming = self._algorithm.next_round(self._state.base)
             if upcoming.purpose is Purpose.TRAINING and (reason := self._reason_to_end()) is not None:
                 return reason
+            if upcoming.purpose is Purpose.TRAINING and not self._save_weights_if_due():
+                return None
             self._open(upcoming)
             finished = self._runner.collect()
             if finished is None:
@@ -194,6 +197,34 @@ class Driver(RoundHooks):
         counters = replace(self._judge(finished, counters, self._state.search), goal_streak=streak)
         self._state = replace(self._state, counters=counters)
         self._recorder.write(counters, self._runner.clock)
+        return self._save_weights(number + 1)
+
+    def _save_weights_if_due(self) -> bool:
+        """Where workers hold a model, a snapshot of its weights where it is time; false where a stop came first."""
+        generation = self._state.generation
+        return self._weights is None or not self._weights.due(generation) or self._save_weights(generation)
+
+    def _save_weights(self, number: int) -> bool:
+        """Write a snapshot of the weights as they are after the last update.
+
+        Args:
+            number: of the round, which no earlier one exceeds.
+
+        Returns:
+            False where a stop came first.
+        """
+        generation = self._state.generation
+        if self._weights is None or self._weights.has(generation):
+            return True
+        snapshot = self._algorithm.snapshot(replace(self._state.search, generation=number))
+        with self._runner.clock.phase("checkpoint"):
+            self._runner.open(self._weights.round(snapshot))
+            finished = self._runner.collect()
+            if finished is None:
+                self._runner.abandon()
+                return False
+            if (trouble := self._weights.save(generation, finished, self._checkpointer.generations)) is not None:
+                self.notice(f"warning: {trouble}")
         return True
 
     def _reason_to_end(self) -> str | None:
@@ -284,10 +315,22 @@ class Driver(RoundHooks):
         return quarantine.admit(self._state.quarantine, tasks)
 
     def received(self, results: Results) -> None:
-        """An episode that the pool abandoned goes into quarantine, on the disk too."""
+        """An episode that the pool abandoned goes into quarantine, on the disk too; a worker's repair is named."""
+        for report in results.weights:
+            for reason in report.repairs:
+                self.notice(f"warning: the weights of worker {report.worker} were wrong, and it made them anew: {reason}")
+        if results.purpose == Purpose.WEIGHTS:
+            return
         if new := quarantine.new_records(results):
             self._state = replace(self._state, quarantine=(*self._state.quarantine, *new))
             self._checkpointer.save_quarantine(self._state)
+
+    def repeated(self, finished: FinishedRound) -> Round | None:
+        """Where workers hold a model and disagree on its weights, the round again."""
+        if self._weights is None or (again := self._weights.repeated(finished)) is None:
+            return None
+        self.notice(f"warning: {again[1]}")
+        return again[0]
 
     def poll(self) -> bool:
         """Report progress and notices; whether a stop ends the wait."""
