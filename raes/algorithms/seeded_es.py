@@ -1,7 +1,7 @@
 """Evolution Strategies for models that workers hold: the state is a log of updates, from which each makes the weights.
 
-The search is `es` (Salimans et al. 2017, algorithm 2); only theta is not here. Pair i of a generation is its noise's key,
-and in the place of the sum over the noise the log gets the pairs with their weights, which workers apply themselves.
+The search is `es` (Salimans et al. 2017, algorithm 2); only theta is not here. The number of a pair is its noise's
+key, and in the place of the sum over the noise the log gets the pairs with their weights, which workers apply.
 """
 
 from __future__ import annotations

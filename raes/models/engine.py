@@ -92,4 +92,3 @@ class Engine(Protocol):
 
 
 EngineFactory = Callable[[EngineRecipe], Engine]
-

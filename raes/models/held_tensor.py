@@ -88,7 +88,12 @@ class HeldTensor:
         self._version = self._parameter._version
 
     def update(
-        self, noises: Sequence[TensorNoise], weights: Sequence[float], steps: int, stepsize: float, dither: UniformStream
+        self,
+        noises: Sequence[TensorNoise],
+        weights: Sequence[float],
+        steps: int,
+        stepsize: float,
+        dither: UniformStream,
     ) -> None:
         """One step of the optimiser along sum_i weights[i] * noise i; the module's tensor is restored with it.
 

@@ -96,9 +96,7 @@ class ModelSpec:
             build = _builder(self.settings)
         if reward is None:
             reward = _callable("env.reward", self.settings.reward)
-        return EngineRecipe(
-            build, reward, self.seed, self.optimizer, self.rank, self.settings.parameters, self.device
-        )
+        return EngineRecipe(build, reward, self.seed, self.optimizer, self.rank, self.settings.parameters, self.device)
 
     def task_set(self) -> TaskSet | None:
         """The tasks; None where there are none."""
@@ -137,6 +135,7 @@ class ModelProblem:
         self.digest = self.first = self.engine.digest()
         self._updates: int | None = 0
         self._version = ModelVersion(0, UpdateLog.empty())
+        self._rebuilt_for: tuple[int, tuple[str, ...]] | None = None
         self.repairs: list[str] = []
         self.seconds = 0.0
         self.fetch: Callable[[Any], Any] = lambda part: part
@@ -158,8 +157,10 @@ class ModelProblem:
             return
         started = time.perf_counter()
         self._version = version
-        if self._updates == version.updates and self.digest in version.distrusted:
-            self._rebuild(f"its digest {self.digest} is not that of the other workers")
+        suspicion = (version.updates, version.distrusted)
+        if self._updates == version.updates and self.digest in version.distrusted and suspicion != self._rebuilt_for:
+            self._rebuilt_for = suspicion  # once: where all are distrusted, one of them may be right
+            self._rebuild(f"their digest {self.digest} is not that of the other workers")
         elif self._updates is None or not version.first <= self._updates <= version.updates:
             self._rebuild("")  # no fault: it joins late
         elif self._updates < version.updates:
@@ -241,7 +242,7 @@ class ModelProblem:
         else:
             self.engine = _make_engine(self._spec)
             self._updates = 0
-            if (digest := self.engine.digest()) != self.first:
+            if self.engine.digest() != self.first:
                 raise UserError(f"{self._spec._name} gives other weights when it is called again; seed it")
         self._catch_up()
 

@@ -47,7 +47,13 @@ class ModuleSettings:
     snapshot_every: Natural = 50
 
     def __post_init__(self) -> None:
-        for key, needed in (("build", True), ("reward", True), ("tasks", False), ("held_out", False), ("engine", False)):
+        for key, needed in (
+            ("build", True),
+            ("reward", True),
+            ("tasks", False),
+            ("held_out", False),
+            ("engine", False),
+        ):
             path = getattr(self, key)
             if (path or needed) and path.count(":") != 1:
                 raise ValueError(f"{key} must be module:name, got {path!r}; e.g. env.{key}=my_model:{key}")
@@ -71,5 +77,7 @@ def resolved_device(settings: ModuleSettings, gpus_per_worker: float) -> str:
     if settings.device == "auto":
         return "cuda" if gpus_per_worker else "cpu"
     if gpus_per_worker and settings.device == "cpu":
-        raise UserError(f"runtime.gpus_per_worker={gpus_per_worker:g}: has no effect with env.device=cpu; set one of them")
+        raise UserError(
+            f"runtime.gpus_per_worker={gpus_per_worker:g}: has no effect with env.device=cpu; set one of them"
+        )
     return settings.device

@@ -80,8 +80,8 @@ def task_set(tasks: Sequence[Any], held_out: Sequence[Any] | None, settings: Mod
             held_out = tasks
     if not len(tasks) or not len(held_out):
         raise UserError(
-            f"env.tasks gives {len(tasks)} tasks for training and {len(held_out)} for evaluations; give more, or change "
-            f"env.held_out_share={settings.held_out_share:g}"
+            f"env.tasks gives {len(tasks)} tasks for training and {len(held_out)} for evaluations; give more, or "
+            f"change env.held_out_share={settings.held_out_share:g}"
         )
     return TaskSet(tasks, held_out, settings.tasks_per_call, settings.batched)
 

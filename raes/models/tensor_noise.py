@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LEVELS = 1 << 16
 """Different values of z."""
 GRID = float(1 << 18)
-"""The quantiles are multiples of 1 / GRID, so that a logarithm's last bit, which libraries differ in, is rounded off."""
+"""The quantiles are multiples of 1 / GRID: the last bit of a logarithm, which libraries differ in, is rounded off."""
 PER_COUNT = 16
 """Numbers that one step of Philox's counter gives: 4 words of 64 bits, of 4 numbers each."""
 MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)

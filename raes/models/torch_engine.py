@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -82,7 +83,7 @@ class TorchEngine:
     def perturb(self, direction: Direction) -> None:
         """See `Engine`."""
         self._noisy = True
-        for name, tensor in self.trained.items():
+        for tensor in self.trained.values():
             noise = self._noise(direction.generation, direction.pair, tensor)
             tensor.perturb(noise, direction.scale)
         self._restore_buffers()
@@ -175,7 +176,10 @@ class TorchEngine:
 
     def _make_header(self) -> bytes:
         """Of constant length for a model, so that parts of a file stay where they are."""
-        return header(self._entries, {"format": "pt", "updates": f"{self._updates:012d}"})
+        every = dict(self.module.named_parameters(remove_duplicate=False))
+        first = {id(one): name for name, one in self.module.named_parameters()}
+        tied = {name: first[id(one)] for name, one in every.items() if first[id(one)] != name}
+        return header(self._entries, {"format": "pt", "updates": f"{self._updates:012d}", "tied": json.dumps(tied)})
 
     def _noise(self, generation: int, pair: int, tensor: HeldTensor) -> TensorNoise:
         key = self._key(Purpose.MODEL_NOISE, generation, pair, tensor.name)
@@ -189,6 +193,20 @@ class TorchEngine:
             if self._buffers[name]._version != version:
                 self._buffers[name].copy_(kept)
                 self._kept_buffers[name] = (kept, self._buffers[name]._version)
+
+
+def load_into(module: torch.nn.Module, parts: Iterable[Any]) -> None:
+    """Copy the weights in the consecutive parts of a snapshot into a module; its buffers stay as they are.
+
+    Raises:
+        ValueError: the file ends too early.
+    """
+    named, reader = dict(module.named_parameters()), PartsReader(parts)
+    for entry in reader.entries:
+        content = np.frombuffer(b"".join(reader.pieces(entry.stop - entry.start)), np.uint8)
+        if (parameter := named.get(entry.name)) is not None:
+            with torch.no_grad():
+                parameter.copy_(_borrowed(content).view(parameter.dtype).view(parameter.shape))
 
 
 def memory_note(settings: Any, trained_bytes: int, num_params: int) -> str:
@@ -210,7 +228,9 @@ def _chosen(named: dict[str, torch.nn.Parameter], patterns: tuple[str, ...]) -> 
             raise UserError(f"env.parameters: {pattern} matches no parameter of the model; it has {shown}")
     chosen = [name for name in named if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
     if not chosen:
-        raise UserError("env.parameters names no parameter, so that there is nothing to train; give env.parameters=['*']")
+        raise UserError(
+            "env.parameters names no parameter, so that there is nothing to train; give env.parameters=['*']"
+        )
     places: dict[int, str] = {}
     for name in chosen:
         one = named[name]

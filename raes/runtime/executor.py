@@ -130,7 +130,7 @@ class Executor(Pool, Protocol):
         """One digest of each kind of arithmetic among the workers that have started."""
 
     def share_weights(self, first: int, parts: Sequence[Any]) -> None:
-        """Hold a snapshot of a model's weights, for workers that need it; the versions published from now on refer to it.
+        """Hold a snapshot of a model's weights for workers that need it; versions published from now on refer to it.
 
         Args:
             first: updates that it holds.

@@ -1,4 +1,4 @@
-"""The worker that holds a model: no parameters reach it, only updates, and with its results it reports on its weights."""
+"""The worker that holds a model: only updates reach it, and with its results it reports on its weights."""
 
 from __future__ import annotations
 
@@ -36,10 +36,8 @@ class ModelWorker(Worker):
 
     def run(self, tasks: Tasks, snapshot: Snapshot) -> Results:
         """All episodes of the block, with a report on the weights; of purpose WEIGHTS, these parts of a snapshot."""
-        if tasks.purpose == Purpose.WEIGHTS:
-            results = self._save(tasks, snapshot)
-        else:
-            results = super().run(tasks, snapshot)
+        saving = tasks.purpose == Purpose.WEIGHTS
+        results = self._save(tasks, snapshot) if saving else super().run(tasks, snapshot)
         problem = self._problem
         report = WeightsReport(self._name, problem.updates, problem.digest, tuple(problem.repairs), problem.seconds)
         problem.repairs, problem.seconds = [], 0.0

@@ -102,8 +102,8 @@ def check_gpus(gpus: float) -> None:
     if most < gpus:
         found = "no node of this Ray has a GPU" if not most else f"the nodes of this Ray have at most {most:g} GPUs"
         raise UserError(
-            f"runtime.gpus_per_worker={gpus:g}: {found}; set it to 0 for workers on CPUs (env.device=cpu), or connect to a "
-            "cluster with GPUs by ray.address"
+            f"runtime.gpus_per_worker={gpus:g}: {found}; set it to 0 for workers on CPUs, or connect to a cluster with "
+            "GPUs by ray.address"
         )
 
 

@@ -68,7 +68,10 @@ class RolloutHandle(Protocol):
 
 
 class RayRollout:
-    """The handle of a `RolloutActor` on a node, with one CPU, and GPUs where it is given some; Ray never restarts it, since the pool replaces it."""
+    """The handle of a `RolloutActor` on a node, with one CPU and perhaps GPUs.
+
+    Ray never restarts it, since the pool replaces it.
+    """
 
     def __init__(self, node_id: str, spec: Any, table: Any, gpus: float = 0.0) -> None:
         import ray

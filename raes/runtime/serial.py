@@ -15,9 +15,9 @@ from raes.problems.problem import EpisodeStopped
 from raes.results import Results
 from raes.rng import global_generators_kept
 from raes.runtime.executor import Counters
+from raes.runtime.model_worker import make_worker
 from raes.runtime.pending import PendingTable
 from raes.runtime.shared_weights import SharedWeights
-from raes.runtime.model_worker import make_worker
 from raes.runtime.worker import WorkerSpec
 from raes.search import low_rank, noise
 from raes.tasks import Snapshot, Tasks

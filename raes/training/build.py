@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +67,8 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
     if isinstance(config.env, FunctionSettings):
         return FunctionSpec(config.env)
     if isinstance(config.env, ModuleSettings):
-        return model_spec(config, config.env)
+        first = None if checkpoint is None else checkpoint.state.get("first_weights")
+        return replace(model_spec(config, config.env), first=first)
     reference: UInt8 | None = None
     if isinstance(config.policy, ConvSettings) and config.policy.reference:
         reference = _played(config) if checkpoint is None else _kept(config, checkpoint)

@@ -41,12 +41,14 @@ class RunTotals:
         faults: counts of an executor, by name.
         noise_fingerprint: the digest of the shared noise table.
         arithmetic: `ArithmeticWatch.known`; none where the checkpoint does not say, as those before it.
+        first_weights: the digest of the weights that a model began with; empty for other runs.
     """
 
     seconds: NotNegative
     faults: dict[str, Natural]
     noise_fingerprint: str
     arithmetic: tuple[str, ...] = ()
+    first_weights: str = ""
 
 
 class Checkpointer:

@@ -294,7 +294,7 @@ class Driver(RoundHooks):
         """Keep the episodes without a result for a replay and log which they are; how many."""
         number = self._state.generation  # also for the evaluation at the end, whose own number is internal
         failed = [FailedTasks(replace(block.tasks, generation=number), block.reasons) for block in finished.failed]
-        snapshot = replace(finished.round.snapshot, generation=number)
+        snapshot = replace(finished.round.snapshot, generation=number, model=None)  # that is in the checkpoint's log
         for text in failed_episodes.report(self._folder.path, self._config.seed, snapshot, failed):
             self.notice(text)
         return len(finished.reasons)
@@ -318,7 +318,9 @@ class Driver(RoundHooks):
         """An episode that the pool abandoned goes into quarantine, on the disk too; a worker's repair is named."""
         for report in results.weights:
             for reason in report.repairs:
-                self.notice(f"warning: the weights of worker {report.worker} were wrong, and it made them anew: {reason}")
+                self.notice(
+                    f"warning: the weights of worker {report.worker} were wrong, and it made them anew: {reason}"
+                )
         if results.purpose == Purpose.WEIGHTS:
             return
         if new := quarantine.new_records(results):
@@ -327,7 +329,7 @@ class Driver(RoundHooks):
 
     def repeated(self, finished: FinishedRound) -> Round | None:
         """Where workers hold a model and disagree on its weights, the round again."""
-        if self._weights is None or (again := self._weights.repeated(finished)) is None:
+        if self._weights is None or (again := self._weights.agreement.repeated(finished)) is None:
             return None
         self.notice(f"warning: {again[1]}")
         return again[0]

@@ -1,25 +1,24 @@
-"""The weights of a model that workers hold: snapshots of them, and whether all workers have the same."""
+"""Snapshots of the weights of a model that workers hold: when they are written, and which one workers begin with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
-from raes.results import WeightsReport
 from raes.rng import Purpose
 from raes.runtime.executor import Executor
 from raes.runtime.rounds import FinishedRound
+from raes.runtime.weights_agreement import WeightsAgreement
 from raes.storage.location import Location
 from raes.storage.weights import WeightFiles
 from raes.tasks import Round, Snapshot, evaluation_tasks
-from raes.types import RunFailedError
-
-TRIES = 3
-"""How often a generation runs again whose workers disagree on the weights."""
 
 
 class ModelWeights:
-    """Writes a snapshot of the weights every so many generations, and judges the workers' reports."""
+    """Writes a snapshot of the weights every so many generations.
+
+    Attributes:
+        agreement: whether all workers have the same weights.
+    """
 
     def __init__(self, run_dir: Location, executor: Executor, every: int, parts: int) -> None:
         """Nothing is written yet.
@@ -31,7 +30,8 @@ class ModelWeights:
             parts: of a snapshot's file.
         """
         self._files, self._executor, self._every, self._parts = WeightFiles(run_dir), executor, every, parts
-        self._saved, self._tries = 0, 0
+        self._saved = 0
+        self.agreement = WeightsAgreement()
 
     def resume(self, generation: int) -> None:
         """Go on from the newest snapshot that holds no more updates; those after it are removed."""
@@ -68,56 +68,9 @@ class ModelWeights:
         """Whether there is a snapshot of this generation."""
         return generation in self._files.generations()
 
-    def repeated(self, finished: FinishedRound) -> tuple[Round, str] | None:
-        """The round again, with the digests that are wrong, and a line for the user; None where all agree.
-
-        Raises:
-            RunFailedError: workers disagree though they have made their weights anew.
-        """
-        wrong = distrusted(finished.weights)
-        if not wrong:
-            self._tries = 0
-            return None
-        self._tries += 1
-        named = ", ".join(f"{report.worker}: {report.digest}" for report in _each(finished.weights))
-        if self._tries > TRIES:
-            raise RunFailedError(
-                f"the workers have different weights after the same updates ({named}), also after they have made them "
-                "anew; use nodes of one kind with the same packages"
-            )
-        model = finished.round.snapshot.model
-        assert model is not None
-        snapshot = replace(finished.round.snapshot, model=replace(model, distrusted=wrong))
-        text = (
-            f"the workers have different weights ({named}); those of {', '.join(wrong)} are made anew, and generation "
-            f"{finished.round.generation} runs again"
-        )
-        return replace(finished.round, snapshot=snapshot), text
-
 
 def share_newest(files: WeightFiles, executor: Executor, generation: int) -> None:
     """Let workers begin with the newest snapshot that holds no more updates than this number."""
     newest = files.newest(generation)
     if newest is not None:
         executor.share_weights(newest, list(files.read(newest)))
-
-
-def distrusted(reports: Iterable[WeightsReport]) -> tuple[str, ...]:
-    """The digests of weights that most workers do not have; all of them where there is no majority.
-
-    Pure. A worker that has reported two digests counts for both.
-    """
-    voters: dict[str, set[str]] = {}
-    for report in reports:
-        voters.setdefault(report.digest, set()).add(report.worker)
-    if len(voters) < 2:
-        return ()
-    most = max(map(len, voters.values()))
-    winners = [digest for digest, workers in voters.items() if len(workers) == most]
-    trusted = winners[0] if len(winners) == 1 else None
-    return tuple(sorted(digest for digest in voters if digest != trusted))
-
-
-def _each(reports: Iterable[WeightsReport]) -> list[WeightsReport]:
-    """One report per worker and digest."""
-    return list({(report.worker, report.digest): report for report in reports}.values())

@@ -22,6 +22,7 @@ from raes.problems.problem import Problem, ProblemSpec
 from raes.runtime.memory import check_memory, check_sizes, check_state
 from raes.search.noise import table_size
 from raes.search.running_stats import RunningStats
+from raes.storage.checkpoint import Checkpoint
 from raes.storage.location import location
 from raes.storage.pretrained import PREFIX
 from raes.storage.run_folder import check_writable
@@ -103,6 +104,7 @@ def resolve_config(config: Config, overrides: Sequence[str] = ()) -> PreparedRun
         theta, observations = first_policy(start, problem)
     if isinstance(spec, ModelSpec) and isinstance(problem, ModelProblem):
         spec = replace(spec, first=problem.first, parts=problem.parts)
+        _check_first_weights(problem.first, checkpoint)
     elif checkpoint is not None:
         spec = problem_spec(config, checkpoint)
     return PreparedRun(_absolute(config), spec, theta, observations, problem.layers, problem.remarks)
@@ -128,6 +130,21 @@ def fit_to_problem(config: Config, problem: Problem) -> Config:
     return config
 
 
+def _check_first_weights(first: str, checkpoint: Checkpoint | None) -> None:
+    """Refuse to go on with a model that was built with other weights than the run began with.
+
+    Raises:
+        UserError: with both digests.
+    """
+    began = first if checkpoint is None else checkpoint.state.get("first_weights", first)
+    if began != first:
+        assert checkpoint is not None
+        raise UserError(
+            f"{checkpoint.path} is of a model that began with other weights (digest {began}) than env.build gives now "
+            f"({first}); build the same ones, or take a new run_dir"
+        )
+
+
 def _fit_to_model(config: Config) -> Config:
     """The same for a model that workers hold: no table, and nothing that needs its parameters."""
     if config.noise.size not in (None, 1):
@@ -135,7 +152,9 @@ def _fit_to_model(config: Config) -> Config:
     if config.runtime.pipeline:
         raise UserError("runtime.pipeline=1: the workers of env=module cannot go back one update; remove it")
     if config.start_from is not None:
-        raise UserError(f"start_from={config.start_from}: a model begins with the weights that env.build gives; remove it")
+        raise UserError(
+            f"start_from={config.start_from}: a model begins with the weights that env.build gives; remove it"
+        )
     if config.behavior is not None:
         raise UserError(f"behavior={config.behavior}: a model's rewards have none; leave behavior=null")
     check_sizes(f"algorithm.{config.algorithm.size_key}", config.algorithm.episodes, config.algorithm.episodes)

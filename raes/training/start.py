@@ -25,8 +25,8 @@ from raes.training.build import build_algorithm, kept_arrays, make_executor
 from raes.training.checkpointing import Checkpointer, RunFacts
 from raes.training.driver import Driver
 from raes.training.events import EventLog, RunLog
-from raes.training.model_weights import ModelWeights
 from raes.training.limits import RunOutcome, StopSignal
+from raes.training.model_weights import ModelWeights
 from raes.training.prepare import PreparedRun
 from raes.training.recorder import MetricsRecorder
 from raes.training.resume import check_noise, check_size, restore, starting_point
@@ -124,10 +124,11 @@ def _run(
             earlier=None if checkpoint is None else checkpoint.state,
             started=started,
         )
+        began = {"first_weights": spec.first} if isinstance(spec, ModelSpec) else {}
         facts = RunFacts(config.as_dict(), executor.table_fingerprint, kept_arrays(spec))
         arithmetic = ArithmeticWatch(executor, () if checkpoint is None else checkpoint.state.get("arithmetic", ()))
         checkpointer = Checkpointer(
-            store, config.checkpoint.every, facts, lambda: recorder.totals() | {"arithmetic": arithmetic.known}
+            store, config.checkpoint.every, facts, lambda: recorder.totals() | {"arithmetic": arithmetic.known} | began
         )
         videos = stack.enter_context(closing(Videos(config, spec, folder.path)))
         spread = SpreadWatch(config.algorithm, _look_at(config), "algorithm.", begun=state.generation > 0)
