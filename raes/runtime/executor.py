@@ -5,8 +5,9 @@ The serial executor and the Ray executor implement it; a driver needs to know no
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from raes.results import Results
@@ -30,7 +31,8 @@ class Counters:
         episodes: results received.
         weights_repaired: how often workers that hold a model have made its weights anew.
         outside_seconds: worker seconds outside the user's reward, of workers that hold a model.
-        sent_bytes: of tasks and snapshots that were sent to workers, as they travel.
+        ray_bytes: of tasks, results and versions of the weights, as they travel to and from workers that hold a model;
+            snapshots of all weights do not count.
     """
 
     actors_lost: int = 0
@@ -44,7 +46,7 @@ class Counters:
     episodes: int = 0
     weights_repaired: int = 0
     outside_seconds: float = 0.0
-    sent_bytes: int = 0
+    ray_bytes: int = 0
 
     def add(self, results: Results) -> None:
         """Count a block of results."""
@@ -71,6 +73,15 @@ class Counters:
     def mean_seconds(self) -> float:
         """Mean seconds of an episode, 0 before the first."""
         return self.busy_seconds / self.episodes if self.episodes else 0.0
+
+
+def travelling_bytes(message: Snapshot | Tasks | Results) -> int:
+    """How long a message is when it is pickled, without the parts of a snapshot of a model's weights."""
+    if isinstance(message, Results) and message.parts:
+        message = replace(message, parts=())
+    if isinstance(message, Snapshot) and message.model is not None:
+        message = replace(message, model=replace(message.model, parts=()))
+    return len(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
 
 class Pool(Protocol):

@@ -193,7 +193,8 @@ def speed_metrics(clock: RoundClock, executor: Executor, timesteps: float | None
     }
     if counts.outside_seconds:  # workers hold the model
         record["speed/outside_reward_seconds"] = counts.outside_seconds
-        record["speed/sent_bytes_per_episode"] = counts.sent_bytes / max(1, counts.episodes)
+        if counts.ray_bytes:
+            record["speed/ray_bytes_per_episode"] = counts.ray_bytes / max(1, counts.episodes)
     if timesteps is not None:
         record["speed/timesteps_per_second"] = timesteps / wall
         record["speed/timesteps_per_second_per_worker"] = timesteps / max(counts.worker_seconds, 1e-9)
