@@ -14,15 +14,13 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from raes.models.engine import WeightsCorruptedError
-from raes.models.tensor_noise import TensorNoise, UniformStream
+from raes.models.tensor_noise import HalfWordStream, TensorNoise
 from raes.search.optimizers import AdamSettings, OptimizerSettings
 
 DTYPES = {torch.float32: 23, torch.bfloat16: 7, torch.float16: 10}
 """Those that can be trained, with the bits of their mantissa."""
-LEAST_STEP = {torch.float16: 2.0**-24, torch.bfloat16: 2.0**-133}
-"""The distance of numbers around zero."""
-EXPONENT = 0x7F800000
-"""The exponent's bits of a float32."""
+HALF_NORMAL, HALF_STEP = 2.0**-14, 2.0**-24
+"""Of float16: where its numbers begin to have one distance, and that distance."""
 BLOCK, BLOCK_ON_GPU = 1 << 16, 1 << 22
 """Elements whose noise is held at a time; no bit depends on it."""
 CHECKED = 1 << 12
@@ -93,7 +91,7 @@ class HeldTensor:
         weights: Sequence[float],
         steps: int,
         stepsize: float,
-        dither: UniformStream,
+        dither: HalfWordStream,
     ) -> None:
         """One step of the optimiser along sum_i weights[i] * noise i; the module's tensor is restored with it.
 
@@ -102,7 +100,7 @@ class HeldTensor:
             weights: float32 numbers, one for each.
             steps: the optimiser's, this one included.
             stepsize: of this generation.
-            dither: uniform numbers for stochastic rounding, where the dtype is not float32.
+            dither: random numbers for stochastic rounding, where the dtype is not float32.
         """
         length = min(self._size, self._length)
         total, buffer = (torch.empty(length, device=self.live.device) for _ in range(2))
@@ -115,7 +113,7 @@ class HeldTensor:
             step = _step(self._settings, part, gradient, moments, steps, stepsize)
             new = part.add_(step)
             if self.live.dtype != torch.float32:
-                new = dithered(new, self.live.dtype, dither.fill(step, start))
+                new = dithered(new, self.live.dtype, dither.fill(step.view(torch.int32), start))
             self.kept[start:stop].copy_(new)
             self.sums[self._rows(start, stop)] = self._sums_of(start, stop)
         self.restore()
@@ -163,20 +161,25 @@ def _step(
     return torch.mul(first, corrected, out=gradient).div_(second.sqrt().add_(settings.epsilon))
 
 
-def dithered(values: torch.Tensor, dtype: torch.dtype, uniform: torch.Tensor) -> torch.Tensor:
-    """Float32 values moved by less than half a step of a shorter dtype, so that rounding them is right on average.
+def dithered(values: torch.Tensor, dtype: torch.dtype, halves: torch.Tensor) -> torch.Tensor:
+    """Float32 values rounded up or down to numbers of a shorter dtype, so that they are right on average.
 
     A step of an update is often smaller than half the distance of two numbers of the dtype; rounded to nearest, it
-    would be lost in every generation. In place.
+    would be lost in every generation.
 
     Args:
         values: float32 (n,).
         dtype: bfloat16 or float16.
-        uniform: float32 (n,), in (-1/2, 1/2); overwritten.
+        halves: int32 (n,), random numbers in [0, 65536).
     """
-    power = (values.view(torch.int32) & EXPONENT).view(torch.float32)  # 2**exponent, exactly
-    distance = power.mul_(2.0 ** -DTYPES[dtype]).clamp_(min=LEAST_STEP[dtype])
-    return values.add_(uniform.mul_(distance))
+    dropped = 23 - DTYPES[dtype]
+    # A random part of the last bit that stays is added to the bits, and the others are cut off.
+    bits = (values.view(torch.int32) + (halves >> (16 - dropped))) & -(1 << dropped)
+    rounded = bits.view(torch.float32)
+    if dtype != torch.float16:
+        return rounded
+    small = torch.floor(values * (1 / HALF_STEP) + halves * (1.0 / (1 << 16))) * HALF_STEP
+    return torch.where(values.abs() < HALF_NORMAL, small, rounded)
 
 
 def checksum(tensor: torch.Tensor) -> bytes:

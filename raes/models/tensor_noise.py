@@ -151,20 +151,19 @@ def _quantiles_on(device: torch.device) -> torch.Tensor:
     return torch.from_numpy(quantiles()).to(device)
 
 
-class UniformStream:
-    """Numbers in (-1/2, 1/2) of one key, multiples of 2**-17, from any position on."""
+class HalfWordStream:
+    """Uniform integers in [0, 65536) of one key, from any position on."""
 
     def __init__(self, key: tuple[int, int], device: torch.device) -> None:
         self._stream = Stream(key, None if device.type == "cpu" else device)
 
     def fill(self, out: torch.Tensor, start: int) -> torch.Tensor:
-        """Overwrite float32 (count,) with the numbers from `start` on."""
+        """Overwrite int32 (count,) with the numbers from `start` on, a multiple of 16."""
         halves = self._stream.halves(start, out.numel())
         if isinstance(halves, np.ndarray):
             np.copyto(out.numpy(), halves)
-        else:
-            out.copy_(halves)
-        return out.mul_(1.0 / LEVELS).add_(0.5 / LEVELS - 0.5)
+            return out
+        return out.copy_(halves)
 
 
 class TensorNoise:

@@ -14,7 +14,7 @@ import torch
 from raes.models.engine import Direction, EngineRecipe
 from raes.models.held_tensor import DTYPES, HeldTensor, checksum, moments_of
 from raes.models.safetensors_file import Entry, PartsReader, entries, header
-from raes.models.tensor_noise import TensorNoise, UniformStream, stream_key
+from raes.models.tensor_noise import HalfWordStream, TensorNoise, stream_key
 from raes.policies.torch_policy import reset
 from raes.rng import Purpose
 from raes.search.optimizers import ClipUpSettings
@@ -58,9 +58,10 @@ class TorchEngine:
         self.module = recipe.build()
         if not isinstance(self.module, torch.nn.Module):
             raise UserError(f"env.build gives a {type(self.module).__name__}, not a torch.nn.Module")
-        self.module.to(self._device).eval().requires_grad_(False)
         named = dict(self.module.named_parameters())
         chosen = _chosen(named, recipe.parameters)
+        self.module.to(self._device).eval().requires_grad_(False)
+        named = dict(self.module.named_parameters())
         self.trained = {name: HeldTensor(name, named[name], recipe.optimizer) for name in chosen}
         self._frozen = {name: one for name, one in named.items() if name not in self.trained}
         self._buffers = dict(self.module.named_buffers())
@@ -100,7 +101,7 @@ class TorchEngine:
         """See `Engine`."""
         for name, tensor in self.trained.items():
             noises = [self._noise(update.generation, pair, tensor) for pair in update.pair.tolist()]
-            dither = UniformStream(self._key(Purpose.ROUNDING, update.generation, 0, name), self._device)
+            dither = HalfWordStream(self._key(Purpose.ROUNDING, update.generation, 0, name), self._device)
             tensor.update(noises, update.weight.tolist(), self._updates + 1, update.stepsize, dither)
         self._noisy = False
         self._updates += 1
@@ -255,8 +256,10 @@ def _device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"env.device={name}: PyTorch knows no such device; use cpu or cuda") from error
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"env.device={name}: must be cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"env.device={name}: PyTorch finds no GPU here; set env.device=cpu, or give workers one with "

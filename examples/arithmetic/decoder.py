@@ -1,0 +1,125 @@
+"""A small decoder of about a million parameters, and sums as its tasks: all that the example needs of a language model.
+
+A prompt is `07+15=`, an answer two digits. `pretrained` teaches the form by backpropagation: its answers are two digits
+that lie within 3 of the sum, and are right as often as chance has it. `reward` is the share of right answers.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LETTERS = "0123456789+="
+LARGEST = 30
+"""Of the numbers that are added."""
+OFF = 3
+"""How far an answer of the pretraining may be from the sum."""
+WIDTH, LAYERS, HEADS = 128, 5, 4
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward layer, each with a residual connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(batch, length, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, WIDTH))
+        return x + self.down(functional.gelu(self.up(self.norm2(x))))
+
+
+class Decoder(nn.Module):
+    """From tokens (n, length) to logits (n, length, letters); the output layer is tied to the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.letters, self.places = nn.Embedding(len(LETTERS), WIDTH), nn.Embedding(8, WIDTH)
+        self.blocks = nn.Sequential(*(Block() for _ in range(LAYERS)))
+        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, len(LETTERS), bias=False)
+        nn.init.normal_(self.letters.weight, std=0.05)
+        self.head.weight = self.letters.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.letters(tokens) + self.places.weight[: tokens.shape[1]]
+        return self.head(self.norm(self.blocks(x)))
+
+
+def tokens(text: str) -> list[int]:
+    """Numbers of letters."""
+    return [LETTERS.index(letter) for letter in text]
+
+
+def prompts(tasks: list[tuple[int, int]]) -> Tensor:
+    """int64 (n, 6)."""
+    return torch.tensor([tokens(f"{a:02d}+{b:02d}=") for a, b in tasks])
+
+
+def answers(tasks: list[tuple[int, int]]) -> Tensor:
+    """The right ones, int64 (n, 2)."""
+    return torch.tensor([tokens(f"{a + b:02d}") for a, b in tasks])
+
+
+def answered(model: nn.Module, tasks: list[tuple[int, int]], sample: bool = False) -> Tensor:
+    """The model's answers, int64 (n, 2): the likeliest letters, or drawn ones."""
+    sequence = prompts(tasks)
+    for _ in range(2):
+        logits = model(sequence)[:, -1]
+        letter = torch.multinomial(logits.softmax(-1), 1) if sample else logits.argmax(-1, keepdim=True)
+        sequence = torch.cat([sequence, letter], dim=1)
+    return sequence[:, -2:]
+
+
+@torch.no_grad()
+def reward(model: nn.Module, tasks: list[tuple[int, int]]) -> float:
+    """Exact match: the share of right answers."""
+    return float((answered(model, tasks) == answers(tasks)).all(1).float().mean())
+
+
+def all_tasks() -> list[tuple[int, int]]:
+    """Every sum, in an order that depends on nothing."""
+    every = [(a, b) for a in range(LARGEST + 1) for b in range(LARGEST + 1)]
+    random.Random(0).shuffle(every)
+    return every
+
+
+def training_tasks() -> list[tuple[int, int]]:
+    """Four of five."""
+    return all_tasks()[: LARGEST * LARGEST * 4 // 5]
+
+
+def held_out_tasks() -> list[tuple[int, int]]:
+    """The others, which neither training sees."""
+    return all_tasks()[LARGEST * LARGEST * 4 // 5 :]
+
+
+def pretrained(steps: int, seed: int = 0) -> Decoder:
+    """A decoder that backpropagation has taught the form of an answer."""
+    torch.manual_seed(seed)
+    model, chance, tasks = Decoder(), random.Random(seed), training_tasks()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(steps):
+        batch = chance.sample(tasks, 128)
+        shown = [max(0, a + b + chance.randint(-OFF, OFF)) for a, b in batch]
+        whole = torch.cat([prompts(batch), torch.tensor([tokens(f"{value:02d}") for value in shown])], dim=1)
+        loss = functional.cross_entropy(model(whole[:, :-1])[:, 5:].flatten(0, 1), whole[:, 6:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+def build(weights: str = "form.pt") -> Decoder:
+    """The decoder with the weights that `python pretrain.py` has written."""
+    model = Decoder()
+    model.load_state_dict(torch.load(Path(weights), weights_only=True))
+    return model
