@@ -170,7 +170,7 @@ LISTS = ("policy.hidden", "callbacks", "env.wrappers", "env.parameters")
 """Keys of a list, where a value alone stands for a list of one."""
 
 BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("optimizer", name) for name in OPTIMIZERS}
-BRANCHES |= {("env", "environment"), ("env", "atari")}
+BRANCHES |= {("env", "environment"), ("env", "atari"), ("env", "module")}
 BRANCHES |= {("policy", "network"), ("policy", "convolutional"), ("policy", "torch")}
 """What pydantic inserts into the path of a key where there are several kinds of settings."""
 

@@ -178,7 +178,7 @@ def test_too_few_tasks_are_refused(changes: dict[str, Any], words: str) -> None:
 def test_the_device_follows_the_gpus() -> None:
     assert resolved_device(SETTINGS, 0) == "cpu"
     assert resolved_device(SETTINGS, 0.5) == "cuda"
-    with pytest.raises(UserError, match="has no effect with env.device=cpu"):
+    with pytest.raises(UserError, match=r"has no effect with env\.device=cpu"):
         resolved_device(replace(SETTINGS, device="cpu"), 0.5)
 
 

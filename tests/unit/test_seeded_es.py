@@ -10,7 +10,6 @@ import pytest
 
 from raes.algorithms import ESSettings, SeededES
 from raes.results import RESULT_DTYPE, Results, WeightsReport
-from raes.rng import Purpose
 from raes.runtime.collector import Collector
 from raes.runtime.executor import travelling_bytes
 from raes.runtime.rounds import FinishedRound
