@@ -102,10 +102,9 @@ def build(width: int, layers: int, vocabulary: int, dtype: str) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.letters, self.places = nn.Embedding(vocabulary, width), nn.Embedding(1024, width)
-            sizes = {"d_model": width, "nhead": width // 64, "dim_feedforward": 4 * width}
-            block = nn.TransformerEncoderLayer(**sizes, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
-                width, width // 64, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
-            )
+            sizes: dict[str, Any] = {"d_model": width, "nhead": width // 64, "dim_feedforward": 4 * width}
+            sizes |= {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+            block = nn.TransformerEncoderLayer(**sizes)
             self.blocks = nn.TransformerEncoder(block, layers, nn.LayerNorm(width), enable_nested_tensor=False)
             self.head = nn.Linear(width, vocabulary, bias=False)
             self.head.weight = self.letters.weight
