@@ -1,7 +1,7 @@
 """A small decoder of about a million parameters, and sums as its tasks: all that the example needs of a language model.
 
-A prompt is `07+15=`, an answer two digits. `pretrained` teaches the form by backpropagation: its answers are two digits
-that lie within 3 of the sum, and are right as often as chance has it. `reward` is the share of right answers.
+A prompt is four tokens, `7 + 15 =`, an answer one. `pretrained` teaches the form by backpropagation: its answers are
+numbers that lie within 3 of the sum, and are right as often as chance has it. `reward` is the share of right answers.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LETTERS = "0123456789+="
 LARGEST = 30
 """Of the numbers that are added."""
+PLUS, EQUALS, TOKENS = 2 * LARGEST + 1, 2 * LARGEST + 2, 2 * LARGEST + 3
+"""Each number up to the largest sum is a token, then come the two signs."""
 OFF = 3
 """How far an answer of the pretraining may be from the sum."""
+SPLIT = (LARGEST + 1) ** 2 * 4 // 5
+"""Tasks for training; the others are held out."""
 WIDTH, LAYERS, HEADS = 128, 5, 4
 
 
@@ -39,50 +42,35 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From tokens (n, length) to logits (n, length, letters); the output layer is tied to the embedding."""
+    """From tokens (n, length) to logits (n, length, tokens); the output layer is tied to the embedding."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.letters, self.places = nn.Embedding(len(LETTERS), WIDTH), nn.Embedding(8, WIDTH)
+        self.tokens, self.places = nn.Embedding(TOKENS, WIDTH), nn.Embedding(4, WIDTH)
         self.blocks = nn.Sequential(*(Block() for _ in range(LAYERS)))
-        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, len(LETTERS), bias=False)
-        nn.init.normal_(self.letters.weight, std=0.05)
-        self.head.weight = self.letters.weight
+        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, TOKENS, bias=False)
+        nn.init.normal_(self.tokens.weight, std=0.05)
+        self.head.weight = self.tokens.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.letters(tokens) + self.places.weight[: tokens.shape[1]]
+        x = self.tokens(tokens) + self.places.weight[: tokens.shape[1]]
         return self.head(self.norm(self.blocks(x)))
 
 
-def tokens(text: str) -> list[int]:
-    """Numbers of letters."""
-    return [LETTERS.index(letter) for letter in text]
-
-
 def prompts(tasks: list[tuple[int, int]]) -> Tensor:
-    """int64 (n, 6)."""
-    return torch.tensor([tokens(f"{a:02d}+{b:02d}=") for a, b in tasks])
+    """int64 (n, 4)."""
+    return torch.tensor([(a, PLUS, b, EQUALS) for a, b in tasks])
 
 
-def answers(tasks: list[tuple[int, int]]) -> Tensor:
-    """The right ones, int64 (n, 2)."""
-    return torch.tensor([tokens(f"{a + b:02d}") for a, b in tasks])
-
-
-def answered(model: nn.Module, tasks: list[tuple[int, int]], sample: bool = False) -> Tensor:
-    """The model's answers, int64 (n, 2): the likeliest letters, or drawn ones."""
-    sequence = prompts(tasks)
-    for _ in range(2):
-        logits = model(sequence)[:, -1]
-        letter = torch.multinomial(logits.softmax(-1), 1) if sample else logits.argmax(-1, keepdim=True)
-        sequence = torch.cat([sequence, letter], dim=1)
-    return sequence[:, -2:]
+def sums(tasks: list[tuple[int, int]]) -> Tensor:
+    """The right answers, int64 (n,)."""
+    return torch.tensor([a + b for a, b in tasks])
 
 
 @torch.no_grad()
 def reward(model: nn.Module, tasks: list[tuple[int, int]]) -> float:
     """Exact match: the share of right answers."""
-    return float((answered(model, tasks) == answers(tasks)).all(1).float().mean())
+    return float((model(prompts(tasks))[:, -1].argmax(-1) == sums(tasks)).float().mean())
 
 
 def all_tasks() -> list[tuple[int, int]]:
@@ -94,12 +82,12 @@ def all_tasks() -> list[tuple[int, int]]:
 
 def training_tasks() -> list[tuple[int, int]]:
     """Four of five."""
-    return all_tasks()[: LARGEST * LARGEST * 4 // 5]
+    return all_tasks()[:SPLIT]
 
 
 def held_out_tasks() -> list[tuple[int, int]]:
     """The others, which neither training sees."""
-    return all_tasks()[LARGEST * LARGEST * 4 // 5 :]
+    return all_tasks()[SPLIT:]
 
 
 def pretrained(steps: int, seed: int = 0) -> Decoder:
@@ -109,9 +97,8 @@ def pretrained(steps: int, seed: int = 0) -> Decoder:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(steps):
         batch = chance.sample(tasks, 128)
-        shown = [max(0, a + b + chance.randint(-OFF, OFF)) for a, b in batch]
-        whole = torch.cat([prompts(batch), torch.tensor([tokens(f"{value:02d}") for value in shown])], dim=1)
-        loss = functional.cross_entropy(model(whole[:, :-1])[:, 5:].flatten(0, 1), whole[:, 6:].flatten())
+        shown = torch.tensor([max(0, a + b + chance.randint(-OFF, OFF)) for a, b in batch]).clamp(max=2 * LARGEST)
+        loss = functional.cross_entropy(model(prompts(batch))[:, -1], shown)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
