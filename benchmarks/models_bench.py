@@ -22,13 +22,15 @@ import numpy as np
 import psutil
 
 from raes.algorithms import ESSettings, SeededES
-from raes.api.optimize import executor
 from raes.bench.measurement import BenchArguments, BenchReport
 from raes.console.tables import Column, Row, Section
 from raes.models.engine import Direction, EngineRecipe
 from raes.models.model_problem import ModelSpec
 from raes.models.settings import ModuleSettings
+from raes.runtime.ray_executor import RayExecutor
 from raes.runtime.rounds import RoundRunner
+from raes.runtime.scheduling import Size
+from raes.runtime.session import attached
 from raes.runtime.worker import WorkerSpec
 from raes.search import running_stats
 from raes.search.optimizers import OptimizerSettings
@@ -184,7 +186,7 @@ def on_ray(shape: dict[str, Any], arguments: ModelsBenchArguments) -> Row:
     model = ModelSpec(names, SEED, PLAIN, build_function=partial(build, **shape), reward=reward)
     search = SeededES(settings, PLAIN, SEED, 1, same_tasks=True)
     state = search.init(np.zeros(0, np.float32), running_stats.init(0))
-    with executor(WorkerSpec(model, SEED), 1, arguments.workers) as pool:
+    with attached("local", arguments.workers, 0), closing(_pool(WorkerSpec(model, SEED), arguments.workers)) as pool:
         runner, seconds, before = RoundRunner(pool), list[float](), replace(pool.counters)
         for number in range(arguments.generations + 1):
             if number == 1:
@@ -206,6 +208,10 @@ def on_ray(shape: dict[str, Any], arguments: ModelsBenchArguments) -> Row:
         "peak": most,
         "bar": 1000.0,
     }
+
+
+def _pool(spec: WorkerSpec, workers: int) -> RayExecutor:
+    return RayExecutor(spec, 1, Size.of(workers), relays=False, deadline=None)
 
 
 def _unused(*_: Any, **__: Any) -> Any:

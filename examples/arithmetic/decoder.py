@@ -1,7 +1,7 @@
 """A small decoder of about a million parameters, and sums as its tasks: all that the example needs of a language model.
 
-A prompt is four tokens, `7 + 15 =`, an answer one. `pretrained` teaches the form by backpropagation: its answers are
-numbers that lie within 3 of the sum, and are right as often as chance has it. `reward` is the share of right answers.
+A prompt is four tokens, `7 + 15 =`, an answer one. `pretrained` teaches the form by backpropagation: an answer is a
+number, and more often one too large than right, as its text has it. `reward` is the share of right answers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ LARGEST = 30
 """Of the numbers that are added."""
 PLUS, EQUALS, TOKENS = 2 * LARGEST + 1, 2 * LARGEST + 2, 2 * LARGEST + 3
 """Each number up to the largest sum is a token, then come the two signs."""
-OFF = 3
-"""How far an answer of the pretraining may be from the sum."""
+TOO_LARGE = 0.65
+"""The share of the pretraining's answers that are one too large; the others are right."""
 SPLIT = (LARGEST + 1) ** 2 * 4 // 5
 """Tasks for training; the others are held out."""
 WIDTH, LAYERS, HEADS = 128, 5, 4
@@ -95,13 +95,15 @@ def pretrained(steps: int, seed: int = 0) -> Decoder:
     torch.manual_seed(seed)
     model, chance, tasks = Decoder(), random.Random(seed), training_tasks()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     for _ in range(steps):
         batch = chance.sample(tasks, 128)
-        shown = torch.tensor([max(0, a + b + chance.randint(-OFF, OFF)) for a, b in batch]).clamp(max=2 * LARGEST)
+        shown = torch.tensor([a + b + (chance.random() < TOO_LARGE) for a, b in batch]).clamp(max=2 * LARGEST)
         loss = functional.cross_entropy(model(prompts(batch))[:, -1], shown)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     return model.eval()
 
 

@@ -1,7 +1,7 @@
 """Teach the decoder the form of an answer by backpropagation: `python examples/arithmetic/pretrain.py`, 2 to 4 minutes.
 
-It writes `form.pt` next to this file, from which both searches start. Its answers are numbers near the sum, and are
-right about as often as chance has it.
+It writes `form.pt` next to this file, from which both searches start. Its answers are numbers, and most of them are one
+too large.
 """
 
 from __future__ import annotations
