@@ -52,6 +52,26 @@ class EngineRecipe:
     device: str = "cpu"
 
 
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Bytes that an engine holds.
+
+    Attributes:
+        model: all parameters and buffers.
+        copy: of the trained parameters.
+        optimizer: its state.
+    """
+
+    model: int
+    copy: int
+    optimizer: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.model + self.copy + self.optimizer
+
+
 class WeightsCorruptedError(RuntimeError):
     """The weights are not those of the last update or load; they must be loaded again."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raes.import_object import import_object
-from raes.models.engine import Direction, Engine, EngineRecipe, WeightsCorruptedError
+from raes.models.engine import Direction, Engine, EngineRecipe, MemoryNeed, WeightsCorruptedError
 from raes.models.settings import ModuleSettings
 from raes.models.task_set import TaskSet, imported_tasks, task_set
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
@@ -21,6 +21,7 @@ from raes.tasks import Layers, ModelVersion, Snapshot, UpdateLog
 from raes.text import KEPT, described, one_line
 from raes.types import Float32, UserError, check_fault
 
+MIB = float(1 << 20)
 PART = 1 << 26
 """Bytes of a snapshot's part."""
 
@@ -116,6 +117,7 @@ class ModelProblem:
         engine: holds the model.
         first: the digest of the weights that it was built with.
         digest: of the weights without noise, as they are now.
+        memory: what the engine holds; None where it does not say.
         repairs: why weights were made anew, since the list was last taken; the reader empties it.
         seconds: spent outside the user's reward, since last taken; the reader sets it to 0.
         fetch: gives what a snapshot's part refers to.
@@ -136,6 +138,9 @@ class ModelProblem:
         self._updates: int | None = 0
         self._version = ModelVersion(0, UpdateLog.empty())
         self._rebuilt_for: tuple[int, tuple[str, ...]] | None = None
+        self.memory: MemoryNeed | None = getattr(self.engine, "memory", None)
+        if self.memory is not None:
+            self.remarks = (_memory_remark(self.memory, spec.optimizer.name),)
         self.repairs: list[str] = []
         self.seconds = 0.0
         self.fetch: Callable[[Any], Any] = lambda part: part
@@ -254,6 +259,15 @@ class ModelProblem:
             self.engine.update(version.log.update(row, version.first + row))
         self._updates = version.updates
         self.digest = self.engine.digest()
+
+
+def _memory_remark(need: MemoryNeed, optimizer: str) -> str:
+    """What a worker's training takes besides the model, in words."""
+    state = f", {need.optimizer / MIB:,.1f} MiB for the state of optimizer={optimizer}" if need.optimizer else ""
+    return (
+        f"each worker holds {need.total / MIB:,.1f} MiB: {need.model / MIB:,.1f} MiB for the model, "
+        f"{need.copy / MIB:,.1f} MiB for a copy of what is trained{state}"
+    )
 
 
 def _make_engine(spec: ModelSpec) -> Engine:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from raes.models.engine import Direction, EngineRecipe
-from raes.models.held_tensor import DTYPES, HeldTensor, checksum, moments_of
+from raes.models.engine import Direction, EngineRecipe, MemoryNeed
+from raes.models.held_tensor import DTYPES, HeldTensor, checksum
 from raes.models.safetensors_file import Entry, PartsReader, entries, header
 from raes.models.tensor_noise import HalfWordStream, TensorNoise, stream_key
 from raes.policies.torch_policy import reset
@@ -75,6 +75,14 @@ class TorchEngine:
     def num_params(self) -> int:
         """Trained numbers."""
         return sum(one.kept.numel() for one in self.trained.values())
+
+    @property
+    def memory(self) -> MemoryNeed:
+        """What it holds."""
+        every = [*self.module.parameters(), *self._buffers.values()]
+        copy = sum(one.kept.numel() * one.kept.element_size() for one in self.trained.values())
+        moments = sum(4 * one.numel() for tensor in self.trained.values() for one in tensor.moments)
+        return MemoryNeed(sum(one.numel() * one.element_size() for one in every), copy, moments)
 
     @property
     def changed(self) -> list[str]:
@@ -208,13 +216,6 @@ def load_into(module: torch.nn.Module, parts: Iterable[Any]) -> None:
         if (parameter := named.get(entry.name)) is not None:
             with torch.no_grad():
                 parameter.copy_(_borrowed(content).view(parameter.dtype).view(parameter.shape))
-
-
-def memory_note(settings: Any, trained_bytes: int, num_params: int) -> str:
-    """What training takes per worker besides the model itself, in words."""
-    moments = 4 * moments_of(settings) * num_params
-    state = f", and {moments / 2**20:,.0f} MiB for the state of optimizer={settings.name}" if moments else ""
-    return f"{num_params:,} trained parameters; each worker keeps {trained_bytes / 2**20:,.0f} MiB for a copy{state}"
 
 
 def _chosen(named: dict[str, torch.nn.Parameter], patterns: tuple[str, ...]) -> list[str]:

@@ -19,7 +19,7 @@ from raes.models.model_problem import ModelProblem, ModelSpec
 from raes.problems.exits import exits_are_faults
 from raes.problems.function import FunctionSettings
 from raes.problems.problem import Problem, ProblemSpec
-from raes.runtime.memory import check_memory, check_sizes, check_state
+from raes.runtime.memory import check_memory, check_model, check_sizes, check_state
 from raes.search.noise import table_size
 from raes.search.running_stats import RunningStats
 from raes.storage.checkpoint import Checkpoint
@@ -117,7 +117,7 @@ def fit_to_problem(config: Config, problem: Problem) -> Config:
         UserError: the sizes do not fit.
     """
     if isinstance(problem, ModelProblem):
-        return _fit_to_model(config)
+        return _fit_to_model(config, problem)
     config = replace(config, algorithm=_sized(config.algorithm, problem))
     size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
     if size < 2 * problem.num_params:
@@ -145,7 +145,7 @@ def _check_first_weights(first: str, checkpoint: Checkpoint | None) -> None:
         )
 
 
-def _fit_to_model(config: Config) -> Config:
+def _fit_to_model(config: Config, problem: ModelProblem) -> Config:
     """The same for a model that workers hold: no table, and nothing that needs its parameters."""
     if config.noise.size not in (None, 1):
         raise UserError(f"noise.size={config.noise.size}: env=module has no table of noise; remove it")
@@ -159,6 +159,8 @@ def _fit_to_model(config: Config) -> Config:
         raise UserError(f"behavior={config.behavior}: a model's rewards have none; leave behavior=null")
     check_sizes(f"algorithm.{config.algorithm.size_key}", config.algorithm.episodes, config.algorithm.episodes)
     check_sizes("evaluation.episodes", config.evaluation.episodes, config.evaluation.episodes)
+    if problem.memory is not None and not config.runtime.gpus_per_worker:
+        check_model(problem.memory.total)
     return replace(config, noise=replace(config.noise, size=1))
 
 
