@@ -117,8 +117,6 @@ class Driver(RoundHooks):
             upcoming = self._algorithm.next_round(self._state.base)
             if upcoming.purpose is Purpose.TRAINING and (reason := self._reason_to_end()) is not None:
                 return reason
-            if upcoming.purpose is Purpose.TRAINING and not self._save_weights_if_due():
-                return None
             self._open(upcoming)
             finished = self._runner.collect()
             if finished is None:
@@ -137,6 +135,8 @@ class Driver(RoundHooks):
         if upcoming.purpose is Purpose.PROBE:
             self._runner.open(upcoming)
             return
+        if self._weights is not None and self._weights.due(self._state.generation):
+            self._save_weights(self._state.generation)
         before, generation = self._runner.restart_clock(), self._state.generation
         for number in range(generation + self._runner.open_rounds, generation + 1 + self._config.runtime.pipeline):
             if number == generation or self._config.generations is None or number < self._config.generations:
@@ -198,11 +198,6 @@ class Driver(RoundHooks):
         self._state = replace(self._state, counters=counters)
         self._recorder.write(counters, self._runner.clock)
         return self._save_weights(number + 1)
-
-    def _save_weights_if_due(self) -> bool:
-        """Where workers hold a model, a snapshot of its weights where it is time; false where a stop came first."""
-        generation = self._state.generation
-        return self._weights is None or not self._weights.due(generation) or self._save_weights(generation)
 
     def _save_weights(self, number: int) -> bool:
         """Write a snapshot of the weights as they are after the last update.
