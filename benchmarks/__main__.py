@@ -13,6 +13,7 @@ BENCHES = {
     "chaos": Benchmark(
         "benchmarks.chaos_bench", "the bits of theta and the time lost while workers, relays and nodes are killed"
     ),
+    "models": Benchmark("benchmarks.models_bench", "a model of GPT-2's size, trained by seeds: memory, time and bytes"),
     "scale": Benchmark("benchmarks.scale_bench", "thousands of virtual workers on virtual nodes; over an hour"),
 }
 """The benchmarks that developers run; `python -m raes.bench` has those for users."""

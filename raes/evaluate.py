@@ -35,9 +35,11 @@ from raes.runtime.worker import WorkerSpec
 from raes.search.summary import summarize
 from raes.storage.checkpoint import Checkpoint, Checkpoints
 from raes.storage.location import run_location
+from raes.storage.weights import WeightFiles
 from raes.tasks import Round, Snapshot, evaluation_tasks
 from raes.text import message
 from raes.training.build import build_algorithm, make_executor, problem_spec
+from raes.training.model_weights import share_newest
 from raes.training.resume import check_size, restore
 from raes.types import SETTINGS, Count, RunFailedError, Seed
 
@@ -175,9 +177,10 @@ def _run(
 ) -> np.ndarray[Any, Any]:
     problem, snapshot = recipe(config, checkpoint)
     spec = WorkerSpec(problem, arguments.seed)
+    files = WeightFiles(run_location(arguments.run_dir))
     if config.runtime.name == "serial":
         with threadpool_limits(1):
-            return _gather(make_executor(config, spec), arguments, snapshot, busy)
+            return _gather(make_executor(config, spec), arguments, snapshot, busy, files)
     from raes.runtime.session import attached
 
     with (
@@ -185,14 +188,16 @@ def _run(
         threadpool_limits(1),
     ):
         notify(session.text)
-        return _gather(make_executor(config, spec, session.embedded), arguments, snapshot, busy)
+        return _gather(make_executor(config, spec, session.embedded), arguments, snapshot, busy, files)
 
 
 def _gather(
-    executor: Executor, arguments: EvaluateArguments, snapshot: Snapshot, busy: Busy | None
+    executor: Executor, arguments: EvaluateArguments, snapshot: Snapshot, busy: Busy | None, files: WeightFiles
 ) -> np.ndarray[Any, Any]:
     tasks = evaluation_tasks(Purpose.HELD_OUT, snapshot.generation, arguments.episodes)
     with closing(executor):
+        if snapshot.model is not None:
+            share_newest(files, executor, snapshot.model.updates)
         hooks = _Report(executor, busy, arguments.episodes)
         runner = RoundRunner(executor, hooks)
         runner.open(Round(snapshot, evaluation=tasks, purpose=Purpose.HELD_OUT))

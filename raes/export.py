@@ -3,29 +3,35 @@
 `out=NAME.npz`: plain numpy arrays; with no more than numpy they act as in `ACT` below, which the file holds too.
 `out=NAME.pt` (needs raes[torch]): a TorchScript module from observations (n, obs) to actions, for torch.jit.load; for
 a policy that is a PyTorch module itself, its state_dict and the normaliser, for torch.load.
+`out=NAME.safetensors`: the state_dict of a model of env=module, for `safetensors`, `transformers` and other programs.
 """
 
 from __future__ import annotations
 
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from raes.config.cli import check_out, command, parse
+from raes.config.schema import Config
 from raes.config.stored import load_to_use
 from raes.evaluate import policy_snapshot
+from raes.models.model_problem import ModelSpec
+from raes.models.settings import ModuleSettings
 from raes.policies import MLP, ActionSpec, ConvPolicy, TorchPolicy
 from raes.policies.heads import Binned
 from raes.problems.episode import EpisodeProblem
 from raes.problems.spaces import action_spec
-from raes.storage.checkpoint import Checkpoints
-from raes.storage.location import run_location
+from raes.storage.checkpoint import Checkpoint, Checkpoints
+from raes.storage.location import Location, run_location
 from raes.tasks import Snapshot
 from raes.training.build import problem_spec
+from raes.training.model_files import with_weights, write_state
 from raes.types import SETTINGS, UserError
 
 ACT = """
@@ -64,7 +70,7 @@ class ExportArguments:
 
     Attributes:
         run_dir: the run.
-        out: the file, `.npz` or `.pt`.
+        out: the file, `.npz`, `.pt` or `.safetensors`.
         checkpoint: `best`, `latest`, or a generation's number.
         trust: whether code of its own that a run of somebody else names may be used.
     """
@@ -77,8 +83,8 @@ class ExportArguments:
     trust: bool = False
 
     def __post_init__(self) -> None:
-        if Path(self.out).suffix not in (".npz", ".pt"):
-            raise ValueError(f"out={self.out}: the name must end in .npz or .pt")
+        if Path(self.out).suffix not in (".npz", ".pt", ".safetensors"):
+            raise ValueError(f"out={self.out}: the name must end in .npz or .pt; of a model in .safetensors")
 
 
 def export(arguments: ExportArguments) -> str:
@@ -90,6 +96,11 @@ def export(arguments: ExportArguments) -> str:
     run_dir = run_location(arguments.run_dir)
     config = load_to_use(run_dir, arguments.trust)
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
+    if isinstance(config.env, ModuleSettings) != (Path(arguments.out).suffix == ".safetensors"):
+        kind = "a model" if isinstance(config.env, ModuleSettings) else "no model of env=module"
+        raise UserError(f"out={arguments.out}: {run_dir} trained {kind}; .safetensors is for these, and only that")
+    if isinstance(config.env, ModuleSettings):
+        return _export_model(config, run_dir, checkpoint, Path(arguments.out))
     with closing(problem_spec(config, checkpoint).build()) as problem:
         if not isinstance(problem, EpisodeProblem):
             raise UserError(f"run_dir={run_dir} searched a function, and has no policy to export")
@@ -107,6 +118,16 @@ def export(arguments: ExportArguments) -> str:
         else:
             np.savez(arguments.out, **arrays(problem.policy, snapshot, spec))
     return f"{checkpoint.path.name} of {run_dir}, {config.env.id}, {snapshot.theta.size} parameters"
+
+
+def _export_model(config: Config, run_dir: Location, checkpoint: Checkpoint, out: Path) -> str:
+    """Make the weights of a checkpoint on the CPU and write them; what the file holds, in words."""
+    spec = problem_spec(config, checkpoint)
+    assert isinstance(spec, ModelSpec)
+    with threadpool_limits(1), closing(replace(spec, device="cpu").build()) as problem:
+        problem.use(with_weights(run_dir, policy_snapshot(config, checkpoint, problem)))
+        tensors = write_state((problem.save(part) for part in range(problem.parts)), out)
+    return f"{checkpoint.path.name} of {run_dir}, {config.env.id}, {tensors} tensors"
 
 
 def arrays(policy: MLP, snapshot: Snapshot, spec: ActionSpec) -> dict[str, Any]:

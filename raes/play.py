@@ -24,6 +24,7 @@ from raes.console.busy import Busy
 from raes.console.output import show as show_line
 from raes.console.window import Window, has_display
 from raes.evaluate import recipe
+from raes.models.settings import ModuleSettings
 from raes.problems.episode import EpisodeSpec
 from raes.problems.function import FunctionSettings
 from raes.problems.renderer import choose
@@ -157,6 +158,11 @@ def _subject(config: Config, checkpoint: Checkpoint, seed: int) -> Subject:
         raise UserError(
             f"run_dir={checkpoint.path.parent.parent} is a search on the function {config.env.id}: it has no episodes "
             "to look at; python -m raes.evaluate prints its value"
+        )
+    if isinstance(config.env, ModuleSettings):
+        raise UserError(
+            f"run_dir={checkpoint.path.parent.parent} trained the model {config.env.id}, which has no episodes to look "
+            "at; python -m raes.evaluate gives its reward, and python -m raes.export its weights"
         )
     spec, snapshot = recipe(config, checkpoint)
     assert isinstance(spec, EpisodeSpec)

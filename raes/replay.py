@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Annotated, Any, Literal
@@ -26,15 +26,18 @@ from raes.config.cli import command, parse
 from raes.config.schema import Config
 from raes.config.stored import load_to_use
 from raes.console.output import show
+from raes.models.settings import ModuleSettings
 from raes.results import Results
 from raes.rng import Purpose, reset_seed, seed_generation
-from raes.runtime.worker import Worker, WorkerSpec
+from raes.runtime.model_worker import make_worker
+from raes.runtime.worker import WorkerSpec
 from raes.search.noise import make_table
 from raes.storage.failed_episodes import find
 from raes.storage.location import run_location
 from raes.tasks import Snapshot, Tasks
 from raes.text import described
 from raes.training.build import problem_spec
+from raes.training.model_files import version_at, with_weights
 from raes.types import SETTINGS, UserError
 
 START_SECONDS = 300.0
@@ -87,6 +90,9 @@ def replay(arguments: ReplayArguments) -> bool:
     config = load_to_use(run_dir, arguments.trust)
     purpose = Purpose[arguments.purpose.upper()]
     snapshot, failed = find(run_dir, arguments.generation, purpose, arguments.index)
+    if isinstance(config.env, ModuleSettings):
+        snapshot = replace(snapshot, model=version_at(config, run_dir, snapshot.generation))
+        snapshot = with_weights(run_dir, snapshot)
     generation = seed_generation(purpose, snapshot.generation)
     seed = reset_seed(config.seed, purpose, generation, int(failed.tasks.reset[0]))
     show(
@@ -154,7 +160,7 @@ def _play(sender: Connection, spec: WorkerSpec, table_size: int, tasks: Tasks, s
     faulthandler.register(signal.SIGUSR1)
     try:
         threadpool_limits(1)
-        worker = Worker(spec, make_table(table_size))
+        worker = make_worker(spec, make_table(table_size))
         sender.send(("ready", None))
         sender.send(("done", worker.run(tasks, snapshot)))
     except Exception as error:

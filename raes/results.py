@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raes.tasks import Genomes, Tasks
-from raes.types import Bool, Float64, Int64, Packed, RunFailedError
+from raes.types import Bool, Float64, Int64, Packed, RunFailedError, UInt8
 
 RESULT_DTYPE = np.dtype(
     [
@@ -108,6 +108,25 @@ class FailedTasks:
 
 
 @dataclass(frozen=True)
+class WeightsReport:
+    """What a worker that holds a model has to report of its weights.
+
+    Attributes:
+        worker: its host and process.
+        updates: how many the weights have.
+        digest: of the weights without noise.
+        repairs: why it has made them anew since its last report.
+        seconds: that it spent outside the user's reward since its last report.
+    """
+
+    worker: str
+    updates: int
+    digest: str
+    repairs: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Results:
     """Finished episodes of one purpose and generation, in any order.
 
@@ -116,6 +135,8 @@ class Results:
         moments: observation statistics of the episodes that were to be observed, or None.
         faults: a reason for each record whose `fault` is set.
         behaviors: what the episodes without a fault did, where the run has a descriptor, else None.
+        weights: reports of the workers, where they hold a model.
+        parts: (task index, uint8 (n,)) of a snapshot of a model's weights; of purpose WEIGHTS alone.
     """
 
     purpose: int
@@ -124,6 +145,13 @@ class Results:
     moments: Moments | None = None
     faults: tuple[Fault, ...] = ()
     behaviors: Behaviors | None = None
+    weights: tuple[WeightsReport, ...] = ()
+    parts: tuple[tuple[int, UInt8], ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Bytes in the place of the records, as most of a short array's pickle is the name of its dtype's fields."""
+        rest = (self.moments, self.faults, self.behaviors, self.weights, self.parts)
+        return _unpickled_results, (self.purpose, self.generation, self.records.tobytes(), *rest)
 
     @staticmethod
     def failed(tasks: Tasks, reason: str, quarantined: bool = False, certain: bool = True) -> Results:
@@ -143,6 +171,8 @@ class Results:
             _of(self.moments, kept),
             tuple(fault for fault in self.faults if fault.index in kept),
             _of(self.behaviors, kept),
+            self.weights,
+            tuple(part for part in self.parts if part[0] in kept),
         )
 
     @staticmethod
@@ -152,6 +182,11 @@ class Results:
         for part in parts:
             groups.setdefault((part.generation, part.purpose), []).append(part)
         return [group[0] if len(group) == 1 else _join(group) for group in groups.values()]
+
+
+def _unpickled_results(purpose: int, generation: int, records: bytes, *rest: Any) -> Results:
+    """The inverse of `Results.__reduce__`."""
+    return Results(purpose, generation, np.frombuffer(records, RESULT_DTYPE), *rest)
 
 
 Kept = TypeVar("Kept", Moments, Behaviors)
@@ -172,6 +207,8 @@ def _join(group: list[Results]) -> Results:
         Moments.join(moments) if moments else None,
         tuple(fault for part in group for fault in part.faults),
         Behaviors.join(behaviors) if behaviors else None,
+        tuple(report for part in group for report in part.weights),
+        tuple(one for part in group for one in part.parts),
     )
 
 

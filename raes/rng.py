@@ -31,6 +31,10 @@ class Purpose(IntEnum):
     SELECTION = 8
     SAMPLE = 9
     REFERENCE = 10
+    MODEL_NOISE = 11
+    ROUNDING = 12
+    MODEL_TASKS = 13
+    WEIGHTS = 14
 
 
 def _key(seed: int, purpose: int, generation: int, index: int) -> int:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from raes.rng import Purpose
 from raes.types import Bool, Float32, Float64, Int64, Packed
@@ -20,7 +22,8 @@ class Genomes(Packed):
     """Recipes for parameters: base + scale * spread * noise[noise_index : noise_index + d].
 
     Attributes:
-        noise_index: int64 (k,), where in the shared table the perturbation starts.
+        noise_index: int64 (k,), where in the shared table the perturbation starts; of a model that workers hold, the
+            pair's number.
         scale: float32 (k,), +sigma, -sigma, or 0 for the base itself.
         parent: int64 (k,), the base: a row of the snapshot's lineages; None: its theta is the base of all.
         vectors: float32 (k, d), the parameters themselves, where a search has no shorter recipe, else None.
@@ -55,6 +58,13 @@ class Tasks:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Bytes in the place of arrays: pickling an array adds some 100 bytes, and blocks often have a single task."""
+        genomes = self.genomes
+        arrays = (self.index, self.reset, self.observe, genomes.noise_index, genomes.scale)
+        content = tuple(np.asarray(array, dtype).tobytes() for array, dtype in zip(arrays, TASK_DTYPES, strict=True))
+        return _unpickled_tasks, (self.purpose, self.generation, *content, genomes.parent, genomes.vectors)
+
     def take(self, which: Int64 | slice) -> Tasks:
         """The given tasks, in the given order."""
         return Tasks(
@@ -65,6 +75,28 @@ class Tasks:
             self.observe[which],
             self.genomes.take(which),
         )
+
+
+TASK_DTYPES = (np.int64, np.int64, np.bool_, np.int64, np.float32)
+"""Of index, reset, observe, noise_index and scale."""
+
+
+def _unpickled_tasks(
+    purpose: int,
+    generation: int,
+    index: bytes,
+    reset: bytes,
+    observe: bytes,
+    noise_index: bytes,
+    scale: bytes,
+    parent: Int64 | None,
+    vectors: Float32 | None,
+) -> Tasks:
+    """The inverse of `Tasks.__reduce__`."""
+    contents = (index, reset, observe, noise_index, scale)
+    arrays: list[Any] = [np.frombuffer(part, dtype) for part, dtype in zip(contents, TASK_DTYPES, strict=True)]
+    genomes = Genomes(arrays[3], arrays[4], parent, vectors)
+    return Tasks(purpose, generation, arrays[0], arrays[1], arrays[2], genomes)
 
 
 @dataclass(frozen=True)
@@ -133,6 +165,90 @@ class LowRank:
 
 
 @dataclass(frozen=True)
+class ModelUpdate:
+    """What one generation does to a model's weights: the ascent gradient is sum_i weight[i] * noise of pair[i].
+
+    Attributes:
+        generation: whose noise it is; its number is also how many updates came before.
+        pair: int64 (n,).
+        weight: float32 (n,).
+        stepsize: of the optimiser in this generation.
+    """
+
+    generation: int
+    pair: Int64
+    weight: Float32
+    stepsize: float
+
+
+@dataclass(frozen=True)
+class UpdateLog:
+    """Updates of consecutive generations as packed arrays, 8 bytes per pair and 16 per generation.
+
+    Attributes:
+        stepsize: float64 (g,).
+        ends: int64 (g,), where a generation ends in `pair` and `weight`; it begins where the one before ends.
+        pair: int32 (n,).
+        weight: float32 (n,).
+    """
+
+    stepsize: Float64
+    ends: Int64
+    pair: NDArray[np.int32]
+    weight: Float32
+
+    @classmethod
+    def empty(cls) -> UpdateLog:
+        """No generation."""
+        return cls(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def update(self, row: int, generation: int) -> ModelUpdate:
+        """One generation's update, and the generation's number, which the log does not hold."""
+        part = slice(int(self.ends[row - 1]) if row else 0, int(self.ends[row]))
+        return ModelUpdate(generation, self.pair[part].astype(np.int64), self.weight[part], float(self.stepsize[row]))
+
+    def with_update(self, pair: Int64, weight: Float32, stepsize: float) -> UpdateLog:
+        """With one more generation."""
+        return UpdateLog(
+            np.append(self.stepsize, stepsize),
+            np.append(self.ends, len(self.pair) + len(pair)),
+            np.append(self.pair, pair.astype(np.int32)),
+            np.append(self.weight, weight),
+        )
+
+    def part(self, first: int, last: int) -> UpdateLog:
+        """The generations of the rows first, first + 1, ..., last - 1."""
+        start, end = (int(self.ends[row - 1]) if row else 0 for row in (first, last))
+        rows = slice(first, last)
+        return UpdateLog(self.stepsize[rows], self.ends[rows] - start, self.pair[start:end], self.weight[start:end])
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """The weights of a model after so many updates, without the weights.
+
+    Attributes:
+        first: updates that the snapshot of the weights holds; 0 for the weights that the run began with.
+        log: the updates since.
+        parts: references to the snapshot's parts, in order, for workers that need it; none for the first weights.
+        distrusted: digests of these weights that are wrong: a worker that has one makes its weights anew.
+    """
+
+    first: int
+    log: UpdateLog
+    parts: tuple[Any, ...] = ()
+    distrusted: tuple[str, ...] = ()
+
+    @property
+    def updates(self) -> int:
+        """Updates in all."""
+        return self.first + len(self.log)
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """What all episodes of a generation share; put into the object store once.
 
@@ -147,6 +263,7 @@ class Snapshot:
         spread: float32 (d,), the factor on each parameter's noise, or None for 1.
         lineages: further bases of perturbations, which genomes name by row, or None.
         low_rank: how the noise of a perturbation is made from fewer numbers, or None where it is its slice itself.
+        model: the weights that are perturbed, where workers hold them themselves; theta is empty then.
     """
 
     generation: int
@@ -159,6 +276,7 @@ class Snapshot:
     spread: Float32 | None = None
     lineages: Lineages | None = None
     low_rank: LowRank | None = None
+    model: ModelVersion | None = None
 
 
 @dataclass(frozen=True)

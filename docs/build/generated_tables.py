@@ -28,6 +28,7 @@ from raes.algorithms.base import SearchSettings
 from raes.config import schema
 from raes.config.cli import arguments_of
 from raes.config.schema import conf_dir
+from raes.models.settings import ModuleSettings
 from raes.policies import ConvSettings, PolicySettings, TorchSettings
 from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings
@@ -40,6 +41,7 @@ sys.path.insert(0, str(REPOSITORY))  # for benchmarks/, which is not installed
 PACKAGE = Path(schema.__file__).parents[1]
 GYMNASIUM = ("env=gymnasium", "env.id=CartPole-v1")
 FUNCTION = ("env=function", "env.call=module:f", "env.dim=1")
+MODULE = ("env=module", "env.build=module:build", "env.reward=module:reward")
 SWEEP = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
          "last evaluation", "best evaluation")  # fmt: skip
 """The metrics that `results/multirun.py` gathers, as columns."""
@@ -93,6 +95,7 @@ def settings(kind: str) -> str:
         "env": ("env", EnvSettings, GYMNASIUM),
         "atari": ("env", AtariSettings, ("env=atari", "env.game=pong")),
         "function": ("env", FunctionSettings, FUNCTION),
+        "module": ("env", ModuleSettings, MODULE),
         "policy": ("policy", PolicySettings, (*GYMNASIUM, "policy=mlp")),
         "conv": ("policy", ConvSettings, ("env=atari", "env.game=pong")),
         "torch": ("policy", TorchSettings, (*GYMNASIUM, "policy=torch", "policy.module=module:Class")),
@@ -126,7 +129,7 @@ def presets() -> str:
         games |= {path.stem for other in re.findall(r"\$\{family\}_(\w+)", path.read_text()) if other in games}
     for path in sorted((conf_dir() / "env").glob("*.yaml")):
         own = {other.stem for other in (conf_dir() / "preset").glob(f"{path.stem}_*.yaml")}
-        if path.stem in ("atari", "function", "gymnasium"):
+        if path.stem in ("atari", "function", "gymnasium", "module"):
             continue
         tree = composed(f"env={path.stem}")
         env, hidden = tree["env"], tree["policy"].get("hidden")

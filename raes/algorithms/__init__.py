@@ -15,6 +15,7 @@ from raes.algorithms.novelty import NoveltySearch, NSESSettings, NSRAESSettings,
 from raes.algorithms.pgpe import PGPE, PGPESettings
 from raes.algorithms.protocol import Algorithm, SearchState, WeightedSum
 from raes.algorithms.random_search import RandomSearch, RandomSearchSettings
+from raes.algorithms.seeded_es import SeededES
 from raes.algorithms.snes import SNES, SNESSettings
 from raes.algorithms.xnes import XNES, XNESSettings
 
@@ -90,6 +91,7 @@ __all__ = [
     "RandomSearchSettings",
     "SNESSettings",
     "SearchState",
+    "SeededES",
     "WeightedSum",
     "XNESSettings",
 ]

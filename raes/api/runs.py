@@ -35,6 +35,7 @@ from raes.config.stored import load_to_use
 from raes.console.console import Console
 from raes.console.screen import in_notebook, show_film
 from raes.evaluate import EvaluateArguments, evaluate, policy_snapshot
+from raes.models.settings import ModuleSettings
 from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings, make_environment
 from raes.problems.episode import EpisodeProblem
@@ -162,7 +163,7 @@ class Run:
 
     @property
     def theta(self) -> Float32:
-        """The parameters, float32 (d,); of a function, where the search stands."""
+        """The parameters, float32 (d,); of a function, where the search stands; none of a model trained by seeds."""
         theta: Float32 = self._checkpoint.arrays["theta"]
         return theta
 
@@ -203,6 +204,10 @@ class Run:
         """
         if isinstance(self._config.env, FunctionSettings):
             raise UserError(f"{self.run_dir} searched a function and has no policy; its x is run.theta")
+        if isinstance(self._config.env, ModuleSettings):
+            raise UserError(
+                f"{self.run_dir} trained a model and has no policy; python -m raes.export writes its weights"
+            )
         config = self._usable_config()
         with closing(problem_spec(config, self._checkpoint).build()) as problem:
             assert isinstance(problem, EpisodeProblem)
@@ -218,8 +223,9 @@ class Run:
             UserError: it cannot be made, or the run searched a function.
         """
         settings = self._usable_config().env
-        if isinstance(settings, FunctionSettings):
-            raise UserError(f"{self.run_dir} searched a function and has no environment")
+        if isinstance(settings, FunctionSettings | ModuleSettings):
+            what = "searched a function" if isinstance(settings, FunctionSettings) else "trained a model"
+            raise UserError(f"{self.run_dir} {what} and has no environment")
         if kwargs and isinstance(settings, AtariSettings):
             raise UserError(f"make_env: Atari games take no further arguments, got {', '.join(kwargs)}")
         if isinstance(settings, EnvSettings):

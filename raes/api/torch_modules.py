@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from raes.api.optimize import Optimizer, executor, run_round
+from raes.api.seeded_modules import LOOK, SeededTraining
 from raes.policies.torch_policy import Parameters, reset
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.rounds import RoundRunner
@@ -32,14 +33,12 @@ from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
 from raes.text import described
 from raes.types import Float32, Float64, UserError, check_fault
-from raes.validation import number, real, whole
+from raes.validation import no_such, number, real, whole
 
 if TYPE_CHECKING:
     import torch
 
 Module = TypeVar("Module", bound="torch.nn.Module")
-LOOK = "check that reward uses the module that it is called with, which is a copy, or give a larger sigma"
-"""Where the user may find why rewards do not differ."""
 
 
 def train_module(
@@ -60,6 +59,10 @@ def train_module(
     workers: int = 1,
     seed: int = 0,
     report: Callable[[int, float], None] | None = None,
+    noise: Literal["table", "seeds"] = "table",
+    parameters: Sequence[str] = ("*",),
+    rank: int | None = None,
+    tasks: Sequence[Any] | None = None,
 ) -> Module:
     """Train a module by Evolution Strategies; the same bits whatever the number of workers.
 
@@ -68,6 +71,7 @@ def train_module(
             where the module stays. It is put into eval mode, its buffers stay as they are, and its method `reset()`,
             if it has one, is called before each call of `reward`.
         reward: takes the module, returns a number to maximise. With `workers` > 1 both travel to other processes.
+            With `tasks` it takes the module and a task.
         iterations: at most.
         population_size: calls of `reward` an iteration, an even number.
         sigma: noise scale.
@@ -82,6 +86,12 @@ def train_module(
         workers: processes; 1: this one, without Ray.
         seed: of the noise.
         report: called with the iteration and the reward of each test, NaN where `reward` failed.
+        noise: `table`: one table of noise that all workers share, for up to some ten million parameters; `seeds`: each
+            worker keeps the module, makes its noise itself and is sent seeds alone, for any size, with parameters of
+            float32, bfloat16 or float16, on a GPU too where `workers` is 1. The two kinds of noise are different.
+        parameters: with `seeds`: patterns of the names of the parameters that are trained.
+        rank: with `seeds`: of the noise of matrices; None for full rank.
+        tasks: with `seeds`: in each iteration, and in each test, the seed draws one for all calls of `reward`.
 
     Returns:
         The same module, trained; after Ctrl-C the exception goes on, and the module is as the last iteration left it.
@@ -98,38 +108,82 @@ def train_module(
     )  # fmt: skip
     if whole("population_size", population_size, 2) % 2:
         raise UserError(f"population_size must be an even number, got {population_size}")
+    if noise not in ("table", "seeds"):
+        raise UserError(f"noise={noise!r}: {no_such('noise', noise, ('table', 'seeds'))}")
+    if noise == "table" and (tuple(parameters) != ("*",) or rank is not None or tasks is not None):
+        raise UserError(
+            "parameters, rank and tasks have no effect with noise='table'; remove them, or use noise='seeds'"
+        )
+    if rank is not None:
+        whole("rank", rank, 1)
     goal = math.nan if reward_goal is None else real("reward_goal", reward_goal)  # nothing reaches NaN
     if save_path is not None and not Path(save_path).absolute().parent.is_dir():
         raise UserError(f"save_path={save_path}: its folder does not exist; make it first")
-    with _as_it_was(module) as torch:
-        parameters, tested = Parameters(module), _Reward(module, reward)
-        plain = OptimizerSettings(
-            name="sgd", stepsize=learning_rate / sigma, stepsize_decay=decay, momentum=0.0, weight_decay=0.0
-        )
-        search = Optimizer(
-            "es", parameters.theta(), seed=seed, optimizer=plain, shaping="zscore",
-            pairs=population_size // 2, mirrored=mirrored, sigma=sigma, sigma_decay=sigma_decay,
-        )  # fmt: skip
-        search.spread = SpreadWatch(search.settings, LOOK)
-        _check(tested, parameters)
-        spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested)
+    plain = OptimizerSettings(
+        name="sgd", stepsize=learning_rate / sigma, stepsize_decay=decay, momentum=0.0, weight_decay=0.0
+    )
+    keys: dict[str, Any] = {"shaping": "zscore", "pairs": population_size // 2, "mirrored": mirrored}
+    keys |= {"sigma": sigma, "sigma_decay": sigma_decay}
+    with _as_it_was(module) as torch, ExitStack() as stack:
+        training: _Training
+        if noise == "seeds":
+            training = SeededTraining(module, reward, keys, plain, seed, tasks, parameters, rank, workers, stack)
+        else:
+            training = _TableTraining(module, reward, keys, plain, seed, workers, stack)
         reached = 0
-        with executor(WorkerSpec(spec, seed), search.table_size, workers) as evaluator:
-            runner = RoundRunner(evaluator)
-            for iteration in range(1, iterations + 1):
-                run_round(search, runner, evaluator.weighted_noise_sum)
-                parameters.set(search.theta)
-                if iteration % test_every and iteration < iterations:
-                    continue
-                value = _tested(tested, search.theta)
-                if report is not None:
-                    report(iteration, value)
-                if save_path is not None:
-                    torch.save(module.state_dict(), save_path)
-                reached = reached + 1 if value >= goal else 0
-                if reached >= consecutive_goals:
-                    break
+        for iteration in range(1, iterations + 1):
+            training.step()
+            if iteration % test_every and iteration < iterations:
+                continue
+            value = training.test()
+            if report is not None:
+                report(iteration, value)
+            if save_path is not None:
+                training.fetch()
+                torch.save(module.state_dict(), save_path)
+            reached = reached + 1 if value >= goal else 0
+            if reached >= consecutive_goals:
+                break
+        training.fetch()
     return module
+
+
+class _Training(Protocol):
+    """What trains a module, iteration by iteration."""
+
+    def step(self) -> None:
+        """One iteration."""
+
+    def test(self) -> float:
+        """The reward without noise; NaN where it fails."""
+
+    def fetch(self) -> None:
+        """Make the module what it has been trained to."""
+
+
+class _TableTraining:
+    """Training with the shared table of noise; after each iteration the module is as it has been trained."""
+
+    def __init__(
+        self, module: Any, reward: Any, keys: dict[str, Any], optimizer: Any, seed: int, workers: int, stack: ExitStack
+    ) -> None:
+        self._parameters, self._tested = Parameters(module), _Reward(module, reward)
+        self._search = Optimizer("es", self._parameters.theta(), seed=seed, optimizer=optimizer, **keys)
+        self._search.spread = SpreadWatch(self._search.settings, LOOK)
+        _check(self._tested, self._parameters)
+        spec = FunctionSpec(FunctionSettings(call=":reward", dim=self._parameters.size), self._tested)
+        self._evaluator = stack.enter_context(executor(WorkerSpec(spec, seed), self._search.table_size, workers))
+        self._runner = RoundRunner(self._evaluator)
+
+    def step(self) -> None:
+        run_round(self._search, self._runner, self._evaluator.weighted_noise_sum)
+        self.fetch()
+
+    def test(self) -> float:
+        return _tested(self._tested, self._search.theta)
+
+    def fetch(self) -> None:
+        self._parameters.set(self._search.theta)
 
 
 def _check_numbers(counts: dict[str, int], positive: dict[str, float], decays: dict[str, float]) -> None:

@@ -16,6 +16,7 @@ SERIAL = {
     "ray.address": ("auto", "local"),
     "runtime.relays": ("auto", False),
     "runtime.deadline": ("auto",),
+    "runtime.gpus_per_worker": (0, 0.0),
 }
 """Keys that `runtime=serial` does not read, and values of them that describe it all the same."""
 
@@ -64,6 +65,10 @@ def without_effect(flat: Mapping[str, Any]) -> list[NoEffect]:
         found.append(NoEffect(("optimizer",), f"algorithm={algorithm}", f"choose an algorithm among {able}"))
     if flat.get("env.name") == "function":
         found.append(NoEffect(("policy",), "env=function, where the point itself is what is searched"))
+    if flat.get("env.name") == "module":
+        found.append(NoEffect(("policy",), "env=module, where the module itself is what is trained"))
+    elif flat.get("runtime.gpus_per_worker"):
+        found.append(NoEffect(("runtime.gpus_per_worker",), f"env={flat.get('env.name')}, whose workers use no GPU"))
     if flat.get("runtime.name") == "serial":
         unread = tuple(key for key, harmless in SERIAL.items() if flat.get(key, "auto") not in harmless)
         found.append(NoEffect(unread, "runtime=serial, which is this process alone", "set runtime=ray"))

@@ -27,6 +27,7 @@ from raes.config.settings import (
     TensorBoardSettings,
     VideoSettings,
 )
+from raes.models.settings import ModuleSettings
 from raes.policies import ConvSettings, PolicySettings, TorchSettings
 from raes.problems.atari import AtariSettings
 from raes.problems.environment import EnvSettings
@@ -43,9 +44,11 @@ from raes.validation import no_such
 
 
 def _kind_of_env(value: Any) -> str:
-    """Which of the three kinds of settings, for pydantic."""
+    """Which of the four kinds of settings, for pydantic."""
     fields = value if isinstance(value, Mapping) else vars(value)
-    return "function" if fields.get("name") == "function" else "atari" if "game" in fields else "environment"
+    if (name := str(fields.get("name"))) in ("function", "module"):
+        return name
+    return "atari" if "game" in fields else "environment"
 
 
 def _kind_of_policy(value: Any) -> str:
@@ -78,7 +81,8 @@ class Config:
     env: Annotated[
         Annotated[EnvSettings, Tag("environment")]
         | Annotated[AtariSettings, Tag("atari")]
-        | Annotated[FunctionSettings, Tag("function")],
+        | Annotated[FunctionSettings, Tag("function")]
+        | Annotated[ModuleSettings, Tag("module")],
         Discriminator(_kind_of_env),
     ]
     policy: Annotated[
@@ -120,8 +124,9 @@ class Config:
         Size.of(self.workers)
         if isinstance(self.policy, ConvSettings) and not isinstance(self.env, AtariSettings):
             raise ValueError("policy: a3c and nature need stacked frames of pixels; use env=atari, or another policy")
-        if self.video.every and isinstance(self.env, FunctionSettings):
-            raise ValueError(f"video.every={self.video.every}: a function has nothing to see; set video.every=0")
+        if self.video.every and isinstance(self.env, FunctionSettings | ModuleSettings):
+            what = "function" if isinstance(self.env, FunctionSettings) else "model"
+            raise ValueError(f"video.every={self.video.every}: a {what} has nothing to see; set video.every=0")
         if self.run_dir == "":
             raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
         if (self.run_dir or "").startswith(PREFIX) or self.resume.startswith(PREFIX):
@@ -139,8 +144,8 @@ class Config:
 
 FREE_TO_CHANGE = (
     "workers", "run_dir", "resume", "console", "callbacks", "generations", "max_timesteps", "max_minutes",
-    "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "upload.",
-    "faults.", "video.", "tensorboard.",
+    "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "runtime.gpus_per_worker", "env.snapshot_every",
+    "goal.", "checkpoint.", "upload.", "faults.", "video.", "tensorboard.",
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
 
@@ -174,11 +179,11 @@ ELSEWHERE = {
 LISTED = 20
 """Wrong keys that a message lists."""
 
-LISTS = ("policy.hidden", "callbacks", "env.wrappers")
+LISTS = ("policy.hidden", "callbacks", "env.wrappers", "env.parameters")
 """Keys of a list, where a value alone stands for a list of one."""
 
 BRANCHES = {("algorithm", name) for name in ALGORITHMS} | {("optimizer", name) for name in OPTIMIZERS}
-BRANCHES |= {("env", "environment"), ("env", "atari")}
+BRANCHES |= {("env", "environment"), ("env", "atari"), ("env", "module")}
 BRANCHES |= {("policy", "network"), ("policy", "convolutional"), ("policy", "torch")}
 """What pydantic inserts into the path of a key where there are several kinds of settings."""
 

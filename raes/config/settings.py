@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from raes.types import SETTINGS, Count, Natural, Positive
+from raes.types import SETTINGS, Count, Natural, NotNegative, Positive
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class RuntimeSettings:
         pipeline: 1 starts each generation one update early, so that no worker waits; else 0.
         relays: whether each node gathers its workers' results; `auto`: on a cluster, not on an embedded Ray.
         deadline: seconds an episode may take before its worker counts as hung; `auto`: from those that ended.
+        gpus_per_worker: GPUs that Ray gives each worker, also parts of one; for `env=module`.
     """
 
     __pydantic_config__ = SETTINGS
@@ -35,6 +36,7 @@ class RuntimeSettings:
     pipeline: Literal[0, 1] = 0
     relays: bool | Literal["auto"] = "auto"
     deadline: Positive | Literal["auto"] = "auto"
+    gpus_per_worker: NotNegative = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import yaml
 
 from raes.algorithms.custom import CustomSettings
 from raes.config.schema import Config, current, from_tree
+from raes.models.settings import ModuleSettings
 from raes.policies import TorchSettings
 from raes.problems.environment import EnvSettings, imports_code
 from raes.problems.function import FunctionSettings
@@ -77,6 +78,9 @@ def outside_code(config: Config) -> list[str]:
     code = []
     if isinstance(config.env, FunctionSettings):
         code.append(f"env.call={config.env.call}")
+    elif isinstance(config.env, ModuleSettings):
+        keys = ("build", "reward", "tasks", "held_out", "engine")
+        code += [f"env.{key}={path}" for key in keys if (path := getattr(config.env, key))]
     elif isinstance(config.env, EnvSettings):
         code += [f"env.id={config.env.id}"] if imports_code(config.env.id) else []
         code += [f"env.wrappers={name}" for name in config.env.wrappers]

@@ -12,6 +12,7 @@ from raes.config.cli import display_path
 from raes.config.schema import Config
 from raes.console.colours import CYAN, GREEN, RED, YELLOW
 from raes.console.output import show
+from raes.models.settings import ModuleSettings
 from raes.problems.function import FunctionSettings
 from raes.storage.checkpoint import Checkpoints, generation_of
 from raes.storage.location import location
@@ -41,7 +42,9 @@ def next_commands(config: Config, outcome: RunOutcome, run_dir: str) -> list[tup
         words = shlex.quote(run_dir if "=" not in run_dir else f"run_dir={run_dir}")
         words += "" if _has_learnt_best(outcome.run_dir or str(config.run_dir)) else " checkpoint=latest"
         found.append(("evaluate it", f"{raes_command()}evaluate {words}"))
-        if not isinstance(config.env, FunctionSettings):
+        if isinstance(config.env, ModuleSettings):
+            found.append(("export it", f"{raes_command()}export {words} out=model.safetensors"))
+        elif not isinstance(config.env, FunctionSettings):
             found.append(("watch it", f"{raes_command()}play {words}"))
     return [*found, ("see the curves", f"{program('tensorboard')} --logdir {shlex.quote(f'{run_dir}/tensorboard')}")]
 

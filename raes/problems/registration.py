@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from raes.models.settings import ModuleSettings
 from raes.problems.atari import AtariSettings
 from raes.problems.code_identity import code_identity
 from raes.problems.environment import EnvSettings, packaged
@@ -54,7 +55,7 @@ def plain_name(make: Callable[..., Any]) -> str:
     return "".join(letter for letter in name if letter.isascii() and letter.isalnum()) or "Environment"
 
 
-def registry_entry(settings: EnvSettings | AtariSettings | FunctionSettings) -> Registered | None:
+def registry_entry(settings: EnvSettings | AtariSettings | FunctionSettings | ModuleSettings) -> Registered | None:
     """The entry that other processes need to make this environment; None where they find it by themselves."""
     spec = gymnasium.registry.get(settings.id)
     return None if spec is None or packaged(spec.entry_point) else spec

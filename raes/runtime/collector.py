@@ -8,9 +8,9 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from raes.results import RESULT_DTYPE, Batch, Behaviors, FailedTasks, Fault, Moments, Results
+from raes.results import RESULT_DTYPE, Batch, Behaviors, FailedTasks, Fault, Moments, Results, WeightsReport
 from raes.tasks import Genomes, Round, Tasks
-from raes.types import Float64, RunFailedError
+from raes.types import Float64, RunFailedError, UInt8
 
 
 class Collector:
@@ -22,6 +22,8 @@ class Collector:
     Attributes:
         round: the round.
         evaluation: RESULT_DTYPE (k,), its evaluation's records so far.
+        weights: the reports so far of workers that hold a model.
+        parts: task index -> uint8 (n,), of a snapshot of a model's weights.
         faults: of training episodes of the prefix and of evaluations, complete once `complete` is true.
     """
 
@@ -40,6 +42,8 @@ class Collector:
         self._evaluation_asked = [] if round.evaluation is None else [round.evaluation]
         self._evaluation_open = sum(map(len, self._evaluation_asked))
         self.evaluation = np.zeros(self._evaluation_open, dtype=RESULT_DTYPE)
+        self.weights: list[WeightsReport] = []
+        self.parts: dict[int, UInt8] = {}
 
     def start(self) -> list[Tasks]:
         """The first tasks: as many groups as the least number and the expected length require, then evaluations.
@@ -55,6 +59,8 @@ class Collector:
     def add(self, results: Results) -> None:
         """Take in results, in any order, each at most once."""
         self._reasons |= {(results.purpose, fault.index): fault.reason for fault in results.faults}
+        self.weights += results.weights
+        self.parts |= dict(results.parts)
         index = results.records["index"]
         if self._is_evaluation(results.purpose):
             self.evaluation[index] = results.records

@@ -5,8 +5,10 @@ The serial executor and the Ray executor implement it; a driver needs to know no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Protocol
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
 
 from raes.results import Results
 from raes.tasks import Snapshot, Tasks
@@ -27,6 +29,10 @@ class Counters:
         busy_seconds: worker seconds inside episodes.
         worker_seconds: seconds for which workers existed, busy or not.
         episodes: results received.
+        weights_repaired: how often workers that hold a model have made its weights anew.
+        outside_seconds: worker seconds outside the user's reward, of workers that hold a model.
+        ray_bytes: of tasks, results and versions of the weights, as they travel to and from workers that hold a model;
+            snapshots of all weights do not count.
     """
 
     actors_lost: int = 0
@@ -38,6 +44,9 @@ class Counters:
     busy_seconds: float = 0.0
     worker_seconds: float = 0.0
     episodes: int = 0
+    weights_repaired: int = 0
+    outside_seconds: float = 0.0
+    ray_bytes: int = 0
 
     def add(self, results: Results) -> None:
         """Count a block of results."""
@@ -46,6 +55,8 @@ class Counters:
             moments = results.moments
             self.statistics_bytes += moments.index.nbytes + moments.count.nbytes
             self.statistics_bytes += moments.mean.nbytes + moments.m2.nbytes
+        self.weights_repaired += sum(len(report.repairs) for report in results.weights)
+        self.outside_seconds += sum(report.seconds for report in results.weights)
         self.busy_seconds += float(results.records["seconds"].sum())
         self.episodes += len(results.records)
 
@@ -62,6 +73,15 @@ class Counters:
     def mean_seconds(self) -> float:
         """Mean seconds of an episode, 0 before the first."""
         return self.busy_seconds / self.episodes if self.episodes else 0.0
+
+
+def travelling_bytes(message: Snapshot | Tasks | Results) -> int:
+    """How long a message is when it is pickled, without the parts of a snapshot of a model's weights."""
+    if isinstance(message, Results) and message.parts:
+        message = replace(message, parts=())
+    if isinstance(message, Snapshot) and message.model is not None:
+        message = replace(message, model=replace(message.model, parts=()))
+    return len(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
 
 class Pool(Protocol):
@@ -119,6 +139,14 @@ class Executor(Pool, Protocol):
     @property
     def digests(self) -> tuple[str, ...]:
         """One digest of each kind of arithmetic among the workers that have started."""
+
+    def share_weights(self, first: int, parts: Sequence[Any]) -> None:
+        """Hold a snapshot of a model's weights for workers that need it; versions published from now on refer to it.
+
+        Args:
+            first: updates that it holds.
+            parts: its file, cut into parts, in order; each goes to a node once, where it is needed.
+        """
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""

@@ -151,6 +151,23 @@ def check_sizes(key: str, number: int, episodes: int) -> None:
         )
 
 
+def check_model(model_bytes: int) -> None:
+    """Refuse workers that hold a model, where this machine has no memory for one of them.
+
+    Args:
+        model_bytes: that a worker needs for the model, its copy and the optimiser's state.
+
+    Raises:
+        UserError: with the sizes and what to use instead.
+    """
+    free = free_memory()
+    if model_bytes > MEMORY_SHARE * free:
+        raise UserError(
+            f"a worker needs {model_bytes / GIB:,.2f} GiB for the model, its copy and the optimiser's state, and there "
+            f"are {free / GIB:.1f} GiB of free memory; use optimizer=plain, a shorter dtype, or fewer env.parameters"
+        )
+
+
 def check_state(name: str, state_bytes: int, num_params: int) -> None:
     """Refuse a search whose own state does not fit, such as a covariance matrix of many parameters.
 

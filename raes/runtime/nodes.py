@@ -12,6 +12,7 @@ from ray.autoscaler.sdk import request_resources
 
 from raes.runtime.ray_life import RayLife, gcs_answers
 from raes.runtime.scheduling import Node, Share, Size, place_workers
+from raes.types import UserError
 
 WATCH_SECONDS = 1.0
 """Seconds between two looks at the list of nodes."""
@@ -24,14 +25,16 @@ class ClusterWatch:
         notices: messages for the user since they were last taken; the reader empties the list.
     """
 
-    def __init__(self, size: Size, share: Callable[[], Share] | None = None) -> None:
+    def __init__(self, size: Size, share: Callable[[], Share] | None = None, gpus: float = 0.0) -> None:
         """Start to follow the cluster.
 
         Args:
             size: how many workers are wanted.
             share: gives this job's part of the CPUs at each moment, where it shares the cluster with other jobs of a
                 sweep; the sweep then requests the machines itself.
+            gpus: that each worker needs.
         """
+        self._gpus = gpus
         self._size, self._share, self._requests = size, share or Share, share is None and size.most is not None
         self._order: dict[str, None] = {}
         self._draining: frozenset[str] = frozenset()
@@ -74,13 +77,34 @@ class ClusterWatch:
             )
 
     def _nodes(self) -> list[Node]:
-        alive = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in _all_nodes() if node["Alive"]}
+        alive = {node["NodeID"]: room(node["Resources"], self._gpus) for node in _all_nodes() if node["Alive"]}
         draining = frozenset(ray_state.get_draining_nodes()) & alive.keys()
         for node in draining - self._draining:
             self.notices.append(f"node {node[:8]} will be taken away; its workers end what they have and get no more")
         self._draining = draining
         self._order |= dict.fromkeys(alive)
         return [Node(node, alive[node], node in draining) for node in self._order if node in alive]
+
+
+def room(resources: Mapping[str, float], gpus: float) -> int:
+    """Workers that a node has CPUs for, and GPUs where each needs some."""
+    cpus = int(resources.get("CPU", 0))
+    return cpus if not gpus else min(cpus, int(resources.get("GPU", 0.0) / gpus + 1e-9))
+
+
+def check_gpus(gpus: float) -> None:
+    """Refuse workers with GPUs where no node of the cluster has so many.
+
+    Raises:
+        UserError: with the most that a node has.
+    """
+    most = max((float(node["Resources"].get("GPU", 0.0)) for node in _all_nodes() if node["Alive"]), default=0.0)
+    if most < gpus:
+        found = "no node of this Ray has a GPU" if not most else f"the nodes of this Ray have at most {most:g} GPUs"
+        raise UserError(
+            f"runtime.gpus_per_worker={gpus:g}: {found}; set it to 0 for workers on CPUs, or connect to a cluster with "
+            "GPUs by ray.address"
+        )
 
 
 def request(cpus: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +12,14 @@ from threadpoolctl import threadpool_limits
 from raes.results import Results
 from raes.runtime.executor import Counters
 from raes.runtime.node_relay import RayRelay
-from raes.runtime.nodes import ClusterWatch, free_cpus
+from raes.runtime.nodes import ClusterWatch, check_gpus, free_cpus
 from raes.runtime.noise_tables import NodeTables, Tables
 from raes.runtime.packages import Origin
 from raes.runtime.reduce import Reducers
 from raes.runtime.relay_pool import RelayPool
 from raes.runtime.rollout_actor import RayRollout, RolloutHandle
 from raes.runtime.scheduling import Size
+from raes.runtime.shared_weights import SharedWeights
 from raes.runtime.sweep_resources import SharedTables, SweepResources
 from raes.runtime.waiting import CpuWait
 from raes.runtime.worker import WorkerSpec
@@ -34,14 +36,16 @@ class NodeRollouts:
     Attributes:
         spec: reference to the `WorkerSpec`.
         table: reference to the node's noise table.
+        gpus: that each actor gets.
     """
 
     spec: Any
     table: Any
+    gpus: float = 0.0
 
     def __call__(self, node_id: str) -> RolloutHandle:
         """A new rollout actor on the node."""
-        return RayRollout(node_id, self.spec, self.table)
+        return RayRollout(node_id, self.spec, self.table, self.gpus)
 
 
 class RayExecutor:
@@ -55,6 +59,7 @@ class RayExecutor:
         relays: bool,
         deadline: float | None,
         shared: SweepResources | None = None,
+        gpus: float = 0.0,
     ) -> None:
         """Start the workers.
 
@@ -65,15 +70,23 @@ class RayExecutor:
             relays: whether each node has a relay, which is for clusters of several nodes.
             deadline: seconds that an episode may take; None for automatic.
             shared: what the jobs of a sweep share; None for a run of its own.
+            gpus: that each worker gets.
+
+        Raises:
+            UserError: no node has so many.
         """
+        if gpus:
+            check_gpus(gpus)
         threadpool_limits(1)
         self._tables: Tables = NodeTables(table_size) if shared is None else SharedTables(shared, table_size)
         self.table_fingerprint = self._tables.fingerprint
         self._spec = ray.put(replace(spec, origin=Origin.here()))
         self._size, self._held, self._announced = size, True, False
         self._waiting: list[Tasks] = []
+        self._weights = SharedWeights(ray.put)
         self._newest: Snapshot | None = None
-        self._watch = ClusterWatch(size, None if shared is None else shared.share)
+        self._gpus = gpus
+        self._watch = ClusterWatch(size, None if shared is None else shared.share, gpus)
         self._pool: RelayPool | ActorPool
         if relays:
             self._pool = RelayPool(lambda node: RayRelay(node, self._rollouts(node), deadline), self._watch)
@@ -117,6 +130,7 @@ class RayExecutor:
 
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
         """Take what the tasks submitted from now on share; abandon generations before `oldest`."""
+        snapshot = self._weights.with_parts(snapshot)
         self._newest = snapshot
         self._waiting = [tasks for tasks in self._waiting if tasks.generation >= oldest]
         self._pool.publish(snapshot, oldest)
@@ -138,6 +152,10 @@ class RayExecutor:
             self.notices.append(waiting)
         return self._pool.collect(timeout)
 
+    def share_weights(self, first: int, parts: Sequence[Any]) -> None:
+        """See `Executor`; the references belong to this process."""
+        self._weights.share(first, parts)
+
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""
         assert self._newest is not None
@@ -155,7 +173,7 @@ class RayExecutor:
         self._watch.close()
 
     def _rollouts(self, node: str) -> NodeRollouts:
-        return NodeRollouts(self._spec, self._tables.on(node))
+        return NodeRollouts(self._spec, self._tables.on(node), self._gpus)
 
     def _release_when_enough(self) -> None:
         if self._pool.workers < self._size.least:

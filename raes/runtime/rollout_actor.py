@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from raes.results import Results
 from raes.runtime.last_words import LastWords, leave_last_words
-from raes.runtime.worker import Worker, WorkerSpec
+from raes.runtime.model_worker import make_worker
+from raes.runtime.worker import WorkerSpec
 from raes.tasks import Snapshot, Tasks
 from raes.types import Float32, UserError
 
@@ -30,8 +31,10 @@ class RolloutActor:
 
     def _build(self, spec: WorkerSpec, table: Float32) -> str:
         """Make the worker; why that failed, empty where it did not."""
+        import ray
+
         try:
-            self._worker = Worker(spec, table)
+            self._worker = make_worker(spec, table, ray.get)
         except UserError as error:
             return str(error)
         return ""
@@ -65,13 +68,16 @@ class RolloutHandle(Protocol):
 
 
 class RayRollout:
-    """The handle of a `RolloutActor` on a node, with one CPU; Ray never restarts it, since the pool replaces it."""
+    """The handle of a `RolloutActor` on a node, with one CPU and perhaps GPUs.
 
-    def __init__(self, node_id: str, spec: Any, table: Any) -> None:
+    Ray never restarts it, since the pool replaces it.
+    """
+
+    def __init__(self, node_id: str, spec: Any, table: Any, gpus: float = 0.0) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        actor_class: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(RolloutActor)
+        actor_class: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)(RolloutActor)
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
         self._last_words = LastWords()
         self._handle = actor_class.options(scheduling_strategy=there).remote(spec, table, self._last_words.path)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from raes.results import Batch, FailedTasks, Results
+from raes.results import Batch, FailedTasks, Results, WeightsReport
 from raes.runtime.collector import Collector
 from raes.runtime.executor import Counters, Pool
 from raes.tasks import Round, Tasks
 from raes.text import one_line
+from raes.types import UInt8
 
 COLLECT_SECONDS = 0.5
 """The longest wait for results before `RoundHooks.poll` is called again."""
@@ -85,6 +86,14 @@ class RoundHooks:
     def received(self, results: Results) -> None:
         """After results have arrived, before they count."""
 
+    def repeated(self, finished: FinishedRound) -> Round | None:
+        """After a round is complete: what must run in its place, since its results cannot be used; else None.
+
+        Raises:
+            RunFailedError: another try is useless.
+        """
+        return None
+
     def poll(self) -> bool:
         """Called at least every `COLLECT_SECONDS` of waiting; true ends the wait."""
         return False
@@ -100,6 +109,8 @@ class FinishedRound:
         evaluation: RESULT_DTYPE (k,), its evaluation's episodes in task order, those with a fault too.
         failed: its episodes without a result, in blocks.
         surplus: episodes that ran and are not needed.
+        weights: the reports of workers that hold a model.
+        parts: task index -> uint8 (n,), of a snapshot of a model's weights.
     """
 
     round: Round
@@ -107,6 +118,8 @@ class FinishedRound:
     evaluation: np.ndarray[Any, Any]
     failed: tuple[FailedTasks, ...]
     surplus: int
+    weights: tuple[WeightsReport, ...] = ()
+    parts: Mapping[int, UInt8] = field(default_factory=dict)
 
     @property
     def first_reason(self) -> str:
@@ -177,6 +190,13 @@ class RoundRunner:
         Raises:
             RunFailedError: no worker can be kept alive.
         """
+        while (finished := self._collect()) is not None:
+            if (again := self._hooks.repeated(finished)) is None:
+                return finished
+            self.open(again)
+        return None
+
+    def _collect(self) -> FinishedRound | None:
         oldest = self._open[0]
         while not oldest.complete:
             if self._hooks.poll():
@@ -195,7 +215,13 @@ class RoundRunner:
         self._hooks.poll()  # what arrived last may have left notices; a stop changes nothing any more
         self._open.popleft()
         return FinishedRound(
-            oldest.round, oldest.batch(), oldest.evaluation, tuple(oldest.failed_tasks()), oldest.surplus
+            oldest.round,
+            oldest.batch(),
+            oldest.evaluation,
+            tuple(oldest.failed_tasks()),
+            oldest.surplus,
+            tuple(oldest.weights),
+            oldest.parts,
         )
 
     def abandon(self) -> None:

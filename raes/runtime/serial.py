@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -14,8 +15,10 @@ from raes.problems.problem import EpisodeStopped
 from raes.results import Results
 from raes.rng import global_generators_kept
 from raes.runtime.executor import Counters
+from raes.runtime.model_worker import make_worker
 from raes.runtime.pending import PendingTable
-from raes.runtime.worker import Worker, WorkerSpec
+from raes.runtime.shared_weights import SharedWeights
+from raes.runtime.worker import WorkerSpec
 from raes.search import low_rank, noise
 from raes.tasks import Snapshot, Tasks
 from raes.types import Float32, Int64
@@ -43,9 +46,10 @@ class SerialExecutor:
         self._poll, self._next_poll, self._said_long = poll, 0.0, False
         self._table = noise.make_table(table_size)
         self.table_fingerprint = noise.fingerprint(self._table)
-        self._worker = Worker(spec, self._table)
+        self._worker = make_worker(spec, self._table)
         self._worker.watch(self._watch)
         self._pending = PendingTable()
+        self._weights = SharedWeights(lambda part: part)
         self._snapshots: dict[int, Snapshot] = {}
         self._newest: Snapshot | None = None
         self._started = time.monotonic()
@@ -80,6 +84,7 @@ class SerialExecutor:
     def publish(self, snapshot: Snapshot, oldest: int) -> None:
         """Keep the snapshot for its generation's tasks."""
         self._pending.retire(oldest)
+        snapshot = self._weights.with_parts(snapshot)
         self._newest = snapshot
         self._snapshots = {key: kept for key, kept in self._snapshots.items() if key >= oldest}
         self._snapshots[snapshot.generation] = snapshot
@@ -101,6 +106,10 @@ class SerialExecutor:
         results, _ = self._pending.accept(answer)
         self._counters.add(results)
         return [results]
+
+    def share_weights(self, first: int, parts: Sequence[Any]) -> None:
+        """See `Executor`."""
+        self._weights.share(first, parts)
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
         """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""

@@ -18,7 +18,7 @@ from raes.runtime.blocked_nodes import BlockedNodes
 from raes.runtime.calls import Blame, answers, explained, is_our_fault, wait
 from raes.runtime.clock import REAL_TIME, Clock
 from raes.runtime.digests import Digests
-from raes.runtime.executor import Counters
+from raes.runtime.executor import Counters, travelling_bytes
 from raes.runtime.pending import PendingTable
 from raes.runtime.rollout_actor import StartRollout
 from raes.tasks import Snapshot, Tasks
@@ -59,6 +59,7 @@ class ActorPool:
         self._blocked = BlockedNodes()
         self._lost: list[str] = []
         self._longest = 0.0
+        self._counts_bytes = False
         self._looked = self._counted = self._clock.now()
         self.digests = Digests()
         self.counters = Counters()
@@ -99,6 +100,12 @@ class ActorPool:
         self._pending.retire(oldest)
         kept = {generation: reference for generation, reference in self._snapshots.items() if generation >= oldest}
         self._snapshots = kept | {snapshot.generation: ray.put(snapshot)}
+        self._counts_bytes = snapshot.model is not None  # where theta travels, it is nearly all that does
+        self._count_bytes(snapshot)
+
+    def _count_bytes(self, message: Snapshot | Tasks | Results) -> None:
+        if self._counts_bytes:
+            self.counters.ray_bytes += travelling_bytes(message)
 
     def submit(self, tasks: Tasks) -> None:
         """Queue the episodes and hand out blocks."""
@@ -176,6 +183,7 @@ class ActorPool:
                 self._send(next(iter(loaded)), tasks)
 
     def _send(self, number: int, tasks: Tasks) -> Any:
+        self._count_bytes(tasks)
         return self._slots.give(number, tasks, self._snapshots[tasks.generation], self._clock.now())
 
     def _copy_waiting(self) -> None:
@@ -229,6 +237,7 @@ class ActorPool:
         self._slots.refile(number)
         self._dismiss_if_done(number)
         self.counters.add(answer)
+        self._count_bytes(answer)
         self._longest = max(self._longest, float(answer.records["seconds"].max(initial=0.0)))
         accepted, dropped = self._pending.accept(answer)
         self.counters.results_discarded += dropped

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from raes.types import UserError
 
-FOLDERS = ("checkpoints", "tensorboard", "faults", "videos", "damaged")
+FOLDERS = ("checkpoints", "tensorboard", "faults", "videos", "weights", "damaged")
 """The folders of a run directory."""
 
 

@@ -21,6 +21,7 @@ Stamp = tuple[int, int, int]
 POINTERS = ("latest", "best")
 TAKEN = re.compile(
     r"config\.yaml|metrics\.jsonl|log\.txt|tensorboard/[\w.-]+|faults/gen_[0-9]+\.npz|checkpoints/(latest|best)"
+    r"|weights/gen_[0-9]{1,18}\.(safetensors|json)"
     rf"|checkpoints/gen_[0-9]{{1,18}}/(state\.json|arrays\.npz|quarantine\.json|{QUARANTINE_OF_0_1}\.json)",
     re.ASCII,
 )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raes.algorithms import ALGORITHMS, ESSettings
+from raes.algorithms import ALGORITHMS, ESSettings, SeededES
 from raes.config.schema import Config
+from raes.models.model_problem import ModelSpec
+from raes.models.settings import ModuleSettings, resolved_device
 from raes.policies import ConvSettings
 from raes.problems.atari import AtariSettings
 from raes.problems.environment import make_environment
@@ -25,7 +28,7 @@ from raes.runtime.worker import WorkerSpec
 from raes.storage.checkpoint import Checkpoint, DamagedCheckpointError
 from raes.storage.tree import Arrays
 from raes.tasks import Layers
-from raes.types import UInt8
+from raes.types import UInt8, UserError
 
 if TYPE_CHECKING:  # it needs Ray, which runtime=serial does without
     from raes.runtime.sweep_resources import SweepResources
@@ -38,6 +41,9 @@ def build_algorithm(config: Config, layers: Layers | None = None) -> Any:
         config: see there.
         layers: of the problem, for low-rank noise; None: the problem is built to see them, where they are needed.
     """
+    if isinstance(config.env, ModuleSettings):
+        assert isinstance(config.algorithm, ESSettings)
+        return SeededES(config.algorithm, config.optimizer, config.seed, 1, config.env.same_tasks)
     algorithm, _ = ALGORITHMS[config.algorithm.name]
     arguments: tuple[Any, ...] = (config.algorithm, config.optimizer, config.seed, config.noise.size)
     if isinstance(config.algorithm, ESSettings) and config.algorithm.perturbation == "low_rank":
@@ -60,10 +66,27 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
     """
     if isinstance(config.env, FunctionSettings):
         return FunctionSpec(config.env)
+    if isinstance(config.env, ModuleSettings):
+        first = None if checkpoint is None else checkpoint.state.get("first_weights")
+        return replace(model_spec(config, config.env), first=first)
     reference: UInt8 | None = None
     if isinstance(config.policy, ConvSettings) and config.policy.reference:
         reference = _played(config) if checkpoint is None else _kept(config, checkpoint)
     return EpisodeSpec(config.env, config.policy, config.behavior, reference, registry_entry(config.env))
+
+
+def model_spec(config: Config, settings: ModuleSettings) -> ModelSpec:
+    """The recipe of a model that is trained by seeds.
+
+    Raises:
+        UserError: the algorithm cannot do that.
+    """
+    algorithm = config.algorithm
+    if not isinstance(algorithm, ESSettings):
+        raise UserError(f"algorithm={algorithm.name}: env=module is trained by algorithm=es; give that")
+    rank = algorithm.rank if algorithm.perturbation == "low_rank" else None
+    device = resolved_device(settings, config.runtime.gpus_per_worker)
+    return ModelSpec(settings, config.seed, config.optimizer, rank, device)
 
 
 def kept_arrays(spec: ProblemSpec) -> Arrays:
@@ -120,4 +143,5 @@ def make_executor(
 
     relays = not embedded if runtime.relays == "auto" else runtime.relays
     deadline = None if runtime.deadline == "auto" else float(runtime.deadline)
-    return RayExecutor(spec, config.noise.size, Size.of(config.workers), relays, deadline, shared)
+    size, gpus = Size.of(config.workers), runtime.gpus_per_worker
+    return RayExecutor(spec, config.noise.size, size, relays, deadline, shared, gpus)

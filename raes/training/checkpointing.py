@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from raes.storage.checkpoint import CheckpointStore
+from raes.storage.checkpoint import CheckpointStore, generation_of
 from raes.storage.tree import Arrays
 from raes.training.state import RunState
 from raes.types import Natural, NotNegative
@@ -41,12 +41,14 @@ class RunTotals:
         faults: counts of an executor, by name.
         noise_fingerprint: the digest of the shared noise table.
         arithmetic: `ArithmeticWatch.known`; none where the checkpoint does not say, as those before it.
+        first_weights: the digest of the weights that a model began with; empty for other runs.
     """
 
     seconds: NotNegative
     faults: dict[str, Natural]
     noise_fingerprint: str
     arithmetic: tuple[str, ...] = ()
+    first_weights: str = ""
 
 
 class Checkpointer:
@@ -84,6 +86,11 @@ class Checkpointer:
         self._write(state, "latest")
         self._generation, self._at = state.generation, time.perf_counter()
         self._cost = self._at - started
+
+    @property
+    def generations(self) -> list[int]:
+        """Those of the checkpoints that are there."""
+        return [generation_of(name) for name in self._store.names()]
 
     def move(self, run_dir: Path) -> None:
         """Write to another run directory from now on."""

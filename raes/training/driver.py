@@ -44,6 +44,7 @@ class Driver(RoundHooks):
         self._checkpointer, self._videos, self._arithmetic = parts.checkpointer, parts.videos, parts.arithmetic
         self._reports = VideoReports(parts.videos, parts.log, self.notice)
         self._spread, self._runner = parts.spread, RoundRunner(parts.executor, hooks=self)
+        self._weights = parts.weights
 
     def run(self) -> RunOutcome:
         """The search, from the first generation to the last checkpoint; what ends it early leaves one as well."""
@@ -134,6 +135,8 @@ class Driver(RoundHooks):
         if upcoming.purpose is Purpose.PROBE:
             self._runner.open(upcoming)
             return
+        if self._weights is not None and self._weights.due(self._state.generation):
+            self._save_weights(self._state.generation)
         before, generation = self._runner.restart_clock(), self._state.generation
         for number in range(generation + self._runner.open_rounds, generation + 1 + self._config.runtime.pipeline):
             if number == generation or self._config.generations is None or number < self._config.generations:
@@ -194,6 +197,29 @@ class Driver(RoundHooks):
         counters = replace(self._judge(finished, counters, self._state.search), goal_streak=streak)
         self._state = replace(self._state, counters=counters)
         self._recorder.write(counters, self._runner.clock)
+        return self._save_weights(number + 1)
+
+    def _save_weights(self, number: int) -> bool:
+        """Write a snapshot of the weights as they are after the last update.
+
+        Args:
+            number: of the round, which no earlier one exceeds.
+
+        Returns:
+            False where a stop came first.
+        """
+        generation = self._state.generation
+        if self._weights is None or self._weights.has(generation):
+            return True
+        snapshot = self._algorithm.snapshot(replace(self._state.search, generation=number))
+        with self._runner.clock.phase("checkpoint"):
+            self._runner.open(self._weights.round(snapshot))
+            finished = self._runner.collect()
+            if finished is None:
+                self._runner.abandon()
+                return False
+            if (trouble := self._weights.save(generation, finished, self._checkpointer.generations)) is not None:
+                self.notice(f"warning: {trouble}")
         return True
 
     def _reason_to_end(self) -> str | None:
@@ -263,7 +289,7 @@ class Driver(RoundHooks):
         """Keep the episodes without a result for a replay and log which they are; how many."""
         number = self._state.generation  # also for the evaluation at the end, whose own number is internal
         failed = [FailedTasks(replace(block.tasks, generation=number), block.reasons) for block in finished.failed]
-        snapshot = replace(finished.round.snapshot, generation=number)
+        snapshot = replace(finished.round.snapshot, generation=number, model=None)  # that is in the checkpoint's log
         for text in failed_episodes.report(self._folder.path, self._config.seed, snapshot, failed):
             self.notice(text)
         return len(finished.reasons)
@@ -284,10 +310,24 @@ class Driver(RoundHooks):
         return quarantine.admit(self._state.quarantine, tasks)
 
     def received(self, results: Results) -> None:
-        """An episode that the pool abandoned goes into quarantine, on the disk too."""
+        """An episode that the pool abandoned goes into quarantine, on the disk too; a worker's repair is named."""
+        for report in results.weights:
+            for reason in report.repairs:
+                self.notice(
+                    f"warning: the weights of worker {report.worker} were wrong, and it made them anew: {reason}"
+                )
+        if results.purpose == Purpose.WEIGHTS:
+            return
         if new := quarantine.new_records(results):
             self._state = replace(self._state, quarantine=(*self._state.quarantine, *new))
             self._checkpointer.save_quarantine(self._state)
+
+    def repeated(self, finished: FinishedRound) -> Round | None:
+        """Where workers hold a model and disagree on its weights, the round again."""
+        if self._weights is None or (again := self._weights.agreement.repeated(finished)) is None:
+            return None
+        self.notice(f"warning: {again[1]}")
+        return again[0]
 
     def poll(self) -> bool:
         """Report progress and notices; whether a stop ends the wait."""

@@ -15,12 +15,14 @@ from raes.algorithms import ALGORITHMS
 from raes.algorithms.base import SearchSettings
 from raes.config.cli import display_path
 from raes.config.schema import Config
+from raes.models.model_problem import ModelProblem, ModelSpec
 from raes.problems.exits import exits_are_faults
 from raes.problems.function import FunctionSettings
 from raes.problems.problem import Problem, ProblemSpec
-from raes.runtime.memory import check_memory, check_sizes, check_state
+from raes.runtime.memory import check_memory, check_model, check_sizes, check_state
 from raes.search.noise import table_size
 from raes.search.running_stats import RunningStats
+from raes.storage.checkpoint import Checkpoint
 from raes.storage.location import location
 from raes.storage.pretrained import PREFIX
 from raes.storage.run_folder import check_writable
@@ -100,7 +102,10 @@ def resolve_config(config: Config, overrides: Sequence[str] = ()) -> PreparedRun
         # Messages give the path of an earlier policy as the user does. A run that resumes has no use for it.
         start = replace(config, start_from=as_given.start_from if checkpoint is None else None)
         theta, observations = first_policy(start, problem)
-    if checkpoint is not None:
+    if isinstance(spec, ModelSpec) and isinstance(problem, ModelProblem):
+        spec = replace(spec, first=problem.first, parts=problem.parts)
+        _check_first_weights(problem.first, checkpoint)
+    elif checkpoint is not None:
         spec = problem_spec(config, checkpoint)
     return PreparedRun(_absolute(config), spec, theta, observations, problem.layers, problem.remarks)
 
@@ -111,6 +116,8 @@ def fit_to_problem(config: Config, problem: Problem) -> Config:
     Raises:
         UserError: the sizes do not fit.
     """
+    if isinstance(problem, ModelProblem):
+        return _fit_to_model(config, problem)
     config = replace(config, algorithm=_sized(config.algorithm, problem))
     size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
     if size < 2 * problem.num_params:
@@ -121,6 +128,40 @@ def fit_to_problem(config: Config, problem: Problem) -> Config:
     config = replace(config, noise=replace(config.noise, size=size))
     _check_algorithm(config, problem)
     return config
+
+
+def _check_first_weights(first: str, checkpoint: Checkpoint | None) -> None:
+    """Refuse to go on with a model that was built with other weights than the run began with.
+
+    Raises:
+        UserError: with both digests.
+    """
+    began = first if checkpoint is None else checkpoint.state.get("first_weights", first)
+    if began != first:
+        assert checkpoint is not None
+        raise UserError(
+            f"{checkpoint.path} is of a model that began with other weights (digest {began}) than env.build gives now "
+            f"({first}); build the same ones, or take a new run_dir"
+        )
+
+
+def _fit_to_model(config: Config, problem: ModelProblem) -> Config:
+    """The same for a model that workers hold: no table, and nothing that needs its parameters."""
+    if config.noise.size not in (None, 1):
+        raise UserError(f"noise.size={config.noise.size}: env=module has no table of noise; remove it")
+    if config.runtime.pipeline:
+        raise UserError("runtime.pipeline=1: the workers of env=module cannot go back one update; remove it")
+    if config.start_from is not None:
+        raise UserError(
+            f"start_from={config.start_from}: a model begins with the weights that env.build gives; remove it"
+        )
+    if config.behavior is not None:
+        raise UserError(f"behavior={config.behavior}: a model's rewards have none; leave behavior=null")
+    check_sizes(f"algorithm.{config.algorithm.size_key}", config.algorithm.episodes, config.algorithm.episodes)
+    check_sizes("evaluation.episodes", config.evaluation.episodes, config.evaluation.episodes)
+    if problem.memory is not None and not config.runtime.gpus_per_worker:
+        check_model(problem.memory.total)
+    return replace(config, noise=replace(config.noise, size=1))
 
 
 def _sized(settings: SearchSettings, problem: Problem) -> Any:

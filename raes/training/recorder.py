@@ -17,7 +17,7 @@ from raes.storage.metrics import Histograms, Record
 from raes.training.events import Progress, RunLog
 from raes.training.state import RunCounters
 
-FAULT_COUNTS = ("actors_lost", "tasks_reissued", "tasks_copied", "results_discarded")
+FAULT_COUNTS = ("actors_lost", "tasks_reissued", "tasks_copied", "results_discarded", "weights_repaired")
 """Counters of an executor that go on from the run's beginning, resumes included."""
 
 
@@ -74,7 +74,7 @@ class MetricsRecorder:
             self._record |= batch_metrics(finished.batch) | {"episode/surplus": finished.surplus}
             if self._histograms_every and generation % self._histograms_every == 0:
                 theta = finished.round.snapshot.theta
-                self._histograms = {"returns": finished.batch.returns, "theta": theta}
+                self._histograms = {"returns": finished.batch.returns} | ({"theta": theta} if theta.size else {})
 
     def add_evaluation(self, finished: FinishedRound) -> Record | None:
         """The metrics of a round's evaluation, which join the record; None where no episode of it has a result."""
@@ -191,6 +191,10 @@ def speed_metrics(clock: RoundClock, executor: Executor, timesteps: float | None
         **{f"speed/{name}_seconds": seconds for name, seconds in clock.phases.items()},
         "pool/actors": executor.workers,
     }
+    if counts.outside_seconds:  # workers hold the model
+        record["speed/outside_reward_seconds"] = counts.outside_seconds
+        if counts.ray_bytes:
+            record["speed/ray_bytes_per_episode"] = counts.ray_bytes / max(1, counts.episodes)
     if timesteps is not None:
         record["speed/timesteps_per_second"] = timesteps / wall
         record["speed/timesteps_per_second_per_worker"] = timesteps / max(counts.worker_seconds, 1e-9)

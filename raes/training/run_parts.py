@@ -11,6 +11,7 @@ from raes.search.spread import SpreadWatch
 from raes.training.arithmetic import ArithmeticWatch
 from raes.training.checkpointing import Checkpointer
 from raes.training.events import RunLog
+from raes.training.model_weights import ModelWeights
 from raes.training.recorder import MetricsRecorder
 from raes.training.videos import Videos
 
@@ -27,3 +28,4 @@ class RunParts:
     videos: Videos
     spread: SpreadWatch
     arithmetic: ArithmeticWatch
+    weights: ModelWeights | None = None

@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raes.config.schema import Config
 from raes.config.stored import save
+from raes.models.model_problem import ModelSpec
+from raes.models.settings import ModuleSettings
 from raes.problems.atari import AtariSettings
 from raes.problems.function import FunctionSettings
+from raes.problems.problem import ProblemSpec
+from raes.runtime.executor import Executor
 from raes.runtime.worker import WorkerSpec
 from raes.search.spread import SpreadWatch
 from raes.storage.checkpoint import CheckpointStore
@@ -21,6 +26,7 @@ from raes.training.checkpointing import Checkpointer, RunFacts
 from raes.training.driver import Driver
 from raes.training.events import EventLog, RunLog
 from raes.training.limits import RunOutcome, StopSignal
+from raes.training.model_weights import ModelWeights
 from raes.training.prepare import PreparedRun
 from raes.training.recorder import MetricsRecorder
 from raes.training.resume import check_noise, check_size, restore, starting_point
@@ -118,14 +124,16 @@ def _run(
             earlier=None if checkpoint is None else checkpoint.state,
             started=started,
         )
+        began = {"first_weights": spec.first} if isinstance(spec, ModelSpec) else {}
         facts = RunFacts(config.as_dict(), executor.table_fingerprint, kept_arrays(spec))
         arithmetic = ArithmeticWatch(executor, () if checkpoint is None else checkpoint.state.get("arithmetic", ()))
         checkpointer = Checkpointer(
-            store, config.checkpoint.every, facts, lambda: recorder.totals() | {"arithmetic": arithmetic.known}
+            store, config.checkpoint.every, facts, lambda: recorder.totals() | {"arithmetic": arithmetic.known} | began
         )
         videos = stack.enter_context(closing(Videos(config, spec, folder.path)))
         spread = SpreadWatch(config.algorithm, _look_at(config), "algorithm.", begun=state.generation > 0)
-        parts = RunParts(algorithm, executor, log, recorder, checkpointer, videos, spread, arithmetic)
+        weights = _model_weights(config, spec, folder.path, executor, state.generation)
+        parts = RunParts(algorithm, executor, log, recorder, checkpointer, videos, spread, arithmetic, weights)
         driver = Driver(config, folder, parts, state, stop)
         for text in (*prepared.remarks, *passed_over):
             driver.notice(text)
@@ -136,8 +144,23 @@ def _run(
         return driver.run()
 
 
+def _model_weights(
+    config: Config, spec: ProblemSpec, run_dir: Path, executor: Executor, generation: int
+) -> ModelWeights | None:
+    """The snapshots of a model that workers hold; None for other runs."""
+    if not (isinstance(spec, ModelSpec) and isinstance(config.env, ModuleSettings)):
+        return None
+    weights = ModelWeights(run_dir, executor, config.env.snapshot_every, spec.parts)
+    weights.resume(generation)
+    return weights
+
+
 def _look_at(config: Config) -> str:
     """Where the user may find why returns do not differ."""
-    what = "that the function uses its x" if isinstance(config.env, FunctionSettings) else "that actions change rewards"
+    what = "that actions change rewards"
+    if isinstance(config.env, FunctionSettings):
+        what = "that the function uses its x"
+    elif isinstance(config.env, ModuleSettings):
+        what = "that the reward uses the model that it is called with"
     noise = [f"algorithm.{key}" for key in ("sigma", "radius") if hasattr(config.algorithm, key)]
     return f"check {what}, or raise the noise{f' ({noise[0]})' if noise else ''}"

@@ -70,6 +70,15 @@ def test_rollout_compares_the_worker_with_the_bare_loops(tmp_path: Path) -> None
 
 
 @pytest.mark.tools
+def test_models_measures_memory_time_and_bytes(tmp_path: Path) -> None:
+    content = run_bench("models", tmp_path)
+    [memory], [seconds], [traffic] = content["memory"], content["time"], content["traffic"]
+    assert positive(memory, "weights", "largest", "idle", "training", "allowed")
+    assert positive(seconds, "noise", "perturb", "generation", "per_member")
+    assert 0 < traffic["bytes_per_member"] < traffic["bar"]
+
+
+@pytest.mark.tools
 def test_low_rank_compares_with_full_perturbations(tmp_path: Path) -> None:
     full, thin = run_bench("low_rank", tmp_path)["rows"]
     assert (full["rank"], thin["rank"], full["against_full"]) == ("full", "1", 1.0)

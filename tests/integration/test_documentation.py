@@ -144,14 +144,26 @@ BASES: tuple[tuple[str, ...], ...] = (
     ("env=gymnasium", "env.id=CartPole-v1", "policy=torch", "policy.module=a:B"),
     ("env=atari", "env.game=pong"),
     ("env=function", "env.call=a:f", "env.dim=3"),
+    ("env=module", "env.build=a:build", "env.reward=a:reward", "env.tasks=a:tasks"),
 )
 """Command lines that have all keys between them."""
+MODEL = """
+import torch
+
+def build():
+    torch.manual_seed(0)
+    return torch.nn.Linear(2, 1)
+
+def reward(model):
+    return -float(model.weight.square().sum())
+"""
 
 
 def test_the_example_of_every_key_is_taken() -> None:
     """And there is no example of a key that there is not."""
     notes = yaml.safe_load((REPOSITORY / "docs" / "build" / "keys.yaml").read_text())
     having = {key: base for base in reversed(BASES) for key in known_keys(base)}
+    having["runtime.gpus_per_worker"] = BASES[-1]  # the others use no GPU
     assert notes.keys() == {key for key in having if not key.startswith("hydra.")} - UNLISTED
     for key, (meaning, example, reason) in notes.items():
         (word,) = shlex.split(example)
@@ -309,8 +321,12 @@ def test_the_metrics_of_runs_are_those_of_the_page(module_commands: Commands) ->
         words += ["policy=linear"] if algorithm == "xnes" else []
         module_commands.run(*small, *words)
         written |= {key for record in records_of(module_commands.cwd / algorithm) for key in record}
+    (module_commands.cwd / "my_model.py").write_text(MODEL)
+    words = ("env=module", "env.build=my_model:build", "env.reward=my_model:reward", "runtime=serial", "console=quiet")
+    module_commands.run(*words, "generations=2", "algorithm.pairs=2", "run_dir=model")
+    written |= {key for record in records_of(module_commands.cwd / "model") for key in record}
     assert written - documented == set()
-    assert documented - written <= {"progress/frames"}
+    assert documented - written <= {"progress/frames", "speed/ray_bytes_per_episode"}
 
 
 # The site.

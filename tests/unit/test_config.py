@@ -62,7 +62,8 @@ def changed(*words: str) -> Config:
 
 def words_for(group: str, option: str) -> list[str]:
     """An option alone; some are nothing without a name, or for games only."""
-    more = {"gymnasium": ["env.id=Pendulum-v1"], "function": ["env.call=math:fsum", "env.dim=3"]}
+    more = {"gymnasium": ["env.id=Pendulum-v1"], "function": ["env.call=math:fsum", "env.dim=3"],
+            "module": ["env.build=math:fsum", "env.reward=math:fsum"]}  # fmt: skip
     more |= {"torch": ["policy.module=my_module:Net"], "a3c": ["env=Pong"], "nature": ["env=Pong"]}
     more |= {"atari": ["env.game=pong"], "atari_paper": ["env.game=pong"]}
     more |= {"custom": ["algorithm.module=my_module:Search"]}

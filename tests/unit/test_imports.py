@@ -20,11 +20,14 @@ ROOMS = {
     6: "train evaluate play replay export api report doctor bench __main__",
     5: "training config console",
     4: "runtime",
-    3: "problems algorithms",
+    3: "problems algorithms models",
     2: "search storage",
     1: "policies types text tasks results rng import_object validation",
 }
-PYTORCH = ("raes.policies.torch_policy", "raes.policies.torch_export", "raes.api.torch_modules", "raes.export")
+PYTORCH = (
+    "raes.policies.torch_policy", "raes.policies.torch_export", "raes.api.torch_modules", "raes.api.seeded_modules",
+    "raes.export", "raes.models.tensor_noise", "raes.models.held_tensor", "raes.models.torch_engine",
+)  # fmt: skip
 RAY_INSIDE_FUNCTIONS = ("raes.training.launch", "raes.training.sweep", "raes.evaluate", "raes.bench", "raes.doctor")
 FLOOR = {room: floor for floor, rooms in ROOMS.items() for room in rooms.split()}
 
