@@ -139,7 +139,7 @@ class Config:
 
 FREE_TO_CHANGE = (
     "workers", "run_dir", "resume", "console", "callbacks", "generations", "max_timesteps", "max_minutes",
-    "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "upload.",
+    "env.native", "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "goal.", "checkpoint.", "upload.",
     "faults.", "video.", "tensorboard.",
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
