@@ -190,10 +190,9 @@ class RolloutContest:
         """The episodes as bare calls of the native step."""
         native, row = self._problem.native, np.empty(self._problem.observation_size)
         assert native is not None
-        env, begin, step = self._problem.env, native.begin, native.step
+        reset, step = native.reset, native.step
         for episode in self.episodes if episodes is None else episodes:
-            env.reset(seed=episode.seed)
-            begin()
+            reset(episode.seed)
             for action in episode.actions:
                 step(action, row)
 

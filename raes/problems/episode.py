@@ -215,12 +215,10 @@ class EpisodeProblem:
 
     def _begin(self, episode: Episode) -> tuple[np.ndarray[Any, Any], Step]:
         """Reset the environment: the first observation, and what makes a step."""
-        read, options = self._read, self._settings.reset_options(episode.training)
+        if (native := self.native) is not None:
+            return native.reset(episode.reset_seed), native.step
+        read, env_step, options = self._read, self.env.step, self._settings.reset_options(episode.training)
         observation = read(self.env.reset(seed=episode.reset_seed, options=options)[0])
-        if self.native is not None:
-            self.native.begin()
-            return observation, self.native.step
-        env_step = self.env.step
 
         def step(action: Any, row: Any) -> tuple[np.ndarray[Any, Any], float, bool, bool]:
             observation, reward, terminated, truncated, _ = env_step(action)

@@ -35,13 +35,13 @@ class NativeStep:
 
     Attributes:
         env: the environment, wrappers included.
-        begin: called after each reset of the environment.
+        reset: in the place of the environment's, from a seed to the first observation.
         step: in the place of the environment's.
         end: computes what the environment's own step would have left behind for whoever reads it after an episode.
     """
 
     env: gymnasium.Env[Any, Any]
-    begin: Callable[[], None]
+    reset: Callable[[int], Float64]
     step: Step
     end: Callable[[], None]
 
@@ -68,10 +68,7 @@ def choose_step(env: gymnasium.Env[Any, Any], settings: EnvSettings | AtariSetti
 
 
 def native_step(env: gymnasium.Env[Any, Any]) -> NativeStep | str:
-    """The step of an environment that is reset and stepped for it, or why there is none.
-
-    Its next reset needs a seed, as every reset of a worker has.
-    """
+    """The step of an environment, which is reset and stepped to compare both, or why there is none."""
     if task_name(env) not in TASKS:
         return "it is not one of Gymnasium's MuJoCo v5 tasks"
     if why := obstacle(env):
@@ -119,16 +116,21 @@ def build_step(env: gymnasium.Env[Any, Any]) -> NativeStep:
     if observation.shape != env.observation_space.shape or observation.dtype != env.observation_space.dtype:
         raise ValueError(f"an observation of {observation.shape}, its space is {env.observation_space.shape}")
     model, data, frame_skip, control = inner.model, inner.data, inner.frame_skip, inner.data.ctrl
-    mj_step, all_forces = mujoco.mj_step, mujoco.mj_rnePostConstraint
+    mj_reset, mj_step, all_forces = mujoco.mj_resetData, mujoco.mj_step, mujoco.mj_rnePostConstraint
+    seed_generator, reset_model = partial(gymnasium.Env.reset, inner), inner.reset_model
     contact_forces = all_forces if terms.contact_forces else None
     fills, outcome, begin_task = tuple(terms.fill), terms.outcome, terms.begin
     limit = env.get_wrapper_attr("_max_episode_steps") if env.has_wrapper_attr("_max_episode_steps") else np.inf
     elapsed = 0
 
-    def begin() -> None:
+    def reset(seed: int) -> Float64:
         nonlocal elapsed
         elapsed = 0
+        seed_generator(seed=seed)
+        mj_reset(model, data)
+        first: Float64 = reset_model()
         begin_task()
+        return first
 
     def step(action: Float32, observation: Float64) -> tuple[Float64, float, bool, bool]:
         nonlocal elapsed
@@ -143,7 +145,7 @@ def build_step(env: gymnasium.Env[Any, Any]) -> NativeStep:
         elapsed += 1
         return observation, reward, terminated, elapsed >= limit
 
-    return NativeStep(env, begin, step, partial(all_forces, model, data))
+    return NativeStep(env, reset, step, partial(all_forces, model, data))
 
 
 def _difference(native: NativeStep) -> str:
@@ -152,25 +154,28 @@ def _difference(native: NativeStep) -> str:
     low, high = np.maximum(space.low, -10), np.minimum(space.high, 10)  # bounds may be infinite
     actions = np.random.default_rng(0).uniform(low, high, (COMPARED, *space.shape)).astype(space.dtype)
     row = np.empty(native.env.observation_space.shape or ())
-    own = _trace(native.env, actions, lambda action: native.env.step(action)[:4], lambda: None)
-    ours = _trace(native.env, actions, lambda action: native.step(action, row), native.begin)
+    own = _trace(actions, lambda seed: native.env.reset(seed=seed)[0], lambda action: native.env.step(action)[:4])
+    ours = _trace(actions, native.reset, lambda action: native.step(action, row))
     for timestep, (one, other) in enumerate(zip(own, ours, strict=True), 1):
-        for name, left, right in zip(("observation", "reward", "terminated", "truncated"), one, other, strict=True):
+        for name, left, right in zip(TRACED, one, other, strict=True):
             if left != right:
-                return f"its {name} after {timestep} timesteps is another one (Gymnasium or MuJoCo has changed)"
+                return f"its {name} at timestep {timestep} is another one (Gymnasium or MuJoCo has changed)"
     return ""
 
 
+TRACED = ("first observation", "observation", "reward", "terminated", "truncated")
+
+
 def _trace(
-    env: gymnasium.Env[Any, Any], actions: Float32, step: Callable[[Any], Any], begin: Callable[[], None]
-) -> list[tuple[bytes, bytes, bool, bool]]:
-    """The bits of every timestep, with resets where an episode ends."""
-    rows, ended = [], True
+    actions: Float32, reset: Callable[[int], Float64], step: Callable[[Any], Any]
+) -> list[tuple[bytes, bytes, bytes, bool, bool]]:
+    """The bits of every timestep and of the last reset before it; an episode that ends is followed by another."""
+    rows, ended, first = [], True, b""
     for seed, action in enumerate(actions):
         if ended:
-            env.reset(seed=seed)
-            begin()
+            first = reset(seed).tobytes()
         observation, reward, terminated, truncated = step(action)
-        rows.append((observation.tobytes(), np.float64(reward).tobytes(), bool(terminated), bool(truncated)))
+        bits = observation.tobytes(), np.float64(reward).tobytes()
+        rows.append((first, *bits, bool(terminated), bool(truncated)))
         ended = terminated or truncated
     return rows

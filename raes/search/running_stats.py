@@ -57,14 +57,20 @@ def init(size: int) -> RunningStats:
 
 def merge(stats: RunningStats, moments: Moments) -> RunningStats:
     """The statistics with these episodes added, in the order given."""
-    count, mean, m2 = stats.count, stats.mean, stats.m2
-    for episode_count, episode_mean, episode_m2 in zip(moments.count, moments.mean, moments.m2, strict=True):
-        total = count + episode_count
-        delta = episode_mean - mean
-        mean = mean + delta * (episode_count / total)
-        m2 = m2 + episode_m2 + np.square(delta) * (count * episode_count / total)
-        count = float(total)
-    return RunningStats(count, mean, m2)
+    for count, mean, m2 in zip(moments.count, moments.mean, moments.m2, strict=True):
+        stats = _merged(stats, float(count), mean, m2)
+    return stats
+
+
+def _merged(stats: RunningStats, count: float, mean: Float64, m2: Float64) -> RunningStats:
+    """The statistics with further observations, given by their number, their mean and their m2."""
+    total = stats.count + count
+    delta = mean - stats.mean
+    return RunningStats(
+        total,
+        stats.mean + delta * (count / total),
+        stats.m2 + m2 + np.square(delta) * (stats.count * count / total),
+    )
 
 
 class EpisodeObservations:
@@ -104,11 +110,12 @@ class EpisodeObservations:
 
     def _flush(self, count: int) -> None:
         rows = self._rows[:count]
-        if not np.isfinite(rows).all():
-            self._finite = False
         if self._stats is None or not count:
+            self._finite = self._finite and bool(np.isfinite(rows).all())
             return
-        mean = rows.mean(axis=0)
-        m2 = np.square(rows - mean).sum(axis=0)
-        chunk = Moments(np.zeros(1, np.int64), np.array([float(count)]), mean[None], m2[None])
-        self._stats = merge(self._stats, chunk)
+        mean = np.add.reduce(rows, 0) / count
+        if not np.isfinite(mean).all() and not np.isfinite(rows).all():
+            self._finite = False
+        np.subtract(rows, mean, rows)  # in place: nobody reads the rows any more
+        m2 = np.add.reduce(np.square(rows, rows), 0)
+        self._stats = _merged(self._stats, float(count), mean, m2)

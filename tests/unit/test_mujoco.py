@@ -117,8 +117,7 @@ def assert_equal_steps(env_id: str, kwargs: dict[str, Any], count: int) -> int:
         begun = False
         for seed, action in enumerate(actions(ours.action_space, count)):
             if not begun:
-                ours.reset(seed=seed), theirs.reset(seed=seed)
-                native.begin()
+                assert native.reset(seed).tobytes() == theirs.reset(seed=seed)[0].tobytes()
             observation, reward, terminated, truncated, _ = theirs.step(action)
             got, got_reward, got_terminated, got_truncated = native.step(action, row)
             assert got is row
@@ -213,8 +212,12 @@ def test_a_task_that_has_nothing_to_do_with_mujoco_gives_no_notice() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "what"),
     [
-        ("control_cost", lambda self, action: 0.1 * float(np.sum(np.square(action))), "its reward after 1 timesteps"),
-        ("_get_obs", lambda self: np.concatenate([self.data.qpos[1:], 2 * self.data.qvel]), "its observation after 1"),
+        ("control_cost", lambda self, action: 0.1 * float(np.sum(np.square(action))), "its reward at timestep 1 "),
+        (
+            "_get_obs",
+            lambda self: np.concatenate([self.data.qpos[1:], 2 * self.data.qvel]),
+            "its observation at timestep 1 ",
+        ),
         ("step", lambda self, action: 1 / 0, "a step fails (ZeroDivisionError"),
     ],
 )
