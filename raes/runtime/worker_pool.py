@@ -19,6 +19,7 @@ from raes.runtime.calls import Blame, answers, explained, is_our_fault, wait
 from raes.runtime.clock import REAL_TIME, Clock
 from raes.runtime.digests import Digests
 from raes.runtime.executor import Counters
+from raes.runtime.messages import unpack_results
 from raes.runtime.pending import PendingTable
 from raes.runtime.rollout_actor import StartRollout
 from raes.tasks import Snapshot, Tasks
@@ -207,7 +208,11 @@ class ActorPool:
 
     def _take_finished(self, timeout: float) -> list[Results]:
         done: list[Results] = []
-        for reference, answer in answers(wait(self._slots.calls, self._clock.real_seconds(timeout))):
+        queued, mean = self.queued, self.counters.mean_seconds
+        awaited = scheduling.results_together(queued, self.workers, mean)
+        gather = 0.0 if queued else self._clock.real_seconds(scheduling.END_SECONDS)
+        finished = wait(self._slots.expected, self._clock.real_seconds(timeout), gather, awaited)
+        for reference, answer in answers(finished):
             done.extend(self._finish(reference, answer))
         return done
 
@@ -228,9 +233,10 @@ class ActorPool:
         slot.alone, slot.since = False, self._clock.now()
         self._slots.refile(number)
         self._dismiss_if_done(number)
-        self.counters.add(answer)
-        self._longest = max(self._longest, float(answer.records["seconds"].max(initial=0.0)))
-        accepted, dropped = self._pending.accept(answer)
+        results = unpack_results(answer)
+        self.counters.add(results)
+        self._longest = max(self._longest, float(results.records["seconds"].max(initial=0.0)))
+        accepted, dropped = self._pending.accept(results)
         self.counters.results_discarded += dropped
         return [accepted] if len(accepted.records) else []
 
