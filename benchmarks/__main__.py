@@ -13,6 +13,7 @@ BENCHES = {
     "chaos": Benchmark(
         "benchmarks.chaos_bench", "the bits of theta and the time lost while workers, relays and nodes are killed"
     ),
+    "peers": Benchmark("benchmarks.peers_bench", "the same task, network and population with other libraries"),
     "scale": Benchmark("benchmarks.scale_bench", "thousands of virtual workers on virtual nodes; over an hour"),
 }
 """The benchmarks that developers run; `python -m raes.bench` has those for users."""

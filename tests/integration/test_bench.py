@@ -117,6 +117,17 @@ def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
     assert [row["bar"] for row in content["busy"]] == [None, 0.95, 0.98]
 
 
+@pytest.mark.tools
+def test_peers_runs_its_contenders_in_turns(tmp_path: Path) -> None:
+    """The other libraries are in an environment of their own; here RAES alone is a contender."""
+    [row] = run_bench("peers", tmp_path)["rows"]
+    assert (row["task"], row["policy"], row["name"], row["raes_cpu"], row["bar"]) == (
+        "InvertedPendulum", "8", "RAES", 1.0, None,
+    )  # fmt: skip
+    assert positive(row, "per_cpu_second", "per_second", "start_seconds", "worker_megabytes", "timesteps")
+    assert row["rounds"] >= 3
+
+
 @pytest.mark.slow
 def test_chaos_changes_no_bit(tmp_path: Path) -> None:
     content = run_bench("chaos", tmp_path, timeout=600.0)
