@@ -14,6 +14,7 @@ BENCHES = {
         "benchmarks.chaos_bench", "the bits of theta and the time lost while workers, relays and nodes are killed"
     ),
     "models": Benchmark("benchmarks.models_bench", "a model of GPT-2's size, trained by seeds: memory, time and bytes"),
+    "peers": Benchmark("benchmarks.peers_bench", "the same task, network and population with other libraries"),
     "scale": Benchmark("benchmarks.scale_bench", "thousands of virtual workers on virtual nodes; over an hour"),
 }
 """The benchmarks that developers run; `python -m raes.bench` has those for users."""

@@ -21,6 +21,7 @@ from benchmarks.recorded_lengths import SECONDS_PER_STEP, Lengths
 from raes.results import RESULT_DTYPE, Results
 from raes.runtime.clock import Clock
 from raes.runtime.executor import Pool
+from raes.runtime.messages import pack_results, pack_tasks, unpack_tasks
 from raes.runtime.node_relay import RayRelay, ReportTriggers, WorkItem
 from raes.runtime.relay_pool import RelayPool
 from raes.runtime.worker_pool import ActorPool
@@ -52,8 +53,9 @@ class VirtualHost:
         """Digest and failure, as of `RolloutActor.ready`."""
         return "virtual", ""
 
-    async def run(self, worker: int, tasks: Tasks, snapshot: Any) -> Results:
+    async def run(self, worker: int, message: bytes, snapshot: Any) -> bytes:
         """Wait for as long as the block's episodes take."""
+        tasks = unpack_tasks(message)
         lengths = self._lengths.of(tasks.generation, tasks.index)
         records = np.zeros(len(tasks), dtype=RESULT_DTYPE)
         records["index"], records["return"], records["length"] = tasks.index, lengths, lengths
@@ -64,7 +66,7 @@ class VirtualHost:
             await asyncio.sleep(self._clock.real_seconds(seconds))
             del self._running[worker]
             self._useful += seconds
-        return Results(tasks.purpose, tasks.generation, records)
+        return pack_results(Results(tasks.purpose, tasks.generation, records))
 
     async def useful(self) -> float:
         """Seconds of episodes so far, of all workers together; an episode counts for no more than it takes."""
@@ -84,7 +86,7 @@ class VirtualRollout:
 
     def run(self, tasks: Tasks, snapshot: Any) -> Any:
         """Call `VirtualHost.run`; a reference to the answer."""
-        return self._host.run.remote(self._number, tasks, snapshot)
+        return self._host.run.remote(self._number, pack_tasks(tasks), snapshot)
 
     def kill(self) -> None:
         """Nothing: the host serves others too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,11 +148,6 @@ class Results:
     weights: tuple[WeightsReport, ...] = ()
     parts: tuple[tuple[int, UInt8], ...] = ()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Bytes in the place of the records, as most of a short array's pickle is the name of its dtype's fields."""
-        rest = (self.moments, self.faults, self.behaviors, self.weights, self.parts)
-        return _unpickled_results, (self.purpose, self.generation, self.records.tobytes(), *rest)
-
     @staticmethod
     def failed(tasks: Tasks, reason: str, quarantined: bool = False, certain: bool = True) -> Results:
         """All of these tasks failed, for one reason."""
@@ -182,11 +177,6 @@ class Results:
         for part in parts:
             groups.setdefault((part.generation, part.purpose), []).append(part)
         return [group[0] if len(group) == 1 else _join(group) for group in groups.values()]
-
-
-def _unpickled_results(purpose: int, generation: int, records: bytes, *rest: Any) -> Results:
-    """The inverse of `Results.__reduce__`."""
-    return Results(purpose, generation, np.frombuffer(records, RESULT_DTYPE), *rest)
 
 
 Kept = TypeVar("Kept", Moments, Behaviors)

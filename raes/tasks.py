@@ -58,13 +58,6 @@ class Tasks:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Bytes in the place of arrays: pickling an array adds some 100 bytes, and blocks often have a single task."""
-        genomes = self.genomes
-        arrays = (self.index, self.reset, self.observe, genomes.noise_index, genomes.scale)
-        content = tuple(np.asarray(array, dtype).tobytes() for array, dtype in zip(arrays, TASK_DTYPES, strict=True))
-        return _unpickled_tasks, (self.purpose, self.generation, *content, genomes.parent, genomes.vectors)
-
     def take(self, which: Int64 | slice) -> Tasks:
         """The given tasks, in the given order."""
         return Tasks(
@@ -75,28 +68,6 @@ class Tasks:
             self.observe[which],
             self.genomes.take(which),
         )
-
-
-TASK_DTYPES = (np.int64, np.int64, np.bool_, np.int64, np.float32)
-"""Of index, reset, observe, noise_index and scale."""
-
-
-def _unpickled_tasks(
-    purpose: int,
-    generation: int,
-    index: bytes,
-    reset: bytes,
-    observe: bytes,
-    noise_index: bytes,
-    scale: bytes,
-    parent: Int64 | None,
-    vectors: Float32 | None,
-) -> Tasks:
-    """The inverse of `Tasks.__reduce__`."""
-    contents = (index, reset, observe, noise_index, scale)
-    arrays: list[Any] = [np.frombuffer(part, dtype) for part, dtype in zip(contents, TASK_DTYPES, strict=True)]
-    genomes = Genomes(arrays[3], arrays[4], parent, vectors)
-    return Tasks(purpose, generation, arrays[0], arrays[1], arrays[2], genomes)
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,8 @@ class Config:
 
 FREE_TO_CHANGE = (
     "workers", "run_dir", "resume", "console", "callbacks", "generations", "max_timesteps", "max_minutes",
-    "ray.", "runtime.name", "runtime.relays", "runtime.deadline", "runtime.gpus_per_worker", "env.snapshot_every",
-    "goal.", "checkpoint.", "upload.", "faults.", "video.", "tensorboard.",
+    "env.native", "env.snapshot_every", "ray.", "runtime.name", "runtime.relays", "runtime.deadline",
+    "runtime.gpus_per_worker", "goal.", "checkpoint.", "upload.", "faults.", "video.", "tensorboard.",
 )  # fmt: skip
 """What a resume may change: where, how long and what is shown; never what is computed."""
 

@@ -166,10 +166,10 @@ class FilmedSpec:
 
 
 def with_pictures(settings: EnvSettings | AtariSettings) -> EnvSettings | AtariSettings:
-    """The settings of the same environment with pictures."""
+    """The settings of the same environment with pictures, which its own step draws."""
     if isinstance(settings, AtariSettings):
         return settings
-    return replace(settings, kwargs={**settings.kwargs, "render_mode": "rgb_array"})
+    return replace(settings, kwargs={**settings.kwargs, "render_mode": "rgb_array"}, native="never")
 
 
 def _follow(env: gymnasium.Env[Any, Any]) -> None:

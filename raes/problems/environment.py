@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 
@@ -30,6 +30,8 @@ class EnvSettings:
         kwargs: keyword arguments of `gymnasium.make`.
         rebuild: make the environment anew for each episode, where earlier episodes leak into later ones.
         wrappers: `module:Wrapper`, each a class or a function that is given the environment, the innermost first.
+        native: whether MuJoCo tasks take RAES's own step, which computes the same bits in less time: `auto` where there
+            is one for the environment, `never`, or `require`, which refuses an environment without one.
     """
 
     __pydantic_config__ = SETTINGS
@@ -39,6 +41,7 @@ class EnvSettings:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     rebuild: bool = False
     wrappers: tuple[str, ...] = ()
+    native: Literal["auto", "never", "require"] = "auto"
 
     def __post_init__(self) -> None:
         if not self.id:

@@ -13,19 +13,23 @@ from raes.policies import AnyPolicySettings, ConvPolicy, TorchPolicy, build_poli
 from raes.problems.atari import AtariSettings
 from raes.problems.behaviors import FinishedEpisode, descriptor, descriptor_values
 from raes.problems.environment import EnvSettings, close_environment, from_elsewhere, make_environment
+from raes.problems.mujoco import NativeStep, build_step, choose_step
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.problems.registration import Registered, register
 from raes.problems.spaces import action_spec, observation_reader
 from raes.problems.start_check import check_start
 from raes.rng import seed_global_generators
-from raes.search.running_stats import EpisodeMoments
+from raes.search.running_stats import EpisodeObservations
 from raes.tasks import Snapshot
 from raes.text import KEPT, described
-from raes.types import Float32, UInt8, check_fault
+from raes.types import Float32, Float64, UInt8, check_fault
 
 NOISE_ROWS = 128
 """Timesteps of action noise drawn at a time."""
 
+
+Step = Callable[[Any, Any], tuple[np.ndarray[Any, Any], float, bool, bool]]
+"""From an action, and the row of `EpisodeObservations` or None, to observation, reward, terminated and truncated."""
 
 Rollout = Generator[np.ndarray[Any, Any], Float32, EpisodeOutcome]
 """A generator of an episode: yields observations, receives the policy's outputs for each, returns the outcome."""
@@ -70,12 +74,19 @@ class EpisodeProblem:
         env: the environment it acts in.
         remarks: what the user should know before a run; see `check_start`.
         watch: called with the number of timesteps so far before each one, where an episode may have to be cut off.
+        native_notice: why a MuJoCo task has no native step, empty where it has one or needs none.
     """
 
     remarks: tuple[str, ...] = ()
     watch: Callable[[int], None] | None = None
 
-    def __init__(self, spec: EpisodeSpec) -> None:
+    def __init__(self, spec: EpisodeSpec, native: bool | None = None) -> None:
+        """Make environment and policy.
+
+        Args:
+            spec: what they are made from.
+            native: whether the environment has a native step, where another problem of this spec has found that out.
+        """
         self.spec, self._settings = spec, spec.env
         self.env = make_environment(spec.env)
         shape, self._read = observation_reader(self.env.observation_space, spec.env.id)
@@ -91,9 +102,19 @@ class EpisodeProblem:
         self._describe = None if spec.behavior is None else descriptor(spec.behavior, self.env)
         # Random numbers of a user's own code may come from generators that all of the process shares.
         self._seeds_all = from_elsewhere(self.env, spec.env) or isinstance(self.policy, TorchPolicy)
-        self._moments = EpisodeMoments(self.observation_size)
+        self._observations = EpisodeObservations(self.observation_size)
+        self._native: NativeStep | None = None
+        self.native_notice = ""
+        if native is None:
+            self._native, self.native_notice = choose_step(self.env, spec.env)
+        elif native:
+            self._native = build_step(self.env)
         self._action_noise, self._max_steps = 0.0, math.inf
         self._stale = False
+
+    def twin(self) -> EpisodeProblem:
+        """Another problem of the same spec, with an environment of its own."""
+        return EpisodeProblem(self.spec, native=self._native is not None)
 
     def initial_theta(self, rng: np.random.Generator) -> Float32:
         """The policy's initial parameters, float32 (d,)."""
@@ -140,6 +161,8 @@ class EpisodeProblem:
         """Replace the environment: the old one may be in any state."""
         self.close()
         self.env = make_environment(self._settings)
+        if self._native is not None:
+            self._native = build_step(self.env)
         self._stale = False
 
     def rollout(self, episode: Episode) -> Rollout:
@@ -149,56 +172,80 @@ class EpisodeProblem:
         self._stale = self._settings.rebuild
         if self._seeds_all:
             seed_global_generators(episode.reset_seed)
-        env_step, head, read, watch = self.env.step, self.policy.head, self._read, self.watch
+        head, watch = self.policy.head, self.watch
         limit = self._max_steps if episode.training else math.inf
         noise = None
         if episode.training and self._action_noise and episode.noise_rng is not None:
             noise = _ActionNoise(episode.noise_rng, head.outputs, self._action_noise)
-        moments = self._moments if episode.observe and self.observation_size else None
-        if moments is not None:
-            moments.clear()
-        total, sign_total, length, ended = 0.0, 0, 0, False
-        options = self._settings.reset_options(episode.training)
-        observation = read(self.env.reset(seed=episode.reset_seed, options=options)[0])
-        # Products with zero become and stay NaN after one number that is not finite; whole numbers always are.
-        seen, acted = 0.0, 0.0
-        no_observation = np.zeros_like(observation) if observation.dtype.kind == "f" else None
-        no_output = np.zeros(head.outputs, np.float32)
+        total, sign_total, length, ended, acted = 0.0, 0, 0, False, 0.0
+        observation, step = self._begin(episode)
+        kept = self._observations
+        summed = episode.observe and self.observation_size > 0
+        next_row: Callable[[], Any] = _no_row
+        if summed or observation.dtype.kind == "f":  # whole numbers are always finite
+            kept.begin(summed)
+            next_row = kept.next
+            row = next_row()
+            row[:] = observation
         while not ended and length < limit:
             if watch is not None:
                 watch(length)
-            if no_observation is not None:
-                seen += observation.dot(no_observation)
-            if moments is not None:
-                moments.add(observation)
             output = yield observation
-            acted += output.dot(no_output)
+            acted += sum(output.tolist())  # not finite any more after one number that is not
             if noise is not None:
                 output = output + noise.next()  # a module may keep what it gave
-            observation, reward, terminated, truncated, _ = env_step(head(output))
-            observation = read(observation)
+            observation, reward, terminated, truncated = step(head(output), next_row())
             length += 1
-            reward = float(reward)
             total += reward
             sign_total += (reward > 0.0) - (reward < 0.0)
             ended = terminated or truncated
-        if not math.isfinite(seen):
+        observed, finite, last_finite = (None, True, True) if next_row is _no_row else kept.end()
+        if not finite:
             raise EpisodeError("an observation is not finite")
         if not math.isfinite(acted):
             raise EpisodeError("an output of the policy is not finite")
-        if not np.isfinite(observation).all():
+        if not last_finite:
             raise EpisodeError(f"the observation after timestep {length} is not finite")
-        observed = moments.result() if moments is not None else None
         if observed is not None and not np.isfinite(observed.m2).all():
             raise EpisodeError("an observation is not finite")
         if not math.isfinite(total):
             raise EpisodeError(f"the return is {total}")
-        behavior = None
-        if self._describe is not None:
-            behavior = descriptor_values(
-                self._describe, FinishedEpisode(self.env, np.asarray(observation, np.float64), length, total)
-            )
+        behavior = None if self._describe is None else self._behavior(observation, length, total)
         return EpisodeOutcome(total, sign_total, length, not ended, observed, behavior)
+
+    def _begin(self, episode: Episode) -> tuple[np.ndarray[Any, Any], Step]:
+        """Reset the environment: the first observation, and what makes a step."""
+        if (native := self.native) is not None:
+            return native.reset(episode.reset_seed), native.step
+        read, env_step, options = self._read, self.env.step, self._settings.reset_options(episode.training)
+        observation = read(self.env.reset(seed=episode.reset_seed, options=options)[0])
+
+        def step(action: Any, row: Any) -> tuple[np.ndarray[Any, Any], float, bool, bool]:
+            observation, reward, terminated, truncated, _ = env_step(action)
+            observation = read(observation)
+            if row is not None:
+                row[:] = observation
+            return observation, float(reward), terminated, truncated
+
+        return observation, step
+
+    @property
+    def native(self) -> NativeStep | None:
+        """The native step, where there is one, and `env` is still the environment that it steps."""
+        native = self._native
+        return native if native is not None and native.env is self.env else None
+
+    def _behavior(self, observation: np.ndarray[Any, Any], length: int, total: float) -> Float64:
+        """What the policy did in an episode that has just ended, float64 (b,)."""
+        assert self._describe is not None
+        if self.native is not None:
+            self.native.end()
+        finished = FinishedEpisode(self.env, np.array(observation, np.float64), length, total)
+        return descriptor_values(self._describe, finished)
+
+
+def _no_row() -> None:
+    """Where observations need no check."""
 
 
 class _ActionNoise:

@@ -91,6 +91,6 @@ class Lockstep:
 
     def _lane(self, lane: int) -> EpisodeProblem:
         while lane >= len(self._problems):
-            self._problems.append(self._problems[0].spec.build())
+            self._problems.append(self._problems[0].twin())
         self._problems[lane].watch = self._problems[0].watch
         return self._problems[lane]

@@ -44,7 +44,8 @@ def check_start(problem: EpisodeProblem) -> tuple[str, ...]:
     """Take the first steps with the policy's own actions, so that errors show before anything starts.
 
     Returns:
-        What the user should know: a missing limit on the length of episodes, results that cannot be had twice.
+        What the user should know: a missing limit on the length of episodes, results that cannot be had twice, a
+        MuJoCo task without a native step.
 
     Raises:
         UserError: the environment cannot be reset or stepped, or its observations do not fit its space.
@@ -54,7 +55,7 @@ def check_start(problem: EpisodeProblem) -> tuple[str, ...]:
         theta = problem.initial_theta(generator(0, Purpose.INITIAL_THETA))
         first = _play(problem, theta)
         _refuse(spec, first)
-        remarks = [_unlike(spec, first, _play(problem, theta)), _endless(problem)]
+        remarks = [_unlike(spec, first, _play(problem, theta)), _endless(problem), problem.native_notice or None]
     return tuple(remark for remark in remarks if remark is not None)
 
 

@@ -61,6 +61,11 @@ class ActorSlots:
         """All actors."""
         return self._slots.values()
 
+    @property
+    def expected(self) -> list[Any]:
+        """The calls that are answered next, the oldest of each actor: it answers them one after the other."""
+        return list({number: reference for reference, number in reversed(self.calls.items())}.values())
+
     def holding(self, blocks: int) -> Mapping[int, None]:
         """The numbers of the actors that hold so many blocks and may be given more; a view that follows changes."""
         return self._by_load[blocks]

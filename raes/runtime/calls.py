@@ -16,17 +16,21 @@ GET_SECONDS = 60.0
 """Seconds in which a finished result must be read; after that its actor counts as lost."""
 
 
-def wait(references: Iterable[Any], timeout: float, gather: float = 0.0) -> list[Any]:
-    """The calls that are finished `gather` seconds after the first one, or as soon as all are.
+def wait(references: Iterable[Any], timeout: float, gather: float = 0.0, awaited: int = 1) -> list[Any]:
+    """The calls that are finished `gather` seconds after the first ones, or as soon as all are.
 
-    An empty list means that none finished within `timeout` seconds.
+    Args:
+        references: of the calls.
+        timeout: seconds for the first ones; where they take longer, what has finished is all.
+        gather: seconds for those that follow.
+        awaited: how many the first ones are.
     """
     waiting = list(references)
     if not waiting:
         time.sleep(min(timeout, 0.01))
         return []
-    finished, _ = ray.wait(waiting, num_returns=1, timeout=timeout)
-    if finished:
+    finished, _ = ray.wait(waiting, num_returns=min(awaited, len(waiting)), timeout=timeout)
+    if finished and awaited == 1:
         finished, _ = ray.wait(waiting, num_returns=len(waiting), timeout=gather)
     return list(finished)
 

@@ -5,9 +5,8 @@ The serial executor and the Ray executor implement it; a driver needs to know no
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from raes.results import Results
@@ -73,15 +72,6 @@ class Counters:
     def mean_seconds(self) -> float:
         """Mean seconds of an episode, 0 before the first."""
         return self.busy_seconds / self.episodes if self.episodes else 0.0
-
-
-def travelling_bytes(message: Snapshot | Tasks | Results) -> int:
-    """How long a message is when it is pickled, without the parts of a snapshot of a model's weights."""
-    if isinstance(message, Results) and message.parts:
-        message = replace(message, parts=())
-    if isinstance(message, Snapshot) and message.model is not None:
-        message = replace(message, model=replace(message.model, parts=()))
-    return len(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
 
 class Pool(Protocol):

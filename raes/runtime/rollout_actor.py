@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits
 
-from raes.results import Results
 from raes.runtime.last_words import LastWords, leave_last_words
+from raes.runtime.messages import pack_results, pack_tasks, unpack_tasks
 from raes.runtime.model_worker import make_worker
 from raes.runtime.worker import WorkerSpec
 from raes.tasks import Snapshot, Tasks
@@ -43,9 +43,9 @@ class RolloutActor:
         """The digest of this worker's arithmetic, and why it cannot work (empty where it can)."""
         return ("" if self._failure else self._worker.digest()), self._failure
 
-    def run(self, tasks: Tasks, snapshot: Snapshot) -> Results:
-        """Evaluate a block; Ray replaces the caller's reference by the snapshot."""
-        return self._worker.run(tasks, snapshot)
+    def run(self, tasks: bytes, snapshot: Snapshot) -> bytes:
+        """Evaluate a block, packed; its results, packed. Ray replaces the caller's reference by the snapshot."""
+        return pack_results(self._worker.run(unpack_tasks(tasks), snapshot))
 
 
 class RolloutHandle(Protocol):
@@ -55,7 +55,7 @@ class RolloutHandle(Protocol):
         """Call `RolloutActor.ready`."""
 
     def run(self, tasks: Tasks, snapshot: Any) -> Any:
-        """Call `RolloutActor.run`, with a reference to the snapshot."""
+        """Call `RolloutActor.run`, with a reference to the snapshot; the answer is packed results."""
 
     def kill(self) -> None:
         """End the worker at once, whatever it does."""
@@ -88,7 +88,7 @@ class RayRollout:
 
     def run(self, tasks: Tasks, snapshot: Any) -> Any:
         """Call `RolloutActor.run`; a reference to the answer."""
-        return self._handle.run.remote(tasks, snapshot)
+        return self._handle.run.remote(pack_tasks(tasks), snapshot)
 
     def kill(self) -> None:
         """End the actor at once."""

@@ -14,6 +14,12 @@ BLOCK_SECONDS = 0.25
 MAX_BLOCK = 256
 QUEUE_SHARE = 4
 """A block takes at most a quarter of what would be an even share of the queue, so the blocks shrink to the end."""
+POOL_SECONDS = 0.001
+"""A block lasts at least so long for each worker of the pool, which needs about half of it to serve one."""
+TOGETHER_SECONDS = 0.005
+"""Answers that come within this time are taken in together: a turn of a pool costs it as much as an answer."""
+END_SECONDS = 0.001
+"""The same where nothing is queued any more, so that an idle worker may take over what waits for another."""
 IN_FLIGHT = 2
 """Blocks that an actor holds: one that it runs and one that waits, so that it need not wait for the driver."""
 MAX_STARTS_LOST = 3
@@ -138,14 +144,34 @@ def place_workers(nodes: Sequence[Node], most: int | None, share: Share = Share(
 def block_size(queued: int, workers: int, seconds_per_episode: float) -> int:
     """Episodes of the next block: guided self-scheduling, bounded in time.
 
+    Where workers are many and episodes short, a block lasts so long that the pool can serve all workers meanwhile, as
+    far as there is as much for each of them.
+
     Args:
         queued: episodes that wait.
         workers: live workers.
         seconds_per_episode: measured mean, 0 before the first result.
     """
-    share = math.ceil(queued / (QUEUE_SHARE * max(1, workers)))
-    timely = int(min(MAX_BLOCK, BLOCK_SECONDS / seconds_per_episode)) if seconds_per_episode > 0 else 1
-    return max(1, min(share, timely, MAX_BLOCK))
+    if seconds_per_episode <= 0:
+        return 1
+    even = queued / max(1, workers)
+    served = workers * POOL_SECONDS / seconds_per_episode
+    wanted = max(math.ceil(even / QUEUE_SHARE), min(math.ceil(even), math.ceil(served)))
+    return max(1, min(wanted, int(min(MAX_BLOCK, BLOCK_SECONDS / seconds_per_episode))))
+
+
+def results_together(queued: int, workers: int, seconds_per_episode: float) -> int:
+    """Answers of workers that a pool takes in at a time: those that come within `TOGETHER_SECONDS`.
+
+    Args:
+        queued: episodes that wait; where there are none, an answer may be the last one.
+        workers: live workers; each has another block while there are episodes that wait.
+        seconds_per_episode: measured mean, 0 before the first result.
+    """
+    if not queued or seconds_per_episode <= 0:
+        return 1
+    block_seconds = block_size(queued, workers, seconds_per_episode) * seconds_per_episode
+    return max(1, int(workers * TOGETHER_SECONDS / block_seconds))
 
 
 def blocks_to_hold(queued: int, workers: int) -> int:

@@ -18,7 +18,8 @@ from raes.runtime.blocked_nodes import BlockedNodes
 from raes.runtime.calls import Blame, answers, explained, is_our_fault, wait
 from raes.runtime.clock import REAL_TIME, Clock
 from raes.runtime.digests import Digests
-from raes.runtime.executor import Counters, travelling_bytes
+from raes.runtime.executor import Counters
+from raes.runtime.messages import pack_tasks, snapshot_bytes, unpack_results
 from raes.runtime.pending import PendingTable
 from raes.runtime.rollout_actor import StartRollout
 from raes.tasks import Snapshot, Tasks
@@ -101,11 +102,8 @@ class ActorPool:
         kept = {generation: reference for generation, reference in self._snapshots.items() if generation >= oldest}
         self._snapshots = kept | {snapshot.generation: ray.put(snapshot)}
         self._counts_bytes = snapshot.model is not None  # where theta travels, it is nearly all that does
-        self._count_bytes(snapshot)
-
-    def _count_bytes(self, message: Snapshot | Tasks | Results) -> None:
         if self._counts_bytes:
-            self.counters.ray_bytes += travelling_bytes(message)
+            self.counters.ray_bytes += snapshot_bytes(snapshot)
 
     def submit(self, tasks: Tasks) -> None:
         """Queue the episodes and hand out blocks."""
@@ -183,7 +181,8 @@ class ActorPool:
                 self._send(next(iter(loaded)), tasks)
 
     def _send(self, number: int, tasks: Tasks) -> Any:
-        self._count_bytes(tasks)
+        if self._counts_bytes:
+            self.counters.ray_bytes += len(pack_tasks(tasks))
         return self._slots.give(number, tasks, self._snapshots[tasks.generation], self._clock.now())
 
     def _copy_waiting(self) -> None:
@@ -215,7 +214,11 @@ class ActorPool:
 
     def _take_finished(self, timeout: float) -> list[Results]:
         done: list[Results] = []
-        for reference, answer in answers(wait(self._slots.calls, self._clock.real_seconds(timeout))):
+        queued, mean = self.queued, self.counters.mean_seconds
+        awaited = scheduling.results_together(queued, self.workers, mean)
+        gather = 0.0 if queued else self._clock.real_seconds(scheduling.END_SECONDS)
+        finished = wait(self._slots.expected, self._clock.real_seconds(timeout), gather, awaited)
+        for reference, answer in answers(finished):
             done.extend(self._finish(reference, answer))
         return done
 
@@ -236,10 +239,12 @@ class ActorPool:
         slot.alone, slot.since = False, self._clock.now()
         self._slots.refile(number)
         self._dismiss_if_done(number)
-        self.counters.add(answer)
-        self._count_bytes(answer)
-        self._longest = max(self._longest, float(answer.records["seconds"].max(initial=0.0)))
-        accepted, dropped = self._pending.accept(answer)
+        results = unpack_results(answer)
+        self.counters.add(results)
+        if self._counts_bytes:
+            self.counters.ray_bytes += len(answer) - sum(part.nbytes for _, part in results.parts)
+        self._longest = max(self._longest, float(results.records["seconds"].max(initial=0.0)))
+        accepted, dropped = self._pending.accept(results)
         self.counters.results_discarded += dropped
         return [accepted] if len(accepted.records) else []
 

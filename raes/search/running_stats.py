@@ -13,6 +13,10 @@ PRIOR_COUNT = 1e-2
 """How many observations of variance 1 the statistics begin with (the reference's epsilon)."""
 ROUNDING = 1e-12
 """Share of a sum of squares that may be rounding."""
+CHUNK = 256
+"""Observations that are summed at a time."""
+CACHED = 2048
+"""Numbers in the rows of an episode without statistics: few, so that they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -53,45 +57,65 @@ def init(size: int) -> RunningStats:
 
 def merge(stats: RunningStats, moments: Moments) -> RunningStats:
     """The statistics with these episodes added, in the order given."""
-    count, mean, m2 = stats.count, stats.mean, stats.m2
-    for episode_count, episode_mean, episode_m2 in zip(moments.count, moments.mean, moments.m2, strict=True):
-        total = count + episode_count
-        delta = episode_mean - mean
-        mean = mean + delta * (episode_count / total)
-        m2 = m2 + episode_m2 + np.square(delta) * (count * episode_count / total)
-        count = float(total)
-    return RunningStats(count, mean, m2)
+    for count, mean, m2 in zip(moments.count, moments.mean, moments.m2, strict=True):
+        stats = _merged(stats, float(count), mean, m2)
+    return stats
 
 
-class EpisodeMoments:
-    """Statistics of one episode's observations, computed in chunks so that a timestep costs one copy."""
+def _merged(stats: RunningStats, count: float, mean: Float64, m2: Float64) -> RunningStats:
+    """The statistics with further observations, given by their number, their mean and their m2."""
+    total = stats.count + count
+    delta = mean - stats.mean
+    return RunningStats(
+        total,
+        stats.mean + delta * (count / total),
+        stats.m2 + m2 + np.square(delta) * (stats.count * count / total),
+    )
 
-    def __init__(self, size: int, chunk: int = 256) -> None:
+
+class EpisodeObservations:
+    """The observations of one episode, written into rows that are checked, and summed up, when they are full."""
+
+    def __init__(self, size: int, chunk: int = CHUNK) -> None:
         self._rows = np.empty((chunk, size))
-        self.clear()
+        self._views = list(self._rows)  # an index into an array takes three times as long
+        self._unsummed = min(chunk, max(1, CACHED // max(1, size)))
+        self.begin(summed=True)
 
-    def clear(self) -> None:
-        """Start another episode."""
-        self._filled = 0
-        self._stats = RunningStats(0.0, np.zeros(self._rows.shape[1]), np.zeros(self._rows.shape[1]))
+    def begin(self, summed: bool) -> None:
+        """Start another episode.
 
-    def add(self, observation: Float64) -> None:
-        """Take in one observation, (obs,)."""
-        self._rows[self._filled] = observation
-        self._filled += 1
-        if self._filled == len(self._rows):
-            self._flush()
+        Args:
+            summed: whether statistics are kept.
+        """
+        self._used, self._finite = 0, True
+        # How many rows are summed at a time decides the sums' last bits.
+        self._chunk = len(self._rows) if summed else self._unsummed
+        zeros = np.zeros(self._rows.shape[1])
+        self._stats = RunningStats(0.0, zeros, zeros) if summed else None
 
-    def result(self) -> RunningStats:
-        """The statistics of the episode so far."""
-        if self._filled:
-            self._flush()
-        return self._stats
+    def next(self) -> Float64:
+        """The row, (obs,), that the next observation must be written to; the rows before it are filled."""
+        used = self._used
+        if used == self._chunk:
+            self._flush(used)
+            used = 0
+        self._used = used + 1
+        return self._views[used]
 
-    def _flush(self) -> None:
-        rows = self._rows[: self._filled]
-        mean = rows.mean(axis=0)
-        m2 = np.square(rows - mean).sum(axis=0)
-        chunk = Moments(np.zeros(1, np.int64), np.array([float(len(rows))]), mean[None], m2[None])
-        self._stats = merge(self._stats, chunk)
-        self._filled = 0
+    def end(self) -> tuple[RunningStats | None, bool, bool]:
+        """The statistics without the last observation, which no action follows; whether these, and it, are finite."""
+        self._flush(self._used - 1)
+        return self._stats, self._finite, bool(np.isfinite(self._views[self._used - 1]).all())
+
+    def _flush(self, count: int) -> None:
+        rows = self._rows[:count]
+        if self._stats is None or not count:
+            self._finite = self._finite and bool(np.isfinite(rows).all())
+            return
+        mean = np.add.reduce(rows, 0) / count
+        if not np.isfinite(mean).all() and not np.isfinite(rows).all():
+            self._finite = False
+        np.subtract(rows, mean, rows)  # in place: nobody reads the rows any more
+        m2 = np.add.reduce(np.square(rows, rows), 0)
+        self._stats = _merged(self._stats, float(count), mean, m2)

@@ -28,6 +28,7 @@ SHORT_BENCHES = {
     "models": ["width=64", "layers=2", "vocabulary=100", "generations=1", "workers=1", "pairs=2"],
     "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
     "chaos": ["generations=6", "pairs=60", "actor_kills=8", "relay_kills=1", "node_kills=1", "memory_generations=50"],
+    "peers": ["seconds=0.05", "names=[raes]", "cases=[[InvertedPendulum-v5,8,4]]"],
     "scale": ["seconds=1", "idle=5", "workers=[16]", "pipelined=[16]", "nodes=2", "episodes=200", "policy=falling"],
 }
 """Name of a benchmark -> words that make it short."""

@@ -136,6 +136,19 @@ def test_workers_change_nothing(runs: Runs, shared_ray: SharedRay, workers: int)
     assert records_of(runs.commands.cwd / f"workers-{workers}")[-1]["pool/actors"] == workers
 
 
+@pytest.mark.parametrize("env", ["Hopper", "Ant"])
+@pytest.mark.parametrize("perturbation", ["full", "low_rank"])
+def test_the_native_step_changes_nothing(commands: Commands, env: str, perturbation: str) -> None:
+    ours, words = {}, [word for word in COMMON if not word.startswith("env")]
+    words += [f"env={env}", "algorithm=es", f"algorithm.perturbation={perturbation}", "runtime=serial", "generations=5"]
+    for native in ("never", "auto", "require"):
+        commands.start(*words, f"env.native={native}", f"run_dir={native}").wait()
+        ours[native] = theta_of(commands.cwd / native).tobytes()
+    assert ours["never"] == ours["auto"] == ours["require"]
+    commands.start(*words, "generations=6", "env.native=auto", "run_dir=never", "resume=auto").wait()
+    assert latest_generation(commands.cwd / "never") == 6
+
+
 @pytest.mark.parametrize("stopped_after", [1, 2])
 def test_stopped_and_resumed_is_never_stopped(runs: Runs, stopped_after: int) -> None:
     name = f"resumed-{stopped_after}"

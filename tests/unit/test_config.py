@@ -355,6 +355,7 @@ def test_every_key_is_known_by_its_dotted_name() -> None:
             ["runtime=serial", "ray.address=local", "goal.return_mean=1", "checkpoint.keep=9", "faults.max_share=0.5"],
             [],
         ),
+        (["env.native=never"], []),
         (["seed=1"], ["seed: 0 -> 1"]),
         (["algorithm.sigma=0.2", "policy.bias=false"], ["algorithm.sigma: 0.05 -> 0.2", "policy.bias: True -> False"]),
         (["algorithm.episode_cap.kind=mean"], ["algorithm.episode_cap.kind: none -> mean"]),

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from raes.results import Moments
 from raes.search import running_stats
-from raes.search.running_stats import EpisodeMoments, RunningStats, merge
+from raes.search.running_stats import EpisodeObservations, RunningStats, merge
 
 SIZE = 2
 NOTHING = RunningStats(0.0, np.zeros(SIZE), np.zeros(SIZE))
@@ -62,26 +62,50 @@ def test_merging_is_associative(episodes: list[np.ndarray], data: st.DataObject)
 
 @given(EPISODES, st.integers(1, 30))
 def test_an_episodes_moments_are_the_same_for_every_chunk_length(episodes: list[np.ndarray], chunk: int) -> None:
-    gatherer = EpisodeMoments(SIZE, chunk)
-    for rows in episodes:  # one gatherer for all: clear() must forget the last episode
-        gatherer.clear()
-        buffer = np.empty(SIZE)
-        for row in rows:
-            buffer[:] = row  # an environment may hand out one buffer again and again
-            gatherer.add(buffer)
-        assert_close(gatherer.result(), merge(NOTHING, of(rows)))
+    kept = EpisodeObservations(SIZE, chunk)
+    for rows in episodes:  # one object for all: begin() must forget the last episode
+        stats, *finite = gathered(kept, rows)
+        assert stats is not None
+        assert_close(stats, merge(NOTHING, of(rows)))
+        assert finite == [True, True]
+
+
+def gathered(
+    kept: EpisodeObservations, rows: np.ndarray, summed: bool = True
+) -> tuple[RunningStats | None, bool, bool]:
+    """An episode with these observations, and a last one that is not part of the statistics."""
+    kept.begin(summed)
+    for row in [*rows, np.full(SIZE, 1e9)]:
+        kept.next()[:] = row
+    return kept.end()
+
+
+@given(st.integers(1, 600), st.integers(0, 599), st.booleans(), st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_a_number_that_is_not_finite_is_found_wherever_it_is(
+    length: int, where: int, summed: bool, value: float
+) -> None:
+    rows, kept = np.zeros((length, SIZE)), EpisodeObservations(SIZE)
+    rows[where % length, 1] = value
+    with np.errstate(invalid="ignore"):
+        stats, *finite = gathered(kept, rows, summed)
+        assert finite == [False, True]
+        assert (stats is not None) == summed
+        kept.begin(summed)
+        for row in rows[: where % length + 1]:
+            kept.next()[:] = row
+        assert kept.end()[1:] == (True, False)
+    assert gathered(kept, np.zeros((length, SIZE)), summed)[1:] == (True, True)
 
 
 def test_precision_survives_a_long_run_far_from_zero() -> None:
     """In float32 a mean of 1e6 leaves nothing of a variance of 1."""
     rng = np.random.default_rng(0)
-    stats, gatherer = NOTHING, EpisodeMoments(SIZE)
+    stats, kept = NOTHING, EpisodeObservations(SIZE)
     everything = [1e6 + rng.standard_normal((500, SIZE)) for _ in range(40)]
     for rows in everything:
-        gatherer.clear()
-        for row in rows:
-            gatherer.add(row)
-        stats = merge(stats, as_moments(gatherer.result()))
+        of_episode, *_ = gathered(kept, rows)
+        assert of_episode is not None
+        stats = merge(stats, as_moments(of_episode))
     np.testing.assert_allclose(stats.m2 / stats.count, np.concatenate(everything).var(axis=0), rtol=1e-6)
 
 

@@ -17,6 +17,7 @@ from raes.runtime.scheduling import (
     LOW_SECONDS,
     MAX_BLOCK,
     MAX_REDUCERS,
+    POOL_SECONDS,
     QUEUE_SHARE,
     RELAY_CALLS,
     SHARE_WORK,
@@ -36,6 +37,7 @@ from raes.runtime.scheduling import (
     reducers,
     relay_room,
     report_seconds,
+    results_together,
     shares,
     spare,
     start_is_hopeless,
@@ -65,9 +67,33 @@ def test_a_block_is_never_empty_never_too_long_and_shrinks_with_the_queue(
 ) -> None:
     size = block_size(queued, workers, seconds)
     assert 1 <= size <= MAX_BLOCK
-    assert size <= max(1, math.ceil(queued / (QUEUE_SHARE * max(1, workers))))
+    served = min(math.ceil(queued / max(1, workers)), math.ceil(workers * POOL_SECONDS / seconds)) if seconds else 1
+    assert size <= max(1, math.ceil(queued / (QUEUE_SHARE * max(1, workers))), served)
     assert size == 1 or size * seconds <= BLOCK_SECONDS * (1 + 1e-9)
     assert block_size(queued // 2, workers, seconds) <= size
+
+
+@pytest.mark.parametrize(
+    ("queued", "workers", "seconds", "size"),
+    [
+        (438, 64, 0.024, 3),  # 64 workers with episodes of 24 ms: 72 ms for 64 answers
+        (100, 64, 0.024, 2),  # no more than an even share
+        (64, 64, 0.024, 1),
+        (438, 64, 0.7, 1),  # long episodes: one is enough
+        (438, 4, 0.024, 10),
+    ],
+)
+def test_a_pool_of_many_workers_gives_blocks_that_it_can_serve(
+    queued: int, workers: int, seconds: float, size: int
+) -> None:
+    assert block_size(queued, workers, seconds) == size
+
+
+def test_answers_are_taken_in_together_only_while_others_wait() -> None:
+    assert results_together(438, 64, 0.024) == 4
+    assert results_together(0, 64, 0.024) == 1
+    assert results_together(438, 64, 0.0) == 1
+    assert results_together(438, 64, 0.7) == 1
 
 
 def test_a_second_block_waits_at_an_actor_only_while_more_is_queued_than_there_are_workers() -> None:

@@ -11,7 +11,7 @@ import pytest
 from raes.algorithms import ESSettings, SeededES
 from raes.results import RESULT_DTYPE, Results, WeightsReport
 from raes.runtime.collector import Collector
-from raes.runtime.executor import travelling_bytes
+from raes.runtime.messages import pack_results, pack_tasks, snapshot_bytes
 from raes.runtime.rounds import FinishedRound
 from raes.runtime.weights_agreement import TRIES, WeightsAgreement, distrusted
 from raes.search import running_stats
@@ -110,8 +110,8 @@ def test_what_travels_is_short_and_arrives() -> None:
     records["return"] = 0.1
     results = Results(2, 3, records, weights=(WeightsReport("a.host.of.a.cluster (process 12345)", 3, "0" * 16),))
     assert pickle.loads(pickle.dumps(results)).records.tobytes() == records.tobytes()
-    each = travelling_bytes(tasks.take(slice(0, 1))) + travelling_bytes(results)
-    assert each + travelling_bytes(upcoming.snapshot) / 16 < 1000
+    each = len(pack_tasks(tasks.take(slice(0, 1)))) + len(pack_results(results))
+    assert each + snapshot_bytes(upcoming.snapshot) / 16 < 1000
 
 
 def report(worker: str, digest: str) -> WeightsReport:
