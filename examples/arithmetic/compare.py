@@ -1,7 +1,8 @@
 """Evolution Strategies by seeds against REINFORCE, from the same decoder and with the same number of answers.
 
     python examples/arithmetic/pretrain.py
-    python examples/arithmetic/compare.py [seeds=0,1,2] [generations=30] [workers=1] [out=results/arithmetic.json]
+    python examples/arithmetic/compare.py [seeds=0,1,2] [generations=30] [workers=1] \
+        [out=results/arithmetic.json] [picture=FILE.png]
 
 In each generation 32 members answer the same 64 tasks, which are 2,048 answers; a step of REINFORCE draws 32 answers to
 each of 64 tasks. Exact match is of the likeliest answers to the held-out tasks.
@@ -74,9 +75,24 @@ def by_reinforce(seed: int, generations: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def draw(rows: list[dict[str, Any]], path: str) -> None:
+    """Exact match against generations, one line per seed and method (needs raes[plot])."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    for name, label, colour in (("seeds", "ES by seeds", "C0"), ("reinforce", "REINFORCE", "C1")):
+        for number, row in enumerate(rows):
+            shown = label if not number else None
+            axes.plot(row[name]["generations"], row[name]["exact_match"], color=colour, label=shown)
+    axes.set(xlabel="generation", ylabel="right answers", ylim=(0, 1))
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=120)
+
+
 def main(words: list[str]) -> None:
     """Run both for each seed, print the figures and write them."""
-    given = {"seeds": "0,1,2", "generations": "30", "workers": "1", "out": ""} | dict(
+    given = {"seeds": "0,1,2", "generations": "30", "workers": "1", "out": "", "picture": ""} | dict(
         one.split("=", 1) for one in words
     )
     generations, rows = int(given["generations"]), []
@@ -91,6 +107,8 @@ def main(words: list[str]) -> None:
             first, last = one["exact_match"][0], one["exact_match"][-1]
             cpu = "" if one["cpu_seconds"] is None else f", {one['cpu_seconds']:.0f} CPU seconds"
             print(f"seed {seed}, {name}: {100 * first:.0f} % -> {100 * last:.0f} % right{cpu}", flush=True)
+    if given["picture"]:
+        draw(rows, given["picture"])
     if given["out"]:
         content = {"command": f"compare.py {' '.join(words)}", "machine": machine(), "runs": rows}
         Path(given["out"]).write_text(json.dumps(content, indent=1) + "\n")
