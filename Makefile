@@ -22,15 +22,16 @@ setup: $(READY_DEV) ## Create .venv and install RAES with its tested versions, a
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "RAES needs Python 3.11 or newer; this is $$($(PYTHON) --version). Run: make PYTHON=python3.12"; exit 2; }
+	@echo "installing RAES and what it needs into $(VENV): a few minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[box2d]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[box2d,plot]'
 	@touch $@
 
 $(READY_DEV): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-train: $(READY) ## Train HalfCheetah for three minutes and show how well it runs
+train: $(READY) ## Train HalfCheetah for 2.5 minutes and show how well it runs
 	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$(RUN)/first-$$(date +%Y%m%d-%H%M%S)
 
 test: $(READY_DEV) ## Run the tests (about 6 minutes on 2 cores)

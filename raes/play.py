@@ -113,7 +113,9 @@ def show(arguments: PlayArguments) -> list[Played]:
         why = "no display: " if arguments.out is None else ""
         show_line(f"{why}the film goes to {display_path(str(path))}")
     with Busy() as busy, Mp4File(path) as film:
-        return _episodes(arguments, subject, Counted(film.add, most, busy), busy.line)
+        played = _episodes(arguments, subject, Counted(film.add, most, busy), busy.line)
+    show_line(f"film: {display_path(str(path))}")
+    return played
 
 
 class Counted:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from raes.config.cli import complain, display_path, ending, hear_interrupts, leave
 from raes.config.compose import checked, explain_hydra
 from raes.config.environment_word import with_presets
-from raes.config.overrides import opened, plain_text
+from raes.config.overrides import opened, plain_text, refuse_dashes, refuse_spaces
 from raes.config.schema import PLACES, Config, conf_dir
 from raes.console.closing import MULTIRUN, resume_command, show_end
 from raes.console.output import PATIENCE, protect_output
@@ -55,6 +55,8 @@ def run_command(examine: Callable[[Config], int] | None = None) -> int:
             key, _, value = word.partition("=")
             if key in PLACES:
                 location(plain_text(value), key)  # a secret in a URL must reach neither Hydra's messages nor a file
+        refuse_dashes(sys.argv[1:])
+        refuse_spaces(sys.argv[1:])
         words = hydra_words(sys.argv[1:])
     except UserError as error:
         return complain(str(error))

@@ -44,13 +44,13 @@ def plain(value: Any) -> np.ndarray[Any, Any]:
 
 
 def whole(name: str, value: Any, least: int) -> int:
-    """An integer from `least` on; numpy's count as such, truth values do not.
+    """An integer from `least` on; numpy's and 1e6 count as such, truth values do not.
 
     Raises:
         UserError: it is none.
     """
     try:
-        number = operator.index(value)
+        number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or not least <= number < 2**63:

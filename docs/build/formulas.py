@@ -1,4 +1,4 @@
-"""LaTeX formulas to MathML, which browsers draw without scripts and fonts."""
+"""LaTeX formulas to MathML, which browsers draw without scripts, with the font of `fonts/`."""
 
 from __future__ import annotations
 

@@ -47,8 +47,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Adapt the links to the site, and remove the marks around generated parts."""
+    """Adapt the links to the site, and remove the marks around generated parts; the search prefers the keys."""
     uri = page.file.src_uri
+    if uri == "reference/keys.md":
+        page.meta["search"] = {"boost": 10}
     source = next((path for path, name in ELSEWHERE.items() if name == uri), f"docs/{uri}")
     return MARK.sub("", LINK.sub(lambda link: _link(link, source, uri), markdown))
 

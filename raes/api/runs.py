@@ -314,6 +314,9 @@ class Policy:
         self._problem, self._theta = problem, snapshot.theta
         self.reset()
 
+    def __repr__(self) -> str:
+        return f"<Policy for {self._problem.spec.env.id}: {self._theta.size} parameters; call it with an observation>"
+
     def __call__(self, observation: Any) -> Any:
         """The action for one observation of the environment, in the action space's own form.
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
-from raes.config.overrides import plain_text
-from raes.config.schema import explain
+from raes.config.overrides import plain_text, refuse_spaces
+from raes.config.schema import explained, with_whole_numbers
 from raes.console import output
 from raes.storage.location import location
 from raes.storage.pretrained import PREFIX
@@ -150,6 +150,7 @@ def parse(schema: type[Arguments], words: list[str], command: str, usage: str | 
     if any(word in ("-h", "--help") for word in words):
         print(f"{(usage or '').strip()}\n\nkeys: {keys}")
         sys.exit(0)
+    refuse_spaces(words)
     words = [_with_key(schema, word) for word in words]
     for word in words:
         if "=" not in word:
@@ -165,7 +166,7 @@ def parse(schema: type[Arguments], words: list[str], command: str, usage: str | 
         if key in texts:
             _put_text(values, key, value)
     try:
-        return TypeAdapter(schema).validate_json(json.dumps(values), strict=True)
+        return TypeAdapter(schema).validate_json(json.dumps(with_whole_numbers(values)), strict=True)
     except ValidationError as error:
         known = dict.fromkeys(field.name for field in fields(schema))  # type: ignore[arg-type]
-        raise UserError("\n".join(explain(one, known) for one in error.errors())) from error
+        raise UserError("\n".join(explained(error, known))) from error

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from raes.config.effect import check_overrides, without_effect
-from raes.config.environment_word import with_presets
+from raes.config.environment_word import is_environment, with_presets
 from raes.config.overrides import GROUPS, given, opened, put
 from raes.config.schema import TUNED, Config, conf_dir, from_tree, of_another_optimizer, plain_tree, similar
 from raes.console.output import complain
@@ -106,12 +106,17 @@ def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
     text = str(error)
     word = getattr(error, "override", None)  # of Hydra's OverrideParseException
     if word and "=" not in word:
-        return f"{word}: give key=value; --cfg job shows all keys"
+        meant = f", such as env={word}" if is_environment(word) else ""
+        return f"{word}: give key=value{meant}; --cfg job shows all keys"
     if word:
         return (
             f"{word.removeprefix('++')}: cannot be read ({' '.join(text.split())}); in a shell, quote the whole word, "
             "and a text with = or , in it once more: 'key=\"a=b\"'"
         )
+    several = re.search(r"Ambiguous value for argument '(.+)'", text.splitlines()[0])
+    if several:
+        key, _, value = several.group(1).removeprefix("++").partition("=")
+        return f"{key}={value}: several values need -m (a run for each); a list is '{key}=[{value}]', a decimal 0.5"
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text)
     if unknown:
         key = unknown.group(1)
@@ -122,7 +127,8 @@ def explain_hydra(error: Exception, words: Sequence[str] = ()) -> str:
         options = re.search(r"Available options in '[^']*':\n((?:\t.*\n?)*)", text)
         names = options.group(1).split() if options else []
         more = " Any id that Gymnasium knows will do too, and module:Name-v0." if group.group(1) == "env" else ""
-        return f"{group.group(1)}={group.group(2)}: {no_such('option', group.group(2), names)}.{more}"
+        kind = "preset, and Gymnasium knows no such id" if group.group(1) == "env" else "option"
+        return f"{group.group(1)}={group.group(2)}: {no_such(kind, group.group(2), names)}.{more}"
     return " ".join(text.split())
 
 
@@ -135,4 +141,4 @@ def no_such_key(key: str, value: str, words: Sequence[str]) -> str:
     if (foreign := of_another_optimizer(key, value, known)) is not None:
         return foreign
     others = similar(key, known)
-    return f"{key}: there is no such key{others}; see conf/config.yaml, or --cfg job for all keys"
+    return f"{key}: there is no such key{others}; --cfg job shows all keys"

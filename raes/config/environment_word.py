@@ -58,6 +58,11 @@ def expanded(name: str) -> list[str]:
     return [f"env={stem if stem in presets else 'gymnasium'}", f"env.id={name}", f"env.name={_plain(name)}"]
 
 
+def is_environment(name: str) -> bool:
+    """Whether `env=NAME` names a preset or an id that is known."""
+    return name in _presets() or expanded(name) != [f"env={name}"]
+
+
 def _of_sweep(name: str, value: str) -> str:
     words = expanded(name)
     if len(words) > 1:

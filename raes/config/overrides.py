@@ -31,6 +31,42 @@ TEXTS = (
 """Keys that hold a path, an address, or `module:name`."""
 
 
+HYDRA_OPTIONS = frozenset((
+    "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m",
+    "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir",
+    "--experimental-rerun", "-i", "--info",
+))  # fmt: skip
+"""What may begin with a dash on the command line of a training."""
+
+
+def refuse_dashes(words: Sequence[str]) -> None:
+    """Refuse settings that are written as options.
+
+    Raises:
+        UserError: naming the word and what to give in its place.
+    """
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        if not option.startswith("-") or option in HYDRA_OPTIONS:
+            continue
+        key = option.lstrip("-").replace("-", "_")
+        if not equals and following and not following.startswith("-") and "=" not in following:
+            word, value = f"{word} {following}", following
+        raise UserError(f"{word}: settings have no dashes; give {key}={value or '...'}")
+
+
+def refuse_spaces(words: Sequence[str]) -> None:
+    """Refuse `key = value`, which a shell gives as three words.
+
+    Raises:
+        UserError: naming the words.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        key = word.partition("=")[0]
+        if "=" in word and (not key or key != key.strip()):
+            raise UserError(f"{f'{before} {word}'.strip()}: write key=value without spaces around =")
+
+
 def is_open(key: str) -> bool:
     """Whether a dotted key is one of the user's own, or their node."""
     return any(key == node or key.startswith(f"{node}.") for node in OPEN_NODES)

@@ -163,6 +163,19 @@ RANGES = {
 }
 """What pydantic's errors about a range ask for, each with the limit."""
 
+ELSEWHERE = {
+    **dict.fromkeys(("lr", "learning_rate", "step_size", "alpha"), ("optimizer.stepsize",)),
+    **dict.fromkeys(("std", "noise_std", "noise_stddev", "sigma_init", "stdev_init"), ("algorithm.sigma",)),
+    **dict.fromkeys(("population_size", "popsize", "pop_size"), ("algorithm.population", "algorithm.pairs")),
+    **dict.fromkeys(("n_envs", "num_envs", "num_workers", "n_workers", "num_actors", "n_jobs"), ("workers",)),
+    **dict.fromkeys(("total_timesteps", "n_timesteps", "timesteps", "max_steps"), ("max_timesteps",)),
+    **dict.fromkeys(("epochs", "iterations", "n_iter", "num_generations", "max_generations"), ("generations",)),
+    **dict.fromkeys(("net_arch", "hidden_sizes", "hidden_layers"), ("policy.hidden",)),
+    **dict.fromkeys(("eval_freq", "eval_every"), ("evaluation.every",)),
+    **dict.fromkeys(("logdir", "log_dir", "output_dir", "out_dir", "save_path"), ("run_dir",)),
+}
+"""What other libraries call our keys; the first that there is counts."""
+
 LISTED = 20
 """Wrong keys that a message lists."""
 
@@ -207,9 +220,9 @@ def from_tree(tree: DictConfig | Mapping[str, Any]) -> Config:
             raise UserError(f"{node}.name={one_line(name)}: {no_such(node, name, options)}")
     plain = with_lists(plain)
     try:
-        return _adapter().validate_json(json.dumps(plain), strict=True)
+        return _adapter().validate_json(json.dumps(with_whole_numbers(plain)), strict=True)
     except ValidationError as error:
-        lines = [explain(one, flatten_config(plain)) for one in error.errors()]
+        lines = explained(error, flatten_config(plain))
         hints = [HINTS.get(line.partition("=")[0]) for line in lines]
         text = [
             one_line(line) if hint is None else f"{one_line(line)}; {hint}"
@@ -233,9 +246,27 @@ def with_lists(plain: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def with_whole_numbers(value: Any) -> Any:
+    """Plain values, where 1e6 and 2.0 are whole numbers, which a key of real numbers takes too; the user's own stay."""
+    if isinstance(value, Mapping):
+        return {key: one if key == "kwargs" else with_whole_numbers(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [with_whole_numbers(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 @cache
 def _adapter() -> TypeAdapter[Config]:
     return TypeAdapter(Config)
+
+
+def explained(error: ValidationError, known: Mapping[str, Any]) -> list[str]:
+    """A line for each wrong key; see `explain`."""
+    found = dict[str, list[str]]()
+    for line in (explain(one, known) for one in error.errors()):
+        start, must, rest = line.partition(": must be ")
+        found.setdefault(start + must, []).append(rest)
+    return [start + " or ".join(dict.fromkeys(rests)) for start, rests in found.items()]
 
 
 def explain(error: Any, known: Mapping[str, Any]) -> str:
@@ -247,13 +278,15 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
     """
     # pydantic names the branches of a union after the field; the user knows only the key.
     branch = re.compile(r"^(constrained-)?(int|float|str|bool|literal|tuple|function)\b|\[")
-    loc = [str(part) for part in error["loc"] if not branch.search(str(part))]
+    foreign = error["type"] in ("unexpected_keyword_argument", "extra_forbidden")
+    *path, last = map(str, error["loc"] or ("",))
+    loc = [part for part in path if not branch.search(part)] + ([last] if foreign or not branch.search(last) else [])
     if len(loc) > 1 and (loc[0], loc[1]) in BRANCHES:
         del loc[1]
     key = re.sub(r"\.(\d+)", r"[\1]", ".".join(loc))
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        if (foreign := of_another_optimizer(key, error["input"], known)) is not None:
-            return foreign
+    if foreign:
+        if (other := of_another_optimizer(key, error["input"], known)) is not None:
+            return other
         return f"{key}: there is no such key{similar(key, known)}; remove it"
     if error["type"].startswith("missing"):
         return f"{key} is missing; give {key}=..."
@@ -290,8 +323,15 @@ def of_another_optimizer(key: str, value: Any, known: Mapping[str, Any]) -> str 
 
 def similar(key: str, known: Mapping[str, Any]) -> str:
     """What the user may have meant, in brackets; empty where nothing is close."""
+    if (usual := next((one for one in ELSEWHERE.get(key.rpartition(".")[2], ()) if one in known), None)) is not None:
+        return f" (here it is {usual})"
     close = difflib.get_close_matches(key, [name for name in known if name != key], n=3, cutoff=0.6)
-    return f" (close: {', '.join(close)})" if close else ""
+    own = (
+        f"; an argument of the environment itself is {key.replace('env.', 'env.kwargs.', 1)}"
+        if key[:4] == "env."
+        else ""
+    )
+    return f" (close: {', '.join(close)}{own})" if close else f" ({own[2:]})" if own else ""
 
 
 def current(stored: Mapping[str, Any]) -> dict[str, Any]:

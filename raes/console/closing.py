@@ -14,7 +14,7 @@ from raes.console.colours import CYAN, GREEN, RED, YELLOW
 from raes.console.output import show
 from raes.models.settings import ModuleSettings
 from raes.problems.function import FunctionSettings
-from raes.storage.checkpoint import Checkpoints
+from raes.storage.checkpoint import Checkpoints, generation_of
 from raes.storage.location import location
 from raes.training import ray_job
 from raes.training.limits import STOPPED, RunOutcome
@@ -40,13 +40,13 @@ def next_commands(config: Config, outcome: RunOutcome, run_dir: str) -> list[tup
     found = [] if outcome.code == 0 else [("resume it", resume_command(run_dir))]
     if outcome.code in (0, STOPPED):
         words = shlex.quote(run_dir if "=" not in run_dir else f"run_dir={run_dir}")
-        words += "" if _has_best(outcome.run_dir or str(config.run_dir)) else " checkpoint=latest"
+        words += "" if _has_learnt_best(outcome.run_dir or str(config.run_dir)) else " checkpoint=latest"
         found.append(("evaluate it", f"{raes_command()}evaluate {words}"))
         if isinstance(config.env, ModuleSettings):
             found.append(("export it", f"{raes_command()}export {words} out=model.safetensors"))
         elif not isinstance(config.env, FunctionSettings):
             found.append(("watch it", f"{raes_command()}play {words}"))
-    return [*found, ("see the curves", f"tensorboard --logdir {shlex.quote(f'{run_dir}/tensorboard')}")]
+    return [*found, ("see the curves", f"{program('tensorboard')} --logdir {shlex.quote(f'{run_dir}/tensorboard')}")]
 
 
 def resume_command(run_dir: str) -> str:
@@ -60,15 +60,22 @@ def resume_command(run_dir: str) -> str:
 
 def raes_command() -> str:
     """What stands before a command's name so that this shell finds it: `raes `, or the path of that program."""
-    installed, found = Path(sys.executable).with_name("raes"), shutil.which("raes")
-    if found is not None and installed.exists() and os.path.samefile(found, installed):
-        return "raes "
-    return f"{shlex.quote(display_path(str(installed)))} " if installed.exists() else "python -m raes."
+    return f"{program('raes')} " if Path(sys.executable).with_name("raes").exists() else "python -m raes."
 
 
-def _has_best(run_dir: str) -> bool:
-    """Whether an evaluation has chosen a policy; a store that does not answer ends no command."""
+def program(name: str) -> str:
+    """A program of this Python environment as this shell finds it: its name where that is enough, else its path."""
+    installed, found = Path(sys.executable).with_name(name), shutil.which(name)
+    if not installed.exists() or (found is not None and os.path.samefile(found, installed)):
+        return name
+    return shlex.quote(display_path(str(installed)))
+
+
+def _has_learnt_best(run_dir: str) -> bool:
+    """Whether an evaluation has chosen a policy that has learnt; a store that does not answer ends no command."""
     try:
-        return Checkpoints(location(run_dir)).pointed("best") is not None
+        checkpoints = Checkpoints(location(run_dir))
+        best = checkpoints.pointed("best")
+        return best is not None and (generation_of(best) > 0 or checkpoints.pointed("latest") == best)
     except OSError:
         return True

@@ -145,10 +145,10 @@ def described(record: Record, best: bool = False) -> Parts:
 
 
 def figure(value: float | None, width: int) -> str:
-    """A return with two decimals, or where that would be long with three digits; a dash for none."""
+    """A return with two decimals, or where that would be long or nothing with three digits; a dash for none."""
     if value is None:
         return "-".rjust(width)
-    return f"{value:{width}.2f}" if abs(value) < LARGE else f"{value:{width}.3g}"
+    return f"{value:{width}.2f}" if value == 0 or 0.01 <= abs(value) < LARGE else f"{value:{width}.3g}"
 
 
 def duration(seconds: float) -> str:

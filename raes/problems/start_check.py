@@ -128,6 +128,6 @@ def _endless(problem: EpisodeProblem) -> str | None:
     if length_limit_known(problem.env):
         return None
     return (
-        f"env.id={problem.spec.env.id}: its episodes have no limit that is known, and one that does not end by itself "
-        "runs for ever; env.kwargs.max_episode_steps=1000 sets a limit"
+        f"env.id={problem.spec.env.id}: no step limit is known for this environment, so an episode that never ends "
+        "runs forever; env.kwargs.max_episode_steps=1000 sets a limit"
     )

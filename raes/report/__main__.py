@@ -49,6 +49,10 @@ class ReportArguments:
     unfinished: bool = False
     resamples: Annotated[int, Ge(100)] = 2000
 
+    def __post_init__(self) -> None:
+        if self.out.endswith((".html", ".png", ".json")):
+            raise ValueError(f"out={self.out}: must be a folder, which gets report.html, pictures and report.json")
+
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the arguments into runs and `key=value` options; the folders of a sweep have names with `=` too."""

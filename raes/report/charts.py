@@ -47,7 +47,7 @@ def new_figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError(
-            "raes.report draws with matplotlib, which is not installed; pip install 'raes[plot]'"
+            f"raes.report draws with matplotlib, which cannot be imported ({one_line(error)}); pip install 'raes[plot]'"
         ) from error
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 

@@ -96,7 +96,7 @@ def thresholds(groups: Sequence[RunGroup], given: Mapping[str, float]) -> Sectio
                 row["ratio"] = None if row["timesteps"] is None else row["timesteps"] / goal.paper.es
             rows.append(row)
     columns = [*_NAMES, Column("threshold", "return", ",.1f"), Column("kind", "which is"),
-               Column("reached", "seeds there", "d"), Column("seeds", "of", "d"),
+               Column("reached", "reached by", "d"), Column("seeds", "of", "d"),
                Column("timesteps", "timesteps", ",.0f"), Column("episodes", "episodes", ",.0f"),
                Column("minutes", "minutes", ",.2f")]  # fmt: skip
     title = "Time to a threshold: median over seeds of the first evaluation there"

@@ -84,7 +84,9 @@ def connect(address: str, workers: int | None, table_bytes: int, notify: Callabl
         found = _live_cluster(given)
         if found is None:
             return _embed(workers, table_bytes, notify)
-        notify(f"Ray cluster at {found}: connecting ...")
+        notify(
+            f"Ray cluster at {found}, which this machine belongs to (ray.address=local leaves it alone): connecting ..."
+        )
     else:
         found, endpoint = given, _endpoint(key, given)
         notify(f"Ray cluster at {found}: connecting ...")

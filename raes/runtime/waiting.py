@@ -33,7 +33,7 @@ class CpuWait:
         now = self._clock()
         if not starting:
             announced, self._announced, self._asked_at = self._announced, False, None
-            return f"all {workers} workers have a CPU now" if announced else None
+            return "all workers have started" if announced else None
         if self._asked_at is None:
             self._asked_at = now
         if self._announced or now - self._asked_at < WAIT_SECONDS:
@@ -43,6 +43,6 @@ class CpuWait:
             return None
         self._announced = True
         return (
-            f"{starting} of {workers} workers wait for CPUs that other work on this Ray has (`ray status` shows it); "
-            "they begin as CPUs become free, or give fewer with workers=N"
+            f"{starting} of {workers} workers have not started yet: this machine is busy, or other work on this Ray "
+            "has the CPUs (`ray status` shows it); they begin as CPUs become free, or give fewer with workers=N"
         )

@@ -17,7 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raes.storage.pretrained import pretrained
+from raes.storage.pretrained import names, pretrained
 from raes.text import one_line
 from raes.types import UserError
 
@@ -209,7 +209,8 @@ def run_location(text: str) -> Location:
     if (run_dir / CONFIG).exists():
         return run_dir
     if not run_dir.exists():
-        raise UserError(f"run_dir={text}: there is no such folder{_near(run_dir.parent, run_dir.name)}")
+        named = f"; pretrained={text} is one that comes along" if text in names() else ""
+        raise UserError(f"run_dir={text}: there is no such folder{named}{_near(run_dir.parent, run_dir.name)}")
     raise UserError(f"run_dir={text}: no run of RAES, since it holds no {CONFIG}{_near(run_dir)}")
 
 

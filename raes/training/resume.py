@@ -61,7 +61,7 @@ def starting_point(config: Config, run_dir: Location) -> tuple[Checkpoint | None
             raise UserError(f"no checkpoint of run_dir={name} is complete: {problems[0]}")
         if (run_dir / "config.yaml").exists():
             _refuse_other(config, load(run_dir).as_dict(), run_dir)
-        return None, []
+        return None, [f"resume=auto: run_dir={name} holds nothing to go on from; a new run begins"]
     _refuse_other(config, newest.state["config"], newest.path)
     return newest, [f"passed over: {problem}" for problem in problems]
 
@@ -79,6 +79,7 @@ def locate(path: str, key: str) -> Location:
     if name is None:
         raise UserError(
             f"{key}={path}: there is no checkpoint; name a run directory or a folder checkpoints/gen_NNNNNN"
+            + ("; resume=auto goes on with the run in run_dir" if key == "resume" else "")
         )
     return folder / "checkpoints" / name
 

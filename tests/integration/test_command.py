@@ -55,6 +55,9 @@ def test_help_and_version(tmp_path: Path) -> None:
         (("trian",), ["trian: there is no such command; did you mean train?"]),
         (("--completion", "tcsh"), ["--completion tcsh: there is no such shell", "bash"]),
         (("evaluate", "nowhere"), ["run_dir=nowhere: there is no such folder"]),
+        (("play", "HalfCheetah"), ["run_dir=HalfCheetah", "pretrained=HalfCheetah is one that comes along"]),
+        (("play", "pretrained", "=", "Hopper"), ["pretrained =: write key=value without spaces around ="]),
+        (("report", "out=a.html"), ["out=a.html: must be a folder"]),
         (("evaluate", "a", "b"), ["run_dir"]),
     ],
 )

@@ -22,6 +22,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.wait import WebDriverWait
 
 from benchmarks.__main__ import BENCHES as DEVELOPERS_BENCHES
 from raes.algorithms import ALGORITHMS
@@ -34,6 +36,7 @@ from raes.config.overrides import opened
 from raes.config.schema import conf_dir
 from raes.training.driver import Driver
 
+from .browser import browser, console_errors, needs_browser
 from .documented import PAGES, REPOSITORY, Block, blocks, borrowed, commands
 from .helpers import SET_HERE, Commands, records_of
 
@@ -41,6 +44,13 @@ LIMITS = Path(__file__).with_name("limits.py")
 PROGRAMS = {"raes.bench": BENCHES, "benchmarks": DEVELOPERS_BENCHES}
 SECONDS = 240.0
 """How long one block may take on a busy machine."""
+SEARCHED = {
+    "learning rate": "Keys",
+    "population size": "Keys",
+    "checkpoint": "Resume a run",
+    "GPU": "Choosing a method",
+}
+"""What people type into the search, and a page that must be among its first three."""
 RUN = ("bash", "console", "python")
 UNLISTED = {"algorithm.name", "optimizer.name"}
 """Keys that are chosen with their group alone."""
@@ -349,11 +359,22 @@ def test_the_site_needs_nothing_from_elsewhere(site: Path) -> None:
 
 
 @pytest.mark.documentation
-@pytest.mark.parametrize("phrase", ["learning rate", "population size", "checkpoint", "GPU"])
-def test_the_search_knows_what_people_look_for(site: Path, phrase: str) -> None:
-    """The index of the site's search: words of a section, or of its title."""
-    index = json.loads((site / "search" / "search_index.json").read_text())
-    assert [one["location"] for one in index["docs"] if phrase in f"{one['title']} {one['text']}"]
+@needs_browser
+def test_the_search_of_a_page_from_a_folder_finds_what_people_look_for(site: Path, tmp_path: Path) -> None:
+    """As a reader without a server has it; and nothing fails to load."""
+    with browser(tmp_path) as driver:
+        for phrase, page in SEARCHED.items():
+            driver.get(f"file://{site}/methods/es.html")
+            box = WebDriverWait(driver, 30).until(lambda one: one.find_element("css selector", ".md-search__input"))
+            box.click()
+            box.send_keys(phrase)
+            WebDriverWait(driver, 30).until(lambda one, page=page: page in hits(one)[:3])
+        assert console_errors(driver) == []
+
+
+def hits(driver: WebDriver) -> list[str]:
+    """The titles of the pages that the search has found, best first."""
+    return [one.text for one in driver.find_elements("css selector", ".md-search-result__item h1")]
 
 
 def test_formulas_tables_and_curves_are_made(site: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from raes.console.console import figure
+
 from .helpers import SERIAL, Commands, records_of
 from .shared_ray import SharedRay
 
@@ -24,7 +26,7 @@ def evaluate(commands: Commands, *words: str, **environment: str) -> dict[str, A
     for key, value in figures.items():
         [line] = [line for line in command.out.splitlines() if line.split(" ")[0] == key]
         assert isinstance(value, list) or line.split()[-1] == (
-            "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+            "-" if value is None else figure(value, 0) if isinstance(value, float) else str(value)
         )
     return figures
 

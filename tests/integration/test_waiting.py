@@ -24,7 +24,7 @@ RUN = """
 import threading
 
 def free_them():
-    while "wait for CPUs" not in open("printed.txt").read():
+    while "have not started yet" not in open("printed.txt").read():
         time.sleep(0.2)
     ray.kill(other)
 
@@ -36,7 +36,7 @@ class Printed:
 
 class BothWork:
     def on_generation(self, record):
-        return "have a CPU now" in open("printed.txt").read()
+        return "have started" in open("printed.txt").read()
 
 import sys
 open("printed.txt", "w").close()
@@ -55,9 +55,9 @@ def test_a_run_that_waits_for_cpus_says_so_and_goes_on_when_there_are_some(
     (commands.cwd / "script.py").write_text(SOURCE + RUN)
     command = commands.script("script.py", RAY_ADDRESS=shared_ray.address).wait()
     lines = command.out.splitlines()
-    waits = [line for line in lines if "wait for CPUs" in line]
+    waits = [line for line in lines if "have not started yet" in line]
     assert len(waits) == 1
-    assert waits[0].startswith("2 of 2 workers wait for CPUs that other work on this Ray has")
-    assert "all 2 workers have a CPU now" in lines
-    assert lines.index(waits[0]) < lines.index("all 2 workers have a CPU now")
+    assert waits[0].startswith("2 of 2 workers have not started yet")
+    assert "all workers have started" in lines
+    assert lines.index(waits[0]) < lines.index("all workers have started")
     assert any(line.startswith("gen     1") for line in lines)

@@ -12,7 +12,7 @@ import pytest
 
 from raes.config.compose import compose
 from raes.config.schema import Config
-from raes.console.closing import next_commands, raes_command, resume_command, show_end
+from raes.console.closing import next_commands, program, raes_command, resume_command, show_end
 from raes.training.limits import STOPPED, RunOutcome
 
 INSTALLED = Path(sys.executable).with_name("raes")
@@ -64,6 +64,14 @@ def test_before_the_first_evaluation_the_newest_policy_is_named(config: Config) 
     assert commands["evaluate it"] == "raes evaluate run checkpoint=latest"
 
 
+def test_an_untrained_best_is_not_offered_after_a_stop(config: Config, tmp_path: Path) -> None:
+    for name, pointer in (("gen_000000", "best"), ("gen_000007", "latest")):
+        (tmp_path / "run" / "checkpoints" / name).mkdir(parents=True)
+        (tmp_path / "run" / "checkpoints" / pointer).write_text(name)
+    commands = dict(next_commands(config, RunOutcome(STOPPED, "stopped after 7 generations"), "run"))
+    assert commands["watch it"] == "raes play run checkpoint=latest"
+
+
 def test_of_a_run_that_failed_nothing_is_shown_off(config: Config) -> None:
     labels = [label for label, _ in next_commands(config, RunOutcome(1, "no"), "run")]
     assert labels == ["resume it", "see the curves"]
@@ -93,6 +101,7 @@ def test_the_program_is_named_so_that_this_shell_finds_it(tmp_path: Path, monkey
     assert raes_command() == "raes "
     monkeypatch.setenv("PATH", "/usr/bin")
     assert raes_command() == f"{INSTALLED} "
+    assert program("tensorboard") == str(INSTALLED.with_name("tensorboard"))
     other = tmp_path / "raes"  # of another environment
     other.write_text("#!/bin/sh\n")
     other.chmod(0o755)

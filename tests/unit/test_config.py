@@ -22,6 +22,7 @@ from raes.config.schema import TUNED, Config, conf_dir, from_tree
 from raes.config.stored import load, save
 from raes.policies import ConvSettings, PolicySettings
 from raes.problems.atari import AtariSettings
+from raes.storage.metrics import flatten_config
 from raes.types import UserError
 
 CONF = conf_dir().resolve()
@@ -287,7 +288,7 @@ def test_what_is_right_crosses_as_typed_and_frozen_values() -> None:
         (["algorithm.sigmaa=1"], ["algorithm.sigmaa", "no such key", "close: algorithm.sigma"]),
         (["algorithm=pgpe", "algorithm.sigma=1"], ["algorithm.sigma:", "no such key", "close: algorithm.sigma_rate"]),
         (["generation=5"], ["generation", "no such key", "generations"]),
-        (["env=HalfCheeta"], ["env=HalfCheeta", "no such option", "HalfCheetah", "module:Name-v0"]),
+        (["env=HalfCheeta"], ["env=HalfCheeta", "no such preset", "HalfCheetah", "module:Name-v0"]),
         (["optimizer=adm"], ["optimizer=adm", "no such option", "did you mean adam", "adam, clipup, plain, sgd"]),
         (["experiment=no_such"], ["experiment=no_such", "no such option"]),
         (["seed"], ["seed"]),
@@ -295,6 +296,10 @@ def test_what_is_right_crosses_as_typed_and_frozen_values() -> None:
         (["policy.hidden=[1,"], ["policy.hidden"]),
         (["no_such_group=x"], ["no_such_group", "no such key"]),
         (["seed=${no.such.key}"], ["no.such.key"]),
+        (["learning_rate=0.1"], ["learning_rate", "here it is optimizer.stepsize"]),
+        (["n_envs=4"], ["here it is workers"]),
+        (["algorithm=snes", "popsize=4"], ["here it is algorithm.population"]),
+        (["env.goal=3"], ["an argument of the environment itself is env.kwargs.goal"]),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -305,6 +310,33 @@ def test_hydras_errors_become_one_line_with_the_key_and_what_is_close(words: lis
     assert "\n" not in message
     for part in parts:
         assert part in message
+
+
+def test_several_values_without_a_sweep_are_told_how_to_write_one() -> None:
+    with pytest.raises(HydraException) as caught:
+        composed("seed=0,1")
+    assert explain_hydra(caught.value) == (
+        "seed=0,1: several values need -m (a run for each); a list is 'seed=[0,1]', a decimal 0.5"
+    )
+
+
+@pytest.mark.parametrize("word", ["max_timesteps=1e4", "seed=3.0", "evaluation.episodes=2.0", "policy.hidden=[8.0]"])
+def test_whole_numbers_may_be_written_as_real_ones(word: str) -> None:
+    key, _, value = word.partition("=")
+    stored = flatten_config(composed("env=CartPole", "policy=mlp", word).as_dict())[key]
+    assert stored == ([8] if key == "policy.hidden" else int(float(value)))
+    assert "." not in str(stored)
+
+
+def test_the_users_own_values_stay_as_they_are() -> None:
+    config = composed("env=CartPole", "++env.kwargs.a=2.0")
+    assert isinstance(config.env.kwargs["a"], float)
+
+
+def test_what_a_key_may_be_is_one_line() -> None:
+    with pytest.raises(UserError) as caught:
+        composed("runtime.deadline=soon")
+    assert str(caught.value) == "runtime.deadline=soon: must be a valid number or 'auto'"
 
 
 def test_every_key_is_known_by_its_dotted_name() -> None:

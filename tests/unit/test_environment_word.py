@@ -57,7 +57,7 @@ def test_a_sweep_is_over_presets() -> None:
 
 
 def test_an_unknown_name_is_answered_with_those_that_are_close() -> None:
-    with pytest.raises(UserError, match=r"env=hopper: there is no such option; did you mean Hopper.*module:Name-v0"):
+    with pytest.raises(UserError, match=r"env=hopper: there is no such preset, .* did you mean Hopper.*module:Name-v0"):
         compose(["env=hopper"])
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raes.config.compose import compose
-from raes.config.overrides import opened
+from raes.config.overrides import HYDRA_OPTIONS, opened, refuse_dashes, refuse_spaces
 from raes.train import hydra_words
 from raes.types import UserError
 
@@ -73,3 +75,38 @@ def test_the_record_of_a_sweep_lies_in_its_folder() -> None:
 def test_the_folder_of_a_user_that_there_is_not_is_named() -> None:
     with pytest.raises(UserError, match="run_dir=~no_such_user/x: there is no user no_such_user; name a folder"):
         compose(["run_dir=~no_such_user/x"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--env", "CartPole"], "--env CartPole: settings have no dashes; give env=CartPole"),
+        (["--env=CartPole"], "--env=CartPole: settings have no dashes; give env=CartPole"),
+        (["seed=1", "--max-minutes", "3"], "--max-minutes 3: settings have no dashes; give max_minutes=3"),
+        (["-workers", "seed=1"], "-workers: settings have no dashes; give workers=..."),
+        (["--verbose"], "--verbose: settings have no dashes; give verbose=..."),
+    ],
+)
+def test_settings_written_as_options_are_refused_with_what_to_write(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        refuse_dashes(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [(["env", "=", "CartPole"], "env ="), (["env =CartPole"], "env =CartPole"), (["seed=1", "=3"], "seed=1 =3")],
+)
+def test_spaces_around_the_equals_sign_are_named(words: list[str], shown: str) -> None:
+    with pytest.raises(UserError, match=f"^{shown}: write key=value without spaces around =$"):
+        refuse_spaces(words)
+
+
+def test_the_options_of_hydra_are_those_that_it_has() -> None:
+    assert set(get_args_parser()._option_string_actions) == HYDRA_OPTIONS
+    refuse_dashes(["-m", "--cfg", "job", "env=CartPole"])
+
+
+@pytest.mark.parametrize("word", ["CartPole", "CartPole-v1", "ALE/Pong-v5"])
+def test_an_environment_without_its_key_is_recognised(word: str) -> None:
+    with pytest.raises(UserError, match=f"^{word}: give key=value, such as env={word};"):
+        compose([word])

@@ -14,11 +14,11 @@ def test_workers_that_wait_for_cpus_are_told_of_once_and_again_when_all_work() -
     now[0] = WAIT_SECONDS
     notice = watch(4, 3)
     assert notice is not None
-    assert "3 of 4 workers wait for CPUs" in notice
+    assert "3 of 4 workers have not started yet" in notice
     assert "workers=N" in notice
     now[0] = 10 * WAIT_SECONDS
     assert watch(4, 3) is None
-    assert watch(4, 0) == "all 4 workers have a CPU now"
+    assert watch(4, 0) == "all workers have started"
     assert watch(4, 0) is None
 
 
