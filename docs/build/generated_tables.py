@@ -249,6 +249,19 @@ def sweep(name: str) -> str:
     return f"`{report['command']}`, {report['date']}:\n\n" + _table(tuple(columns), rows, ())
 
 
+def arithmetic(name: str) -> str:
+    """Exact match of the arithmetic example after some generations, by seed and method."""
+    content = json.loads((RESULTS / f"{name}.json").read_text())
+    shown, rows = (0, 2, 4, 10, 30), []
+    for run in content["runs"]:
+        for method, label in (("seeds", "ES by seeds"), ("reinforce", "REINFORCE")):
+            one = run[method]
+            values = dict(zip(one["generations"], one["exact_match"], strict=True))
+            right = [f"{100 * values[number]:.0f} %" for number in shown]
+            rows.append((str(run["seed"]), label, *right, f"{one['cpu_seconds']:.0f} s"))
+    return _table(("seed", "method", *map(str, shown), "CPU"), rows, ())
+
+
 def _formatted(value: Any) -> str:
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
@@ -260,6 +273,7 @@ def example(name: str) -> str:
 
 MAKERS: dict[str, Callable[..., str]] = {
     "actions": actions,
+    "arithmetic": arithmetic,
     "commands": commands,
     "common": common,
     "example": example,

@@ -84,3 +84,15 @@ def test_es_in_60_lines_has_the_curve_of_raes(tmp_path: Path, capsys: pytest.Cap
     expected = [(record["returns/mean"], record["returns/min"], record["returns/max"]) for record in records]
     assert [tuple(map(float, row)) for row in printed] == [pytest.approx(row, abs=0.006) for row in expected]
     np.testing.assert_allclose(theta, run.theta, rtol=1e-5)
+
+
+def test_the_decoder_of_sums_has_a_million_parameters_and_keeps_tasks_apart() -> None:
+    decoder = loaded(EXAMPLES / "arithmetic" / "decoder.py")
+    model = decoder.pretrained(1)
+    assert 0.9e6 < sum(one.numel() for one in model.parameters()) < 1.1e6
+    train, held_out = decoder.training_tasks(), decoder.held_out_tasks()
+    assert not set(train) & set(held_out)
+    assert len(train) + len(held_out) == (decoder.LARGEST + 1) ** 2
+    assert 0 <= decoder.reward(model, held_out) < 0.2
+    right = decoder.sums(held_out)
+    assert right.tolist() == [a + b for a, b in held_out]
