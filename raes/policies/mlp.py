@@ -137,13 +137,13 @@ class MLP:
     def _take_in(self, observation: np.ndarray[Any, Any]) -> None:
         """Fill the input buffer, normalised."""
         if self._mean is None:
-            self._input[:] = observation
+            self._input[...] = observation
             return
         x = self._normalised
         np.subtract(observation, self._mean, x)
         np.multiply(x, self._scale, x)
         clip(x, self._low, self._high, out=x)
-        self._input[:] = x
+        self._input[...] = x
 
 
 def grow(old: MLP, old_theta: Float32, new: MLP, new_theta: Float32) -> Float32:

@@ -186,7 +186,7 @@ class EpisodeProblem:
             kept.begin(summed)
             next_row = kept.next
             row = next_row()
-            row[:] = observation
+            row[...] = observation
         while not ended and length < limit:
             if watch is not None:
                 watch(length)
@@ -224,7 +224,7 @@ class EpisodeProblem:
             observation, reward, terminated, truncated, _ = env_step(action)
             observation = read(observation)
             if row is not None:
-                row[:] = observation
+                row[...] = observation
             return observation, float(reward), terminated, truncated
 
         return observation, step

@@ -134,7 +134,7 @@ def build_step(env: gymnasium.Env[Any, Any]) -> NativeStep:
 
     def step(action: Float32, observation: Float64) -> tuple[Float64, float, bool, bool]:
         nonlocal elapsed
-        control[:] = action
+        control[...] = action  # quicker than a slice
         mj_step(model, data, frame_skip)
         if contact_forces is not None:
             contact_forces(model, data)
