@@ -31,6 +31,8 @@ class Purpose(IntEnum):
     SELECTION = 8
     SAMPLE = 9
     REFERENCE = 10
+    DRAWN_NOISE = 11
+    RESTART = 12
 
 
 def _key(seed: int, purpose: int, generation: int, index: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search import running_stats
+from raes.search.drawn_noise import drawn_index
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import EpisodeCap
@@ -142,6 +143,19 @@ class Search(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} asks for no probe")
 
+    def spread(self, state: Any) -> Float64 | None:
+        """The standard deviations of the members, float64 (d,); None where the search does not adapt them."""
+        return None
+
+    def covariance(self, state: Any) -> Float64 | None:
+        """The covariance of the members, float64 (d, d), or its diagonal (d,); None where there is none."""
+        spread = self.spread(state)
+        return None if spread is None else np.square(spread)
+
+    def exhausted(self, state: Any) -> str | None:
+        """Why the search can get no further, by its own numbers; None where it can."""
+        return None
+
     def normalizer(self, observations: RunningStats) -> tuple[Float64, Float64, float]:
         """What is subtracted from observations, the factor on the rest, both float64 (obs,), and the bound on what
         comes out.
@@ -202,7 +216,9 @@ class Search(ABC):
         )
 
     def noise_indices(self, generation: int, num_params: int, first: int, count: int) -> Int64:
-        """Where the noise of groups first, first + 1, ... lies in the table, int64 (count,)."""
+        """Where the noise of groups first, first + 1, ... lies in the table, int64 (count,); see `DrawnNoise` too."""
+        if not self._table_size:
+            return drawn_index(generation, np.arange(first, first + count))
         high = self._table_size - num_params + 1
 
         def draw(chunk: int) -> Int64:

@@ -86,7 +86,7 @@ class CanonicalES(PopulationSearch):
         """theta += rate * sigma * sum w_j eps_j; p and sigma as in cumulative step-size adaptation."""
         weights = self._weights(fitness)
         mixed = weighted_sum(batch.genomes.noise_index, weights.astype(np.float32))
-        theta = state.theta + np.float32(self._settings.rate * state.sigma) * mixed
+        theta = state.theta + state.theta.dtype.type(self._settings.rate * state.sigma) * mixed
         effective, dim = 1 / float(np.square(weights).sum()), theta.size
         speed = (effective + 2) / (dim + effective + 5)
         path = (1 - speed) * state.path + math.sqrt(speed * (2 - speed) * effective) * mixed

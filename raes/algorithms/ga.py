@@ -96,7 +96,7 @@ class GA(PopulationSearch):
         noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
         rng = generator(self._seed, Purpose.SELECTION, state.generation)
         parent = rng.integers(0, len(state.parents), size=first + count)[first:]
-        scale = np.full(count, self._settings.sigma, np.float32)
+        scale = np.full(count, self._settings.sigma, state.theta.dtype)
         if first == 0:
             parent[0], scale[0] = 0, 0
         return Genomes(noise_index, scale, parent)
@@ -161,7 +161,7 @@ class GA(PopulationSearch):
         if np.array_equal(elite[: len(state.elite)], state.elite):
             theta, known = state.theta, len(state.elite)
         for link in elite[known:]:  # one after the other, as actors add them, for the same bits
-            theta = theta + weighted_sum(np.array([link]), np.array([self._settings.sigma], np.float32))
+            theta = theta + weighted_sum(np.array([link]), np.array([self._settings.sigma], theta.dtype))
         parents = lineages(state.parents.roots, [elite, *chains], self._settings.sigma)
         return replace(state, theta=theta, parents=parents, elite=elite, chosen=True)
 

@@ -96,8 +96,8 @@ class GradientSearch(Search):
     def ask(self, state: GradientState, first: int, count: int) -> Tasks:
         """theta + sigma eps_i as task 2i and theta - sigma eps_i as task 2i + 1; without mirrors, i."""
         noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
-        sigma = np.float32(self.sigma(state.generation))
-        signs = np.array([sigma, -sigma], np.float32)[: self.group]
+        sigma = self.sigma(state.generation)
+        signs = np.array([sigma, -sigma], state.theta.dtype)[: self.group]
         genomes = Genomes(np.repeat(noise_index, self.group), np.tile(signs, count))
         return self.tasks(state.generation, first, genomes, self._settings.shared_reset)
 

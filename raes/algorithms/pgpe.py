@@ -109,12 +109,16 @@ class PGPE(Search):
 
     def snapshot(self, state: PGPEState) -> Snapshot:
         """theta, the standard deviations, and the conditions of this generation's episodes."""
-        return replace(super().snapshot(state), spread=state.sigma.astype(np.float32))
+        return replace(super().snapshot(state), spread=state.sigma.astype(state.theta.dtype))
+
+    def spread(self, state: PGPEState) -> Float64:
+        """sigma."""
+        return state.sigma
 
     def ask(self, state: PGPEState, first: int, count: int) -> Tasks:
         """mu + sigma eps_i as task 2i and mu - sigma eps_i as task 2i + 1."""
         noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
-        genomes = Genomes(np.repeat(noise_index, 2), np.tile(np.array([1, -1], np.float32), count))
+        genomes = Genomes(np.repeat(noise_index, 2), np.tile(np.array([1, -1], state.theta.dtype), count))
         return self.tasks(state.generation, first, genomes, self._settings.shared_reset)
 
     def step(self, state: PGPEState, batch: Batch, weighted_sum: WeightedSum) -> tuple[PGPEState, dict[str, float]]:
@@ -136,7 +140,7 @@ class PGPE(Search):
         sigma = state.sigma + np.clip(self._settings.sigma_rate * state.sigma * squares, -most, most)
         following = PGPEState(
             generation=state.generation + 1,
-            theta=mean.astype(np.float32),
+            theta=mean.astype(state.theta.dtype),
             mean=mean,
             sigma=sigma,
             optimizer=optimizer,

@@ -64,7 +64,7 @@ class RandomSearch(PopulationSearch):
     def genomes(self, state: RandomSearchState, first: int, count: int) -> Genomes:
         """root + sigma eps_i."""
         noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
-        return Genomes(noise_index, np.full(count, self._settings.sigma, np.float32), np.zeros(count, np.int64))
+        return Genomes(noise_index, np.full(count, self._settings.sigma, state.theta.dtype), np.zeros(count, np.int64))
 
     def update(
         self,
@@ -83,5 +83,5 @@ class RandomSearch(PopulationSearch):
         if fitness[row] > best:
             best = float(fitness[row])
             one = batch.genomes.noise_index[row : row + 1]
-            theta = state.root + weighted_sum(one, np.full(1, self._settings.sigma, np.float32))
+            theta = state.root + weighted_sum(one, np.full(1, self._settings.sigma, theta.dtype))
         return RandomSearchState(state.generation + 1, theta, state.root, best, conditions), {"best": best}

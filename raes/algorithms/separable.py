@@ -40,7 +40,7 @@ class SeparableState:
 
     def moved(self, mean: Float64, sigma: Float64, conditions: Conditions) -> SeparableState:
         """The next generation's state."""
-        return SeparableState(self.generation + 1, mean.astype(np.float32), mean, sigma, conditions)
+        return SeparableState(self.generation + 1, mean.astype(self.theta.dtype), mean, sigma, conditions)
 
 
 class SeparableSearch(PopulationSearch):
@@ -53,9 +53,13 @@ class SeparableSearch(PopulationSearch):
             0, theta, mean, np.full(mean.size, self._settings.sigma), self.first_conditions(observations)
         )
 
+    def spread(self, state: Any) -> Float64:
+        """sigma."""
+        return state.sigma  # type: ignore[no-any-return]
+
     def snapshot(self, state: Any) -> Snapshot:
         """theta, the standard deviations, and the conditions of this generation's episodes."""
-        return replace(super().snapshot(state), spread=state.sigma.astype(np.float32))
+        return replace(super().snapshot(state), spread=state.sigma.astype(state.theta.dtype))
 
 
 def spread_metrics(sigma: Float64) -> dict[str, float]:

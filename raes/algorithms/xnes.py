@@ -76,10 +76,20 @@ class XNES(PopulationSearch):
         conditions = self.first_conditions(observations)
         return XNESState(0, theta, theta.astype(np.float64), self._settings.sigma, np.eye(theta.size), conditions)
 
+    def spread(self, state: XNESState) -> Float64:
+        """sigma * sqrt(diag(B B^T))."""
+        spread: Float64 = state.sigma * np.sqrt(np.square(state.shape).sum(axis=1))
+        return spread
+
+    def covariance(self, state: XNESState) -> Float64:
+        """sigma^2 B B^T."""
+        covariance: Float64 = state.sigma**2 * (state.shape @ state.shape.T)
+        return covariance
+
     def genomes(self, state: XNESState, first: int, count: int) -> Genomes:
         """mu + sigma B s_k, as vectors, cut from one product: BLAS rounds a row by where it is among the others."""
         members = state.mean + state.sigma * self._noise(state) @ state.shape.T
-        return vectors(members[first : first + count])
+        return vectors(members[first : first + count], state.theta.dtype)
 
     def update(
         self, state: XNESState, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum
@@ -95,7 +105,7 @@ class XNES(PopulationSearch):
         growth = float(np.trace(natural)) / dim
         sigma = state.sigma * math.exp(rate / 2 * growth)
         shape = state.shape @ expm(rate / 2 * (natural - growth * np.eye(dim)))
-        return XNESState(state.generation + 1, mean.astype(np.float32), mean, sigma, shape, conditions), {
+        return XNESState(state.generation + 1, mean.astype(state.theta.dtype), mean, sigma, shape, conditions), {
             "sigma": sigma,
             "condition": float(np.linalg.cond(shape)) ** 2,
         }

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from raes.results import Results
 from raes.tasks import Snapshot, Tasks
-from raes.types import Float32, Int64
+from raes.types import Float32, Floating, Int64
 
 
 @dataclass
@@ -120,5 +120,5 @@ class Executor(Pool, Protocol):
     def digests(self) -> tuple[str, ...]:
         """One digest of each kind of arithmetic among the workers that have started."""
 
-    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""
+    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Floating:
+        """sum_i weights[i] * noise slice i, (d,), float32 from a table and float64 where it is drawn, or of its squares, as `noise.weighted_sum`."""
