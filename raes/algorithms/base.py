@@ -95,8 +95,7 @@ class Search(ABC):
         self._conditions = settings
         self._optimizer, self._seed, self._table_size = optimizer, seed, table_size
 
-    @staticmethod
-    def memory(num_params: int) -> int:
+    def memory(self, num_params: int) -> int:
         """Bytes that the search's own state needs beyond a few vectors of d numbers."""
         return 0
 

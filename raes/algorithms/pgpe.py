@@ -20,7 +20,7 @@ from raes.search.running_stats import RunningStats
 from raes.search.schedules import exponential
 from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Genomes, Snapshot, Tasks
-from raes.types import Count, Float32, Float64, NotNegative, Positive
+from raes.types import Count, Float64, Floating, NotNegative, Positive
 
 from .base import Search, SearchSettings
 from .protocol import Conditions, WeightedSum
@@ -70,7 +70,7 @@ class PGPEState:
 
     Attributes:
         generation: updates so far.
-        theta: float32 (d,), the image of the mean.
+        theta: (d,), the image of the mean.
         mean: float64 (d,).
         sigma: float64 (d,), standard deviations.
         optimizer: its moments.
@@ -78,7 +78,7 @@ class PGPEState:
     """
 
     generation: int
-    theta: Float32
+    theta: Floating
     mean: Float64
     sigma: Float64
     optimizer: OptimizerState
@@ -95,7 +95,7 @@ class PGPE(Search):
         self._settings, self._shape = settings, SHAPINGS[settings.shaping]
         self.max_groups = settings.max_pairs
 
-    def init(self, theta: Float32, observations: RunningStats) -> PGPEState:
+    def init(self, theta: Floating, observations: RunningStats) -> PGPEState:
         """The state that starts at theta with these observation statistics."""
         dim = theta.size
         return PGPEState(

@@ -2,7 +2,7 @@
 
 Each run of the inner algorithm ends by `raes.search.endings`; the next one begins elsewhere with another population.
 IPOP doubles it. BIPOP alternates between that and runs of a small population and a small sigma, so that both kinds have
-spent equally many evaluations. Deviation: a run whose values settle above those of an earlier run is not led to its end.
+spent equally many evaluations. Deviation: a run whose values settle above those of an earlier run is cut short.
 
 Fitness that is not finite, as where a function fails, counts as a little worse than the worst.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from raes.search.endings import RunRecord, Tolerances, ending
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import comparable
 from raes.tasks import Round, Snapshot
-from raes.types import Float64, Floating
+from raes.types import Float64, Floating, UserError
+from raes.validation import no_such
 
 from .base import SearchSettings
 from .protocol import Conditions, WeightedSum
@@ -114,8 +115,6 @@ class Restarts:
         box: float64 (2, d), in which runs begin; None: near x0.
     """
 
-    pipelines = False
-
     def __init__(
         self,
         make: Callable[[Any], Any],
@@ -128,7 +127,8 @@ class Restarts:
         self._make, self._settings, self._kind = make, settings, kind
         self._tolerances, self._seed, self._box = tolerances, seed, box
         self._made = (FIRST, make(settings))
-        self.needs_behavior = self._made[1].needs_behavior
+        self.needs_behavior = getattr(self._made[1], "needs_behavior", False)
+        self.pipelines = kind == "none" and getattr(self._made[1], "pipelines", False)
 
     def memory(self, num_params: int) -> int:
         """That of the inner algorithm."""
@@ -152,8 +152,9 @@ class Restarts:
         return self.inner(state.run).snapshot(inner)  # type: ignore[no-any-return]
 
     def next_round(self, state: RestartState) -> Round:
-        """That of this run."""
-        return self.inner(state.run).next_round(state.inner)  # type: ignore[no-any-return]
+        """That of this run; a point that fails stays in it, but for novelty search, which would need its behaviour."""
+        upcoming: Round = self.inner(state.run).next_round(state.inner)
+        return replace(upcoming, keep_failed=not self.needs_behavior)
 
     def tell(
         self, state: RestartState, round: Round, batch: Batch | None, weighted_sum: WeightedSum
@@ -225,9 +226,34 @@ class Restarts:
     def _start(self, rng: np.random.Generator, first: Float64) -> Float64:
         """Where a run begins, float64 (d,)."""
         if self._box is not None:
-            return self._box[0] + (self._box[1] - self._box[0]) * rng.random(first.size)
+            within: Float64 = self._box[0] + (self._box[1] - self._box[0]) * rng.random(first.size)
+            return within
         sigma = float(getattr(self._settings, "sigma", getattr(self._settings, "radius", 1.0)))
         return first + REACH * sigma * rng.uniform(-1.0, 1.0, first.size)
+
+
+def kind_of(algorithm: str, restarts: str | None) -> Kind:
+    """Which restarts an algorithm has.
+
+    Args:
+        algorithm: its name.
+        restarts: `auto`, or a kind; None is `none`.
+
+    Raises:
+        UserError: there are no such ones, or it never ends by itself.
+    """
+    if restarts == "auto":
+        return "bipop" if algorithm in ADAPTIVE else "none"
+    kinds: tuple[str, ...] = get_args(Kind)
+    kind: Any = "none" if restarts is None else restarts
+    if kind not in kinds:
+        raise UserError(f"restarts={restarts!r}: {no_such('kind', restarts, ('auto', *kinds))}")
+    if kind != "none" and algorithm not in ADAPTIVE:
+        raise UserError(
+            f"restarts={restarts}: algorithm={algorithm} does not end by itself, so that there is nothing to restart; "
+            f"give restarts=none, or choose an algorithm among {', '.join(ADAPTIVE)}"
+        )
+    return kind  # type: ignore[no-any-return]
 
 
 def resized(settings: Any, population: float, sigma: float) -> Any:

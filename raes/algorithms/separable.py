@@ -9,7 +9,7 @@ import numpy as np
 
 from raes.search.running_stats import RunningStats
 from raes.tasks import Snapshot
-from raes.types import Float32, Float64
+from raes.types import Float64, Floating
 
 from .population import PopulationSearch, PopulationSettings
 from .protocol import Conditions
@@ -26,14 +26,14 @@ class SeparableState:
 
     Attributes:
         generation: updates so far.
-        theta: float32 (d,), the image of the mean.
+        theta: (d,), the image of the mean.
         mean: float64 (d,).
         sigma: float64 (d,), standard deviations.
         conditions: of the episodes.
     """
 
     generation: int
-    theta: Float32
+    theta: Floating
     mean: Float64
     sigma: Float64
     conditions: Conditions
@@ -46,7 +46,7 @@ class SeparableState:
 class SeparableSearch(PopulationSearch):
     """Members are mean + sigma * eps_i, sigma and eps_i of d numbers."""
 
-    def init(self, theta: Float32, observations: RunningStats) -> SeparableState:
+    def init(self, theta: Floating, observations: RunningStats) -> SeparableState:
         """The state that starts at theta with these observation statistics."""
         mean = theta.astype(np.float64)
         return SeparableState(

@@ -18,6 +18,7 @@ from raes.search.optimizers import OptimizerSettings
 from raes.types import UserError
 from raes.validation import no_such
 
+
 def settings_of(algorithm: str, keys: dict[str, Any], size: int) -> Any:
     """The algorithm's settings, for a function of `size` numbers: it has no observations and no layers.
 

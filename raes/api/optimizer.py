@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from raes.algorithms.function_defaults import default_algorithm
-from raes.algorithms.restarts import ADAPTIVE, Kind, Restarts
+from raes.algorithms.restarts import Restarts, kind_of
 from raes.api.keyword_arguments import maker, settings_of, warn_caller
 from raes.results import Batch
 from raes.rng import Purpose
@@ -23,11 +23,10 @@ from raes.search.shaping import comparable
 from raes.search.spread import SpreadWatch
 from raes.tasks import Round, Tasks
 from raes.types import Float64, UserError
-from raes.validation import no_such, plain, vector, whole
+from raes.validation import plain, vector, whole
 
 LOOK = "check that the function uses its argument, or give a larger sigma (pgpe: radius)"
 """Where the user may find why values do not differ."""
-KINDS = ("bipop", "ipop", "none")
 
 
 class Optimizer:
@@ -78,7 +77,7 @@ class Optimizer:
         self.algorithm = algorithm
         self.settings = settings_of(algorithm, settings, theta.size)
         make = maker(algorithm, self.settings, optimizer, seed)
-        kind = _kind(algorithm, restarts)
+        kind = kind_of(algorithm, restarts)
         self._algorithm = Restarts(make, self.settings, kind, tolerances or Tolerances(), seed)
         check_state(algorithm, self._algorithm.memory(theta.size), theta.size)
         self.state: Any = self._algorithm.init(theta, running_stats.init(0))
@@ -146,7 +145,8 @@ class Optimizer:
             behaviors=self._points.reshape(-1, group, dim) if self._algorithm.needs_behavior else None,
         )
         if self._round.purpose is not Purpose.PROBE:
-            if np.isfinite(returns).any() and (warning := self.spread.after(replace(batch, returns=comparable(returns)))):
+            compared = replace(batch, returns=comparable(returns))
+            if np.isfinite(returns).any() and (warning := self.spread.after(compared)):
                 warn_caller(warning)
             self.generations += 1
         self.state, _ = self._algorithm.tell(self.state, self._round, batch, self._sum)
@@ -177,22 +177,3 @@ class Optimizer:
 
     def _sum(self, noise_index: Any, weights: Any, squared: bool = False) -> Any:
         return self._noise.weighted_sum(noise_index, weights, self.state.theta.size, squared)
-
-
-def _kind(algorithm: str, restarts: str | None) -> Kind:
-    """Which restarts an algorithm has.
-
-    Raises:
-        UserError: there are no such ones, or it never ends by itself.
-    """
-    if restarts == "auto":
-        return "bipop" if algorithm in ADAPTIVE else "none"
-    kind: Any = "none" if restarts is None else restarts
-    if kind not in KINDS:
-        raise UserError(f"restarts={restarts!r}: {no_such('kind', restarts, ('auto', *KINDS))}")
-    if kind != "none" and algorithm not in ADAPTIVE:
-        raise UserError(
-            f"restarts={restarts!r}: algorithm={algorithm} has no end to restart after; remove it, or choose an "
-            f"algorithm among {', '.join(ADAPTIVE)}"
-        )
-    return kind  # type: ignore[no-any-return]

@@ -17,21 +17,28 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from raes.api.optimize import Optimizer, executor, run_round
+from raes.algorithms.es import ES, ESSettings
+from raes.api.keyword_arguments import warn_caller
 from raes.policies.torch_policy import Parameters, reset
 from raes.problems.function import FunctionSettings, FunctionSpec
+from raes.runtime.executor import Executor
+from raes.runtime.memory import GIB, Room, free_memory, misfits
 from raes.runtime.rounds import RoundRunner
+from raes.runtime.scheduling import Size
+from raes.runtime.serial import SerialExecutor
 from raes.runtime.worker import WorkerSpec
+from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
 from raes.text import described
-from raes.types import Float32, Float64, UserError, check_fault
+from raes.types import Float32, Float64, RunFailedError, UserError, check_fault
 from raes.validation import number, real, whole
 
 if TYPE_CHECKING:
@@ -106,18 +113,20 @@ def train_module(
         plain = OptimizerSettings(
             name="sgd", stepsize=learning_rate / sigma, stepsize_decay=decay, momentum=0.0, weight_decay=0.0
         )
-        search = Optimizer(
-            "es", parameters.theta(), seed=seed, optimizer=plain, shaping="zscore",
-            pairs=population_size // 2, mirrored=mirrored, sigma=sigma, sigma_decay=sigma_decay,
+        settings = ESSettings(
+            normalize_observations=False, shaping="zscore", pairs=population_size // 2, mirrored=mirrored, sigma=sigma,
+            sigma_decay=sigma_decay,
         )  # fmt: skip
-        search.spread = SpreadWatch(search.settings, LOOK)
+        size = noise.table_size(parameters.size)
+        _check_table(size, copies=1)
+        search = _Search(ES(settings, plain, seed, size), settings, parameters.theta())
         _check(tested, parameters)
-        spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested)
+        spec = FunctionSpec(FunctionSettings(call=":reward", dim=parameters.size), tested, describes=False)
         reached = 0
-        with executor(WorkerSpec(spec, seed), search.table_size, workers) as evaluator:
-            runner = RoundRunner(evaluator)
+        with _executor(WorkerSpec(spec, seed), size, workers) as pool:
+            runner = RoundRunner(pool)
             for iteration in range(1, iterations + 1):
-                run_round(search, runner, evaluator.weighted_noise_sum)
+                search.step(runner, pool)
                 parameters.set(search.theta)
                 if iteration % test_every and iteration < iterations:
                     continue
@@ -130,6 +139,69 @@ def train_module(
                 if reached >= consecutive_goals:
                     break
     return module
+
+
+class _Search:
+    """ES of the module's parameters, generation by generation."""
+
+    def __init__(self, algorithm: ES, settings: ESSettings, theta: Float32) -> None:
+        self._algorithm, self._state = algorithm, algorithm.init(theta, running_stats.init(0))
+        self._spread = SpreadWatch(settings, LOOK)
+
+    @property
+    def theta(self) -> Float32:
+        """Where the search stands, (d,)."""
+        return self._state.theta
+
+    def step(self, runner: RoundRunner, pool: Executor) -> None:
+        """Evaluate a generation, and go on with the outcome.
+
+        Raises:
+            RunFailedError: all of it fails.
+        """
+        upcoming = self._algorithm.next_round(self._state)
+        runner.open(upcoming)
+        finished = runner.collect()
+        assert finished is not None
+        if finished.batch is None:
+            raise RunFailedError(f"the function fails everywhere; the first reason: {finished.first_reason}")
+        if (warning := self._spread.after(finished.batch)) is not None:
+            warn_caller(warning)
+        self._state, _ = self._algorithm.tell(self._state, upcoming, finished.batch, pool.weighted_noise_sum)
+
+
+@contextmanager
+def _executor(spec: WorkerSpec, table_size: int, workers: int) -> Iterator[Executor]:
+    """This process, with its BLAS afterwards as it was, or Ray, ended afterwards unless the caller had it already."""
+    if workers == 1:
+        with threadpool_limits(1), closing(SerialExecutor(spec, table_size)) as serial:
+            yield serial
+        return
+    from raes.runtime.ray_executor import RayExecutor
+    from raes.runtime.session import attached
+
+    _check_table(table_size, copies=2)
+    with (
+        attached("auto", workers, 4 * table_size),
+        threadpool_limits(1),
+        closing(RayExecutor(spec, table_size, Size.of(workers), relays=False, deadline=None)) as pool,
+    ):
+        yield pool
+
+
+def _check_table(table_size: int, copies: int) -> None:
+    """Refuse a noise table that the free memory cannot hold so many times.
+
+    Raises:
+        UserError: with the sizes.
+    """
+    free = free_memory()
+    if misfits(4 * table_size, Room(free, copies)):
+        twice = ", twice for a moment" if copies > 1 else ""
+        raise UserError(
+            f"so many parameters need a noise table of {4 * table_size / GIB:,.1f} GiB{twice}, and "
+            f"{free / GIB:.1f} GiB of memory are free; train fewer parameters, or use a machine with more memory"
+        )
 
 
 def _check_numbers(counts: dict[str, int], positive: dict[str, float], decays: dict[str, float]) -> None:
@@ -166,7 +238,7 @@ def _as_it_was(module: torch.nn.Module) -> Iterator[Any]:
         torch.set_num_threads(threads)
 
 
-def _tested(reward: _Reward, theta: Float64) -> float:
+def _tested(reward: _Reward, theta: Float32) -> float:
     """The reward without noise; NaN where it fails, as one failure of many means little."""
     try:
         return reward(theta)

@@ -29,6 +29,7 @@ class FunctionSettings:
         dim: numbers in x.
         x0: where the search starts: one number for all, or dim of them.
         minimize: whether small values are good; the return is -f(x) then.
+        restarts: `bipop`, `ipop` or `none`; `auto`: BIPOP for the methods that adapt their standard deviations.
         seeded: whether it is called as f(x, seed=...), with another seed each time, for noisy functions.
         kwargs: further keyword arguments.
     """
@@ -40,6 +41,7 @@ class FunctionSettings:
     dim: int = 0
     x0: float | tuple[float, ...] = 0.0
     minimize: bool = False
+    restarts: Literal["auto", "bipop", "ipop", "none"] = "auto"
     seeded: bool = False
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 

@@ -91,7 +91,7 @@ class Collector:
         return self._prefix() is not None or not self._valid().any()
 
     def batch(self) -> Batch | None:
-        """The generation's groups without a fault, in index order; None if there is none."""
+        """The generation's groups without a fault, or all of them, in index order; None if there is none."""
         prefix = self._prefix() or 0
         kept = np.flatnonzero(self._valid()[:prefix])
         if not kept.size:
@@ -152,9 +152,12 @@ class Collector:
         return tasks
 
     def _valid(self) -> NDArray[np.bool_]:
-        """Groups without a fault."""
-        faults = self._records["fault"].reshape(-1, self._group)
-        valid: NDArray[np.bool_] = np.logical_not(np.any(faults, axis=1))
+        """Groups without a fault, or all that are answered."""
+        if self.round.keep_failed:
+            bad = np.logical_not(self._answered)
+        else:
+            bad = self._records["fault"]
+        valid: NDArray[np.bool_] = np.logical_not(np.any(bad.reshape(-1, self._group), axis=1))
         return valid
 
     def _group_timesteps(self) -> NDArray[np.int64]:

@@ -121,4 +121,4 @@ class Executor(Pool, Protocol):
         """One digest of each kind of arithmetic among the workers that have started."""
 
     def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Floating:
-        """sum_i weights[i] * noise slice i, (d,), float32 from a table and float64 where it is drawn, or of its squares, as `noise.weighted_sum`."""
+        """sum_i weights[i] * noise slice i, (d,), or of its squares, as `noise.weighted_sum` (drawn: float64)."""

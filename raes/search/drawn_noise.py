@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raes.rng import Purpose, generator
 from raes.types import Float32, Float64, Int64
@@ -46,7 +45,8 @@ class DrawnNoise:
         first = (int(generations[0]), int(chunks[0])) if len(index) else (0, 0)
         if ((generations == first[0]) & (chunks == first[1])).all():
             chunk = self._chunk(*first, int(rows.max(initial=0)) + 1, num_params)
-            return chunk[rows]
+            drawn: Float64 = chunk[rows]
+            return drawn
         out = np.empty((len(index), num_params))
         for generation, chunk in sorted(set(zip(generations.tolist(), chunks.tolist(), strict=True))):
             those = np.flatnonzero((generations == generation) & (chunks == chunk))
@@ -67,9 +67,10 @@ class DrawnNoise:
             total += ((np.square(noise) if squared else noise) * factors[first : first + block]).sum(axis=0)
         return total
 
-    def slice(self, start: int, size: int) -> NDArray[np.float64]:
+    def slice(self, start: int, size: int) -> Float64:
         """The noise of one index, float64 (size,)."""
-        return self.rows(np.array([start]), size)[0]
+        drawn: Float64 = self.rows(np.array([start]), size)[0]
+        return drawn
 
     def _chunk(self, generation: int, chunk: int, rows: int, num_params: int) -> Float64:
         """The first rows of a chunk; a longer draw begins with the same numbers."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raes.algorithms import ALGORITHMS, ESSettings
+from raes.algorithms.restarts import Restarts, kind_of
 from raes.config.schema import Config
 from raes.policies import ConvSettings
 from raes.problems.atari import AtariSettings
@@ -22,6 +23,7 @@ from raes.rng import Purpose, generator
 from raes.runtime.executor import Executor
 from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
+from raes.search.endings import Tolerances
 from raes.storage.checkpoint import Checkpoint, DamagedCheckpointError
 from raes.storage.tree import Arrays
 from raes.tasks import Layers
@@ -45,6 +47,11 @@ def build_algorithm(config: Config, layers: Layers | None = None) -> Any:
             with closing(problem_spec(config).build()) as problem:
                 layers = problem.layers
         arguments += (layers,)
+    if isinstance(config.env, FunctionSettings):
+        kind = kind_of(config.algorithm.name, config.env.restarts)
+        return Restarts(
+            lambda settings: algorithm(settings, *arguments[1:]), config.algorithm, kind, Tolerances(), config.seed
+        )
     return algorithm(*arguments)
 
 
@@ -59,7 +66,8 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
         UserError: the environment that makes them cannot be made.
     """
     if isinstance(config.env, FunctionSettings):
-        return FunctionSpec(config.env)
+        novel = getattr(ALGORITHMS[config.algorithm.name][0], "needs_behavior", config.algorithm.name == "custom")
+        return FunctionSpec(config.env, describes=novel)
     reference: UInt8 | None = None
     if isinstance(config.policy, ConvSettings) and config.policy.reference:
         reference = _played(config) if checkpoint is None else _kept(config, checkpoint)
