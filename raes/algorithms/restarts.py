@@ -2,7 +2,7 @@
 
 Each run of the inner algorithm ends by `raes.search.endings`; the next one begins elsewhere with another population.
 IPOP doubles it. BIPOP alternates between that and runs of a small population and a small sigma, so that both kinds have
-spent equally many evaluations. Deviation: a run whose values settle above those of an earlier run is cut short.
+spent equally many evaluations. Deviation: a run whose values converge to worse ones than an earlier run's is cut short.
 
 Fitness that is not finite, as where a function fails, counts as a little worse than the worst.
 """

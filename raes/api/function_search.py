@@ -168,8 +168,10 @@ class FunctionSearch:
             if self._optimizer.generations == 1:
                 self._check_calls()
             if self._callback is not None and self._stopped_by_callback(self._callback):
-                return self._reason_to_end() or Status.CALLBACK
-        return self._reason_to_end() or Status.BUDGET
+                reason = self._reason_to_end()
+                return Status.CALLBACK if reason is None else reason
+        reason = self._reason_to_end()
+        return Status.BUDGET if reason is None else reason
 
     def _values(self, points: Float64) -> Float64:
         """The fitness of these points, float64 (n,)."""

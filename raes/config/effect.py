@@ -64,6 +64,9 @@ def without_effect(flat: Mapping[str, Any]) -> list[NoEffect]:
         found.append(NoEffect(("optimizer",), f"algorithm={algorithm}", f"choose an algorithm among {able}"))
     if flat.get("env.name") == "function":
         found.append(NoEffect(("policy",), "env=function, where the point itself is what is searched"))
+        found.append(
+            NoEffect(("noise",), "env=function, whose noise is drawn and not read from a table", refused=False)
+        )
     if flat.get("runtime.name") == "serial":
         unread = tuple(key for key, harmless in SERIAL.items() if flat.get(key, "auto") not in harmless)
         found.append(NoEffect(unread, "runtime=serial, which is this process alone", "set runtime=ray"))

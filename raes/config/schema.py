@@ -122,6 +122,8 @@ class Config:
             raise ValueError("policy: a3c and nature need stacked frames of pixels; use env=atari, or another policy")
         if self.video.every and isinstance(self.env, FunctionSettings):
             raise ValueError(f"video.every={self.video.every}: a function has nothing to see; set video.every=0")
+        if self.noise.size == 0 and not isinstance(self.env, FunctionSettings):
+            raise ValueError("noise.size=0: must be at least 1; null lets the number of parameters decide")
         if self.run_dir == "":
             raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
         if (self.run_dir or "").startswith(PREFIX) or self.resume.startswith(PREFIX):

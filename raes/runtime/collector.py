@@ -153,10 +153,7 @@ class Collector:
 
     def _valid(self) -> NDArray[np.bool_]:
         """Groups without a fault, or all that are answered."""
-        if self.round.keep_failed:
-            bad = np.logical_not(self._answered)
-        else:
-            bad = self._records["fault"]
+        bad = np.logical_not(self._answered) if self.round.keep_failed else self._records["fault"]
         valid: NDArray[np.bool_] = np.logical_not(np.any(bad.reshape(-1, self._group), axis=1))
         return valid
 
