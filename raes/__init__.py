@@ -17,6 +17,8 @@ __all__ = [
     "OptimizerSettings",
     "Optimum",
     "Run",
+    "Status",
+    "Tolerances",
     "fit",
     "load",
     "maximize",
@@ -26,7 +28,8 @@ __all__ = [
 _HOMES = {
     "raes.training.callbacks": ("Callback",),
     "raes.api.torch_modules": ("train_module",),
-    "raes.api.optimize": ("Optimizer", "Optimum", "maximize", "minimize"),
+    "raes.api.optimize": ("Optimizer", "Optimum", "Status", "maximize", "minimize"),
+    "raes.search.endings": ("Tolerances",),
     "raes.search.optimizers": ("OptimizerSettings",),
     "raes.api.runs": ("Run", "fit", "load"),
 }

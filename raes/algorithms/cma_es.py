@@ -1,4 +1,4 @@
-"""CMA-ES (Hansen 2016, arXiv 1604.00772), with the negative weights of its section B.2 (active CMA-ES).
+"""CMA-ES (Hansen 2016, arXiv 1604.00772, as revised in 2023), active: with the negative weights of its section B.2.
 
 Symbols: mean m, members m + sigma y_k with y_k = B D z_k and z_k ~ N(0, I), C = B D^2 B^T; w the weights by rank, the
 first mu of them positive. `covariance=diagonal` is sep-CMA-ES (Ros & Hansen 2008): C is a vector, B is I. Equation

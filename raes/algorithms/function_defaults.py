@@ -1,8 +1,8 @@
 """What a search of a function begins with, where it differs from a search of policies: keys of settings, by algorithm.
 
 Policies have returns with noise, parameters near 0 and thousands of evaluations per generation. A function is exact,
-its optimum may lie anywhere, and its budget is small. `conf/preset/function_NAME.yaml` holds the same for the command line;
-a test compares them.
+its optimum may lie anywhere, and its budget is small. `conf/preset/function_NAME.yaml` holds the same for the command
+line; a test compares them.
 """
 
 from __future__ import annotations
@@ -35,19 +35,21 @@ FUNCTION_KEYS: dict[str, dict[str, Any]] = {
     "cem": {"population": 30, "sigma": SIGMA, "elite": 0.4, "extra_sigma": 0.5, "extra_decay": 0.95},
     "gaussian_es": {"population": 20, "sigma": SIGMA, "elite": 0.25},
     "canonical_es": {"population": None, "sigma": SIGMA, "adapt_sigma": 2.0},
-    "random_search": {"population": None, "sigma": SIGMA},
+    "random_search": {"population": None, "sigma": 2.5},
     "ga": {"population": None, "sigma": 0.5, "parents": 5, "candidates": 1, "elite_episodes": 0},
     "ns_es": EXPLORING,
-    "nsr_es": EXPLORING,
+    "nsr_es": EXPLORING | {"weight": 0.9},
     "nsra_es": EXPLORING,
 }
 """By algorithm."""
 
-STEPS = {"stepsize": 0.5, "stepsize_decay": 0.97, "weight_decay": 0.0}
 FUNCTION_OPTIMIZERS: dict[str, OptimizerSettings] = {
-    "ars": OptimizerSettings(name="sgd", momentum=0.0, **STEPS),
-    "pgpe": OptimizerSettings(name="clipup", stepsize=0.15, weight_decay=0.0),
-    **dict.fromkeys(("es", "ns_es", "nsr_es", "nsra_es"), OptimizerSettings(**STEPS)),
+    "ars": OptimizerSettings("sgd", stepsize=0.5, stepsize_decay=0.97, momentum=0.0, weight_decay=0.0),
+    "pgpe": OptimizerSettings("clipup", stepsize=0.15, weight_decay=0.0),
+    **dict.fromkeys(
+        ("es", "ns_es", "nsr_es", "nsra_es"),
+        OptimizerSettings("adam", stepsize=0.5, stepsize_decay=0.97, weight_decay=0.0),
+    ),
 }
 """Those that are not Adam with its own defaults, without weight decay."""
 

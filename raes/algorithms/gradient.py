@@ -86,7 +86,7 @@ class GradientSearch(Search):
 
     def init(self, theta: Floating, observations: RunningStats) -> GradientState:
         """The state that starts at theta with these observation statistics."""
-        optimizer = optimizers.init(self._optimizer, theta.size)
+        optimizer = optimizers.init(self._optimizer, theta.size, theta.dtype)
         return GradientState(0, theta, optimizer, self.first_conditions(observations))
 
     def sigma(self, generation: int) -> float:

@@ -177,7 +177,7 @@ class NoveltySearch(GradientSearch):
             away = rng.standard_normal(theta.size, dtype=np.float32) * np.float32(self._novelty.sigma)
             start = theta + away if number else theta
             conditions = self.first_conditions(observations)
-            search = GradientState(0, start, optimizers.init(self._optimizer, theta.size), conditions)
+            search = GradientState(0, start, optimizers.init(self._optimizer, theta.size, theta.dtype), conditions)
             agents.append(Agent(search, np.zeros(0), known=False))
         return NoveltyState(0, theta, 0, tuple(agents), np.zeros((0, 0)), self._novelty.first_weight, -np.inf, 0)
 

@@ -103,7 +103,7 @@ class PGPE(Search):
             theta=theta,
             mean=theta.astype(np.float64),
             sigma=np.full(dim, self._settings.radius / np.sqrt(dim)),
-            optimizer=optimizers.init(self._optimizer, dim),
+            optimizer=optimizers.init(self._optimizer, dim, theta.dtype),
             conditions=self.first_conditions(observations),
         )
 
@@ -130,7 +130,7 @@ class PGPE(Search):
         pairs, index = len(utilities), batch.genomes.noise_index
         halves = ((utilities[:, 0] - utilities[:, 1]) / (2 * pairs)).astype(np.float32)
         above = ((utilities.mean(axis=1) - utilities.mean()) / pairs).astype(np.float32)
-        gradient = (state.sigma * weighted_sum(index, halves)).astype(np.float32)
+        gradient = (state.sigma * weighted_sum(index, halves)).astype(state.theta.dtype)
         squares = weighted_sum(index, above, squared=True) - float(above.sum(dtype=np.float64))
         settings = self._optimizer
         stepsize = exponential(settings.stepsize, settings.stepsize_decay, settings.stepsize_min, state.generation)

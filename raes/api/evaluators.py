@@ -112,10 +112,15 @@ class SerialEvaluator(Failures):
 
 
 class RayEvaluator(Failures):
-    """Has workers of Ray call the function; each generation is a round of them."""
+    """Has workers of Ray call the function; each generation is a round of them.
+
+    Attributes:
+        pool: the workers.
+    """
 
     def __init__(self, pool: Executor) -> None:
         super().__init__()
+        self.pool = pool
         self._runner, self._generation = RoundRunner(pool), 0
 
     def __call__(self, points: Float64, values: Float64) -> None:

@@ -81,7 +81,7 @@ def test_the_example_of_the_blog_converges() -> None:
     solution = np.array([0.5, 0.1, -0.3])
     plain = OptimizerSettings("sgd", stepsize=0.01, momentum=0.0, weight_decay=0.0)  # their alpha / sigma
     search = raes.Optimizer(
-        "es", [1.76, 0.4, 0.98], optimizer=plain, pairs=25, mirrored=False, sigma=0.1, shaping="zscore"
+        "es", [1.76, 0.4, 0.98], optimizer=plain, pairs=25, mirrored=False, sigma=0.1, sigma_decay=1.0, shaping="zscore"
     )
     for _ in range(300):
         points = search.ask()
