@@ -83,12 +83,14 @@ class Search(ABC):
         min_groups: the fewest groups of a generation.
         max_groups: the most that `min_timesteps` may extend it to; None for no bound.
         min_timesteps: the fewest timesteps of a generation.
+        least_spread: float64 (d,), below which no standard deviation falls, as of whole numbers; None for no limit.
     """
 
     pipelines = False
     needs_behavior = False
     group = 1
     max_groups: int | None = None
+    least_spread: Float64 | None = None
 
     def __init__(self, settings: SearchSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         self.min_groups, self.min_timesteps = settings.episodes // self.group, settings.min_timesteps

@@ -194,6 +194,8 @@ class CMAES(PopulationSearch):
         covariance = self._covariance(state, rates, noise, steps, weights, path, steady)
         growth = rates.sigma_rate / rates.damping * (length / rates.expected - 1)  # (44)
         mean, sigma = state.mean + state.sigma * step, min(SIGMA_MOST, state.sigma * math.exp(min(1.0, growth)))
+        if self.least_spread is not None:
+            covariance = _widened(covariance, self.least_spread / sigma)
         basis, axes = state.basis, state.axes
         if done % rates.every == 0:
             covariance, basis, axes = _decomposed(covariance, basis, axes)
@@ -283,6 +285,13 @@ class CMAES(PopulationSearch):
 def _turned(state: CMAESState, vectors: Float64) -> Float64:
     """B v of a vector (d,) or of the rows of a matrix (n, d)."""
     return vectors @ state.basis.T if state.basis.size else vectors
+
+
+def _widened(covariance: Float64, least: Float64) -> Float64:
+    """C with standard deviations of at least so much, float64 (d,), and the same correlations."""
+    spread = np.sqrt(covariance if covariance.ndim == 1 else covariance.diagonal())
+    factor: Float64 = np.maximum(1.0, least / np.maximum(spread, 1e-150))
+    return covariance * (np.square(factor) if covariance.ndim == 1 else np.outer(factor, factor))
 
 
 def _decomposed(covariance: Float64, basis: Float64, axes: Float64) -> tuple[Float64, Float64, Float64]:

@@ -138,6 +138,8 @@ class PGPE(Search):
         mean = state.mean + step
         most = self._settings.sigma_change * state.sigma
         sigma = state.sigma + np.clip(self._settings.sigma_rate * state.sigma * squares, -most, most)
+        if self.least_spread is not None:
+            sigma = np.maximum(sigma, self.least_spread)
         following = PGPEState(
             generation=state.generation + 1,
             theta=mean.astype(state.theta.dtype),

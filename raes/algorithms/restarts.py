@@ -112,7 +112,7 @@ class Restarts:
         kind: of restarts.
         tolerances: what ends a run.
         seed: of the search.
-        box: float64 (2, d), in which runs begin; None: near x0.
+        box: float64 (2, d), in which runs begin; NaN, or None for all: near x0.
     """
 
     def __init__(
@@ -225,11 +225,13 @@ class Restarts:
 
     def _start(self, rng: np.random.Generator, first: Float64) -> Float64:
         """Where a run begins, float64 (d,)."""
-        if self._box is not None:
-            within: Float64 = self._box[0] + (self._box[1] - self._box[0]) * rng.random(first.size)
-            return within
         sigma = float(getattr(self._settings, "sigma", getattr(self._settings, "radius", 1.0)))
-        return first + REACH * sigma * rng.uniform(-1.0, 1.0, first.size)
+        share = rng.uniform(-1.0, 1.0, first.size)
+        near = first + REACH * sigma * share
+        if self._box is None:
+            return near
+        low, high = self._box
+        return np.where(np.isnan(low), near, low + (high - low) * (share + 1) / 2)
 
 
 def kind_of(algorithm: str, restarts: str | None) -> Kind:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from raes.results import Batch
 from raes.search.running_stats import RunningStats
 from raes.tasks import Snapshot
 from raes.types import Float64, Floating
 
 from .population import PopulationSearch, PopulationSettings
-from .protocol import Conditions
+from .protocol import Conditions, WeightedSum
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,13 @@ class SeparableSearch(PopulationSearch):
         return SeparableState(
             0, theta, mean, np.full(mean.size, self._settings.sigma), self.first_conditions(observations)
         )
+
+    def step(self, state: Any, batch: Batch, weighted_sum: WeightedSum) -> tuple[Any, dict[str, float]]:
+        """See `update`; afterwards with the least standard deviations."""
+        following, metrics = super().step(state, batch, weighted_sum)
+        if self.least_spread is not None:
+            following = replace(following, sigma=np.maximum(following.sigma, self.least_spread))
+        return following, metrics
 
     def spread(self, state: Any) -> Float64:
         """sigma."""

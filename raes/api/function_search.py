@@ -19,16 +19,18 @@ from raes.search.endings import Tolerances
 from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
 from raes.text import described, one_line
-from raes.types import Float64, UserError
-from raes.validation import real, whole
+from raes.types import Bool, Float64, UserError, check_fault
+from raes.validation import plain, real, whole
 
 Function = Callable[..., Any]
 Callback = Callable[[Optimum], Any]
+NO_VALUE = 1e100
+"""What a constraint is violated by that is NaN or infinite."""
 
 
 def search(
     function: Function,
-    x0: ArrayLike,
+    x0: ArrayLike | None,
     smallest: bool,
     *,
     algorithm: str | None = None,
@@ -37,6 +39,8 @@ def search(
     max_seconds: float | None = None,
     restarts: str | None = "auto",
     tolerances: Tolerances | None = None,
+    bounds: Any = None,
+    constraints: Callable[[Float64], ArrayLike] | None = None,
     workers: int = 1,
     vectorized: bool = False,
     args: tuple[Any, ...] = (),
@@ -50,7 +54,7 @@ def search(
     Args:
         function: takes float64 (d,), returns a number. A value that is NaN or infinite, and an exception, count as the
             worst value. With `workers` > 1 it is sent to other processes.
-        x0: (d,), where the search starts.
+        x0: (d,), where the search starts; None: in the middle of the bounds.
         smallest: whether small values are good.
         algorithm: a name in `raes.algorithms.ALGORITHMS`; None: CMA-ES, with a diagonal covariance where there are many
             parameters.
@@ -60,6 +64,10 @@ def search(
         restarts: `bipop`, `ipop`, or None: end where the search has converged. `auto`: BIPOP for the methods that adapt
             their standard deviations.
         tolerances: what ends a run.
+        bounds: (low, high) of each coordinate, None for an infinite end; or `raes.Interval(low, high, log, integer)`,
+            or `raes.Category(count)`; a single (low, high) is for all. `sigma` is a share of each range then.
+        constraints: takes x and returns numbers, all of which must be at most 0. Where one is not, the function is not
+            called; the point counts in the budget and ranks behind those that keep all, by the sum of what is above 0.
         workers: processes; 1: this one, without Ray. The result is the same to the bit.
         vectorized: whether the function takes all points of a generation at once, (n, d), and returns (n,).
         args: further arguments of the function.
@@ -78,14 +86,23 @@ def search(
         raise UserError(f"the function must be callable, got {function!r}")
     if not isinstance(args, tuple):
         raise UserError(f"args must be a tuple of further arguments, got {args!r}; for one write args=(value,)")
+    if constraints is not None and not callable(constraints):
+        raise UserError(f"constraints must be callable, got {constraints!r}; e.g. constraints=lambda x: [x.sum() - 1]")
     if callback is not None and not callable(callback):
         raise UserError(f"callback must be callable, got {callback!r}")
     optimizing = Optimizer(
-        algorithm, x0, seed=seed, optimizer=optimizer, restarts=restarts, tolerances=tolerances, **settings
+        algorithm,
+        x0,
+        seed=seed,
+        optimizer=optimizer,
+        restarts=restarts,
+        tolerances=tolerances,
+        bounds=bounds,
+        **settings,
     )
     optimizing.spread = SpreadWatch(optimizing.settings, LOOK, sign=-1.0 if smallest else 1.0)
     with evaluator(function, args, bool(vectorized), smallest, optimizing.theta.size, workers) as evaluate:
-        return FunctionSearch(optimizing, evaluate, limits, smallest, callback).run()
+        return FunctionSearch(optimizing, evaluate, limits, smallest, callback, constraints).run()
 
 
 @dataclass(frozen=True)
@@ -114,14 +131,45 @@ class Limits:
         return Limits(whole("budget", budget, 1), goal, seconds)
 
 
+class Violation:
+    """How much points violate the constraints."""
+
+    def __init__(self, constraints: Callable[[Float64], ArrayLike]) -> None:
+        self._constraints = constraints
+
+    def __call__(self, points: Float64) -> Float64:
+        """The sum of what is above 0, float64 (n,); a very large number where a constraint has no value.
+
+        Raises:
+            UserError: the constraints give no numbers.
+        """
+        total = np.empty(len(points))
+        for row, point in enumerate(points.copy()):
+            try:
+                values = np.atleast_1d(plain(self._constraints(point)).astype(np.float64))
+            except BaseException as error:
+                check_fault(error)
+                raise UserError(f"constraints fails at x={point.tolist()}: {described(error)}") from error
+            total[row] = np.maximum(np.nan_to_num(values, nan=NO_VALUE, posinf=NO_VALUE, neginf=0.0), 0.0).sum()
+        return np.minimum(total, NO_VALUE)
+
+
 class FunctionSearch:
     """One search of a function, from x0 to its `Optimum`."""
 
     def __init__(
-        self, optimizer: Optimizer, evaluate: Evaluator, limits: Limits, smallest: bool, callback: Callback | None
+        self,
+        optimizer: Optimizer,
+        evaluate: Evaluator,
+        limits: Limits,
+        smallest: bool,
+        callback: Callback | None,
+        constraints: Callable[[Float64], ArrayLike] | None = None,
     ) -> None:
         self._optimizer, self._evaluate, self._limits, self._callback = optimizer, evaluate, limits, callback
         self._sign = -1.0 if smallest else 1.0
+        self._violation = None if constraints is None else Violation(constraints)
+        self._worst, self._known, self._skipped = 0.0, False, 0
         self._started = time.monotonic()
         self._pending: tuple[Float64, Float64] | None = None
         self._improvements: list[tuple[int, float]] = []
@@ -151,19 +199,20 @@ class FunctionSearch:
 
     def _searched(self) -> Status:
         """Evaluate x0, then generation after generation."""
-        self._optimizer.note(self._x0[None], self._values(self._x0[None]))
+        fitness, valid = self._fitness(self._x0[None])
+        self._optimizer.note(self._x0[None], np.where(valid, fitness, np.nan))
         self._pending = None
         self._note_improvement()
         while self._reason_to_end() is None:
             points = self._optimizer.asked()
             room = self._limits.budget - self._optimizer.evaluations
-            fitness = self._values(points[:room])
+            fitness, valid = self._fitness(points[:room])
             self._pending = None
             if len(fitness) < len(points):  # too few for an update
-                self._optimizer.note(points[:room], fitness)
+                self._optimizer.note(points[:room], np.where(valid, fitness, np.nan))
                 self._note_improvement()
                 break
-            self._optimizer.tell(fitness)
+            self._optimizer.tell(fitness, valid)
             self._note_improvement()
             if self._optimizer.generations == 1:
                 self._check_calls()
@@ -172,6 +221,27 @@ class FunctionSearch:
                 return Status.CALLBACK if reason is None else reason
         reason = self._reason_to_end()
         return Status.BUDGET if reason is None else reason
+
+    def _fitness(self, points: Float64) -> tuple[Float64, Bool]:
+        """The fitness of these points, float64 (n,), and which of them keep the constraints, bool (n,).
+
+        Points that do not are worse than the worst that do, by how much they do not (Deb 2000, equation 4).
+        """
+        if self._violation is None:
+            return self._values(points), np.ones(len(points), bool)
+        violation = self._violation(points)
+        valid = violation <= 0
+        fitness = np.empty(len(points))
+        if valid.any():
+            fitness[valid] = self._values(points[valid])
+            finite = fitness[valid][np.isfinite(fitness[valid])]
+            if finite.size:
+                self._worst = min(self._worst, float(finite.min())) if self._known else float(finite.min())
+                self._known = True
+        self._pending = None
+        self._skipped += int((~valid).sum())
+        fitness[~valid] = self._worst - violation[~valid]
+        return fitness, valid
 
     def _values(self, points: Float64) -> Float64:
         """The fitness of these points, float64 (n,)."""
@@ -192,7 +262,7 @@ class FunctionSearch:
         if self._pending is None:
             return
         points, values = self._pending
-        done = self._evaluate.calls - self._optimizer.evaluations
+        done = self._evaluate.calls + self._skipped - self._optimizer.evaluations
         self._optimizer.note(points[:done], self._sign * values[:done])
         self._pending = None
         self._note_improvement()
@@ -228,7 +298,7 @@ class FunctionSearch:
         Raises:
             UserError: with the first exception.
         """
-        calls = self._optimizer.evaluations
+        calls = self._evaluate.calls
         if self._evaluate.exceptions >= calls > 0:
             also = "" if calls == 1 else f" and at all {calls - 1} points after it"
             reason = one_line(self._evaluate.first_failure)
@@ -247,7 +317,7 @@ class FunctionSearch:
         return Optimum(
             x=self._x0.copy() if optimizer.best_x is None else optimizer.best_x.copy(),
             fun=self._sign * optimizer.best_fitness if found else math.nan,
-            nfev=optimizer.evaluations,
+            nfev=self._evaluate.calls,
             nit=optimizer.generations,
             success=bool(found and (status is Status.TARGET or as_meant)),
             status=int(status),

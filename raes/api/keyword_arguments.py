@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from raes.algorithms import ALGORITHMS
 from raes.algorithms.function_defaults import FUNCTION_KEYS, FUNCTION_OPTIMIZERS, check_dimension
 from raes.search.optimizers import OptimizerSettings
-from raes.types import UserError
+from raes.types import Float64, UserError
 from raes.validation import no_such
 
 
@@ -51,9 +51,20 @@ def settings_of(algorithm: str, keys: dict[str, Any], size: int) -> Any:
 
 
 def maker(
-    algorithm: str, settings: Any, optimizer: OptimizerSettings | None, seed: int, table_size: int = 0
+    algorithm: str,
+    settings: Any,
+    optimizer: OptimizerSettings | None,
+    seed: int,
+    least_spread: Float64 | None = None,
 ) -> Callable[[Any], Any]:
     """What makes the algorithm from settings, with its optimizer, by default that of the command line for functions.
+
+    Args:
+        algorithm: its name.
+        settings: of its first run.
+        optimizer: see `minimize`.
+        seed: of the search.
+        least_spread: see `Search`.
 
     Raises:
         UserError: the optimizer is none, or has no effect; or a custom algorithm cannot be made.
@@ -69,7 +80,10 @@ def maker(
 
     def made(settings: Any) -> Any:
         with _keyword_names():
-            return make(settings, chosen, seed, table_size)
+            one = make(settings, chosen, seed, 0)
+        if least_spread is not None:
+            one.least_spread = least_spread
+        return one
 
     return made
 

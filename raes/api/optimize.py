@@ -25,12 +25,12 @@ from raes.api.optimum import Optimum, Status
 __all__ = ["Optimizer", "Optimum", "Status", "maximize", "minimize"]
 
 
-def minimize(function: Callable[..., Any], x0: ArrayLike, **arguments: Any) -> Optimum:
+def minimize(function: Callable[..., Any], x0: ArrayLike | None = None, **arguments: Any) -> Optimum:
     """Search for the x with the smallest value, x of float64 (d,); the arguments are those of `search`."""
     return search(function, x0, True, **arguments)
 
 
-def maximize(function: Callable[..., Any], x0: ArrayLike, **arguments: Any) -> Optimum:
+def maximize(function: Callable[..., Any], x0: ArrayLike | None = None, **arguments: Any) -> Optimum:
     """Search for the x with the largest value; see `minimize`. `target` ends once a value is at least this."""
     return search(function, x0, False, **arguments)
 

@@ -15,6 +15,7 @@ from raes.results import Batch
 from raes.rng import Purpose
 from raes.runtime.memory import check_state
 from raes.search import running_stats
+from raes.search.domain import UNITS, Domain, domain_of
 from raes.search.drawn_noise import DrawnNoise
 from raes.search.endings import Tolerances
 from raes.search.optimizers import OptimizerSettings
@@ -22,11 +23,13 @@ from raes.search.perturbation import Decoder
 from raes.search.shaping import comparable
 from raes.search.spread import SpreadWatch
 from raes.tasks import Round, Tasks
-from raes.types import Float64, UserError
+from raes.types import Bool, Float64, UserError
 from raes.validation import plain, vector, whole
 
 LOOK = "check that the function uses its argument, or give a larger sigma (pgpe: radius)"
 """Where the user may find why values do not differ."""
+SHARES = ("sigma", "radius")
+"""Keys of the methods that are a share of a range where there are bounds."""
 
 
 class Optimizer:
@@ -34,7 +37,8 @@ class Optimizer:
 
     Attributes:
         algorithm: its name.
-        state: of the search; its `theta`, float64 (d,), is the centre, or the best member where there is no centre.
+        state: of the search.
+        domain: of the function; None for all numbers.
         evaluations: points with a fitness so far.
         generations: so far.
         best_x: float64 (d,), the point with the highest fitness so far; None before the first.
@@ -45,12 +49,13 @@ class Optimizer:
     def __init__(
         self,
         algorithm: str | None,
-        x0: ArrayLike,
+        x0: ArrayLike | None,
         *,
         seed: int = 0,
         optimizer: OptimizerSettings | None = None,
         restarts: str | None = "auto",
         tolerances: Tolerances | None = None,
+        bounds: Any = None,
         **settings: Any,
     ) -> None:
         """Start at x0.
@@ -58,27 +63,41 @@ class Optimizer:
         Args:
             algorithm: a name in `raes.algorithms.ALGORITHMS`; None: CMA-ES, with a diagonal covariance where there are
                 many parameters.
-            x0: (d,).
+            x0: (d,); None: the middle of the bounds.
             seed: the same one gives the same points.
             optimizer: of the methods that follow a gradient.
             restarts: `bipop`, `ipop`, or None: the search is over where it has converged. `auto`: BIPOP for the methods
                 that adapt their standard deviations.
             tolerances: what ends a run.
+            bounds: the domain, see `raes.search.domain.domain_of`; None for all numbers. `sigma` is a share of each
+                range then.
             settings: keys of the algorithm's configuration, e.g. `sigma`, `population`, `pairs`.
 
         Raises:
             UserError: there is no such algorithm or key, a value is wrong, the algorithm has no use for the optimizer,
                 or it cannot have so many parameters.
         """
-        seed, theta = whole("seed", seed, 0), vector("x0", x0)
+        seed = whole("seed", seed, 0)
+        self.domain, theta = _start(x0, bounds)
         if algorithm is None:
             algorithm, keys = default_algorithm(theta.size)
             settings = keys | settings
         self.algorithm = algorithm
         self.settings = settings_of(algorithm, settings, theta.size)
-        make = maker(algorithm, self.settings, optimizer, seed)
+        box = None
+        if self.domain is not None:
+            box = self.domain.finite
+            units = {key: UNITS * getattr(self.settings, key) for key in SHARES if key in settings}
+            self.settings = replace(self.settings, **units)
+        make = maker(
+            algorithm,
+            self.settings,
+            optimizer,
+            seed,
+            least_spread=None if self.domain is None else self.domain.least_spread,
+        )
         kind = kind_of(algorithm, restarts)
-        self._algorithm = Restarts(make, self.settings, kind, tolerances or Tolerances(), seed)
+        self._algorithm = Restarts(make, self.settings, kind, tolerances or Tolerances(), seed, box)
         check_state(algorithm, self._algorithm.memory(theta.size), theta.size)
         self.state: Any = self._algorithm.init(theta, running_stats.init(0))
         self._noise = DrawnNoise(seed)
@@ -86,6 +105,7 @@ class Optimizer:
         self._round: Round | None = None
         self._tasks: Tasks | None = None
         self._points: Float64 | None = None
+        self._x: Float64 | None = None
         self.evaluations = self.generations = 0
         self.best_x: Float64 | None = None
         self.best_fitness = -np.inf
@@ -93,18 +113,21 @@ class Optimizer:
 
     @property
     def theta(self) -> Float64:
-        """The centre, or the best member where there is no centre, float64 (d,)."""
-        return np.array(self.state.theta, dtype=np.float64)
+        """The centre, or the best member where there is no centre, float64 (d,), as an x."""
+        theta = np.array(self.state.theta, dtype=np.float64)
+        return theta if self.domain is None else self.domain.x(theta[None])[0]
 
     @property
     def std(self) -> Float64 | None:
-        """The standard deviations of the points, float64 (d,), or None where the method does not adapt them."""
-        return self._of_run("spread")
+        """The standard deviations of x, float64 (d,), or None where the method does not adapt them."""
+        spread = self._of_run("spread")
+        return spread if spread is None or self.domain is None else self.domain.std(spread)
 
     @property
     def covariance(self) -> Float64 | None:
-        """The covariance of the points, float64 (d, d), its diagonal (d,), or None where the method has none."""
-        return self._of_run("covariance")
+        """The covariance of the points, float64 (d, d), its diagonal (d,), or None where the method has none, or where
+        there are bounds."""
+        return self._of_run("covariance") if self.domain is None else None
 
     @property
     def ended(self) -> str | None:
@@ -115,9 +138,13 @@ class Optimizer:
         """The next points to evaluate, float64 (n, d); the same ones until `tell`."""
         return self.asked().copy()
 
-    def tell(self, fitness: ArrayLike) -> None:
+    def tell(self, fitness: ArrayLike, valid: Bool | None = None) -> None:
         """Give the fitness of the points of `ask`, (n,); NaN or an infinity where there is none, which counts as the
         worst.
+
+        Args:
+            fitness: (n,).
+            valid: bool (n,), which points may be the best one; None for all.
 
         Raises:
             UserError: `ask` was not called before, or the number does not fit.
@@ -130,7 +157,7 @@ class Optimizer:
             raise UserError(f"fitness must be a vector of numbers, got {fitness!r}") from error
         if values.shape != (len(self._points),):
             raise UserError(f"fitness has shape {values.shape}, and {len(self._points)} points were asked for")
-        self.note(self._points, values)
+        self.note(self.asked(), values if valid is None else np.where(valid, values, np.nan))
         assert self._round is not None
         assert self._tasks is not None
         group, dim = self._round.group, self._points.shape[1]
@@ -150,7 +177,7 @@ class Optimizer:
                 warn_caller(warning)
             self.generations += 1
         self.state, _ = self._algorithm.tell(self.state, self._round, batch, self._sum)
-        self._round = self._tasks = self._points = None
+        self._round = self._tasks = self._points = self._x = None
 
     def note(self, points: Float64, fitness: Float64) -> None:
         """Count these points, (n, d), and keep the best of them; NaN is none."""
@@ -168,7 +195,9 @@ class Optimizer:
             assert self._round.ask is not None
             self._tasks = self._round.ask(0, self._round.min_groups)
             self._points = self._decode.all(self._round.snapshot, self._tasks.genomes)
-        return self._points
+            self._x = self._points if self.domain is None else self.domain.x(self._points)
+        assert self._x is not None
+        return self._x
 
     def _of_run(self, method: str) -> Float64 | None:
         """What the algorithm of this run knows of its state; a custom one need not."""
@@ -177,3 +206,18 @@ class Optimizer:
 
     def _sum(self, noise_index: Any, weights: Any, squared: bool = False) -> Any:
         return self._noise.weighted_sum(noise_index, weights, self.state.theta.size, squared)
+
+
+def _start(x0: ArrayLike | None, bounds: Any) -> tuple[Domain | None, Float64]:
+    """The domain, and where the search starts in its coordinates.
+
+    Raises:
+        UserError: they do not fit each other, or there is neither.
+    """
+    start = None if x0 is None else vector("x0", x0)
+    if bounds is None:
+        if start is None:
+            raise UserError("x0 is needed where there are no bounds: where the search starts, a vector")
+        return None, start
+    domain = domain_of(bounds, None if start is None else start.size)
+    return domain, domain.center() if start is None else domain.z(start)
