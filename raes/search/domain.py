@@ -156,11 +156,12 @@ class Domain:
         for row, part in enumerate(self._parts):
             if isinstance(part, Interval) and not self._both[row]:
                 raise UserError(f"x0 is needed, since bounds[{row}]=({part.low:g}, {part.high:g}) has no middle")
-        return np.nan_to_num(self.finite.mean(axis=0))
+        center: Float64 = np.nan_to_num(self.finite.mean(axis=0))
+        return center
 
     def std(self, spread: Float64) -> Float64:
         """Standard deviations of x, float64 (size,), from those of z; on a log scale of ln x, of categories NaN."""
-        std: Float64 = np.asarray(spread[self._first] * self._unit)
+        std: Float64 = np.array(spread[self._first] * self._unit)
         for row, _ in self._categories:
             std[row] = np.nan
         return std
