@@ -206,13 +206,17 @@ class Search(ABC):
         count = len(genomes.scale) // self.group
         index = np.arange(self.group * first, self.group * (first + count))
         share = self._conditions.observation_share if self._conditions.normalize_observations else 0.0
-        draws = _drawn(lambda chunk: self._uniforms(generation, chunk), first, count)[:, : self.group]
+        if 0 < share < 1:
+            draws = _drawn(lambda chunk: self._uniforms(generation, chunk), first, count)[:, : self.group]
+            observe = draws.ravel() < share
+        else:
+            observe = np.full(len(index), share > 0)
         return Tasks(
             purpose=Purpose.TRAINING,
             generation=generation,
             index=index,
             reset=index - index % self.group if shared_reset else index,
-            observe=draws.ravel() < share,
+            observe=observe,
             genomes=genomes,
         )
 

@@ -298,7 +298,7 @@ def _decomposed(covariance: Float64, basis: Float64, axes: Float64) -> tuple[Flo
     """C made symmetric, B and D; the last ones where C is no matrix of numbers any more."""
     if covariance.ndim == 1:
         return covariance, basis, np.sqrt(covariance)
-    covariance = np.triu(covariance) + np.triu(covariance, 1).T
+    covariance = (covariance + covariance.T) / 2
     try:
         values, turned = np.linalg.eigh(covariance)
     except np.linalg.LinAlgError:

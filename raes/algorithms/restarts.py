@@ -161,14 +161,22 @@ class Restarts:
     ) -> tuple[RestartState, dict[str, float]]:
         """The inner algorithm's next state, or the first one of the next run."""
         algorithm = self.inner(state.run)
-        ranked = batch and replace(batch, returns=comparable(batch.returns))
+        ranked = batch
+        if batch is not None and (compared := comparable(batch.returns)) is not batch.returns:
+            ranked = replace(batch, returns=compared)
         inner, metrics = algorithm.tell(state.inner, round, ranked, weighted_sum)
-        state = replace(state, inner=inner, theta=inner.theta, generation=inner.generation)
         if round.purpose is Purpose.PROBE or batch is None:
-            return state, metrics
+            return replace(state, inner=inner, theta=inner.theta, generation=inner.generation), metrics
         population = round.min_groups * round.group
         record = state.record.after(batch.returns[np.isfinite(batch.returns)])
-        state = replace(state, record=record, used=state.used + population)
+        state = replace(
+            state,
+            inner=inner,
+            theta=inner.theta,
+            generation=inner.generation,
+            record=record,
+            used=state.used + population,
+        )
         spread = algorithm.spread(inner) if hasattr(algorithm, "spread") else None
         reason = ending(
             record, population, inner.theta, spread, self._first_spread(state), state.best, self._tolerances

@@ -162,19 +162,21 @@ class Optimizer:
         assert self._tasks is not None
         group, dim = self._round.group, self._points.shape[1]
         returns = values.reshape(-1, group)
+        compared = comparable(returns)
         batch = Batch(
             index=np.arange(len(returns)),
             genomes=self._tasks.genomes.take(slice(0, None, group)),
             returns=returns,
-            sign_returns=np.sign(comparable(returns)),
+            sign_returns=np.sign(compared),
             lengths=np.ones(returns.shape, np.int64),
             capped_share=0.0,
             behaviors=self._points.reshape(-1, group, dim) if self._algorithm.needs_behavior else None,
         )
         if self._round.purpose is not Purpose.PROBE:
-            compared = replace(batch, returns=comparable(returns))
-            if np.isfinite(returns).any() and (warning := self.spread.after(compared)):
-                warn_caller(warning)
+            if not self.spread.ended and np.isfinite(returns).any():
+                warning = self.spread.after(replace(batch, returns=compared))
+                if warning is not None:
+                    warn_caller(warning)
             self.generations += 1
         self.state, _ = self._algorithm.tell(self.state, self._round, batch, self._sum)
         self._round = self._tasks = self._points = self._x = None
