@@ -5,27 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from raes.api.conditions import Limits, Violation
 from raes.api.evaluators import Evaluator, evaluator
 from raes.api.keyword_arguments import warn_caller
 from raes.api.optimizer import LOOK, Optimizer
 from raes.api.optimum import MESSAGES, Optimum, Status
+from raes.api.search_file import Progress, SearchFile
 from raes.search.endings import Tolerances
 from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
 from raes.text import described, one_line
-from raes.types import Bool, Float64, UserError, check_fault
-from raes.validation import plain, real, whole
+from raes.types import Bool, Float64, UserError
+from raes.validation import whole
 
 Function = Callable[..., Any]
 Callback = Callable[[Optimum], Any]
-NO_VALUE = 1e100
-"""What a constraint is violated by that is NaN or infinite."""
 
 
 def search(
@@ -45,6 +45,8 @@ def search(
     vectorized: bool = False,
     args: tuple[Any, ...] = (),
     callback: Callback | None = None,
+    run_dir: str | Path | None = None,
+    resume: str = "never",
     seed: int = 0,
     optimizer: OptimizerSettings | None = None,
     **settings: Any,
@@ -73,6 +75,8 @@ def search(
         args: further arguments of the function.
         callback: called after each generation with an `Optimum`; if it returns true, or raises StopIteration, the
             search ends.
+        run_dir: a folder for the search's file, from which it can go on after a stop or a kill; None for none.
+        resume: `auto`: go on with what the folder holds, with the same bits as without a stop; `never`: refuse it.
         seed: the same one gives the same points.
         optimizer: of the methods that follow a gradient.
         settings: keys of the algorithm's configuration, e.g. `sigma`, `population`, `pairs`.
@@ -102,56 +106,12 @@ def search(
     )
     optimizing.spread = SpreadWatch(optimizing.settings, LOOK, sign=-1.0 if smallest else 1.0)
     with evaluator(function, args, bool(vectorized), smallest, optimizing.theta.size, workers) as evaluate:
-        return FunctionSearch(optimizing, evaluate, limits, smallest, callback, constraints).run()
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a search ends, besides by itself.
-
-    Attributes:
-        budget: evaluations at most.
-        goal: the fitness that is enough; infinite for none.
-        seconds: infinite for no limit.
-    """
-
-    budget: int
-    goal: float
-    seconds: float
-
-    @staticmethod
-    def of(budget: int, target: float | None, max_seconds: float | None, smallest: bool) -> Limits:
-        """From the arguments.
-
-        Raises:
-            UserError: one is wrong.
-        """
-        goal = math.inf if target is None else real("target", target) * (-1.0 if smallest else 1.0)
-        seconds = math.inf if max_seconds is None else real("max_seconds", max_seconds, positive=True)
-        return Limits(whole("budget", budget, 1), goal, seconds)
-
-
-class Violation:
-    """How much points violate the constraints."""
-
-    def __init__(self, constraints: Callable[[Float64], ArrayLike]) -> None:
-        self._constraints = constraints
-
-    def __call__(self, points: Float64) -> Float64:
-        """The sum of what is above 0, float64 (n,); a very large number where a constraint has no value.
-
-        Raises:
-            UserError: the constraints give no numbers.
-        """
-        total = np.empty(len(points))
-        for row, point in enumerate(points.copy()):
-            try:
-                values = np.atleast_1d(plain(self._constraints(point)).astype(np.float64))
-            except BaseException as error:
-                check_fault(error)
-                raise UserError(f"constraints fails at x={point.tolist()}: {described(error)}") from error
-            total[row] = np.maximum(np.nan_to_num(values, nan=NO_VALUE, posinf=NO_VALUE, neginf=0.0), 0.0).sum()
-        return np.minimum(total, NO_VALUE)
+        searching = FunctionSearch(optimizing, evaluate, limits, smallest, callback, constraints)
+        if run_dir is not None:
+            name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', function)}"
+            facts = optimizing.facts() | {"function": name, "smallest": smallest}
+            searching.keep(SearchFile(run_dir, resume, facts))
+        return searching.run()
 
 
 class FunctionSearch:
@@ -174,6 +134,7 @@ class FunctionSearch:
         self._pending: tuple[Float64, Float64] | None = None
         self._improvements: list[tuple[int, float]] = []
         self._shown = False
+        self._file: SearchFile | None = None
         self._x0 = optimizer.theta
 
     def run(self) -> Optimum:
@@ -183,6 +144,7 @@ class FunctionSearch:
             UserError: the function raises an exception wherever it is called.
         """
         detail = ""
+        self._progress: Progress | None = None
         try:
             status = self._searched()
         except KeyboardInterrupt:
@@ -192,6 +154,8 @@ class FunctionSearch:
         except Exception as error:
             status, detail = Status.ERROR, described(error)
             warn_caller(f"the search ends early, with the best point so far: {detail}")
+        if self._file is not None and self._progress is not None:
+            self._file.save(self._progress)
         self._keep_pending()
         if status is not Status.INTERRUPTED:
             self._check_calls()
@@ -199,10 +163,11 @@ class FunctionSearch:
 
     def _searched(self) -> Status:
         """Evaluate x0, then generation after generation."""
-        fitness, valid = self._fitness(self._x0[None])
-        self._optimizer.note(self._x0[None], np.where(valid, fitness, np.nan))
-        self._pending = None
-        self._note_improvement()
+        if not self._optimizer.evaluations:
+            fitness, valid = self._fitness(self._x0[None])
+            self._optimizer.note(self._x0[None], np.where(valid, fitness, np.nan))
+            self._pending = None
+            self._note_improvement()
         while self._reason_to_end() is None:
             points = self._optimizer.asked()
             room = self._limits.budget - self._optimizer.evaluations
@@ -214,6 +179,7 @@ class FunctionSearch:
                 break
             self._optimizer.tell(fitness, valid)
             self._note_improvement()
+            self._save()
             if self._optimizer.generations == 1:
                 self._check_calls()
             if self._callback is not None and self._stopped_by_callback(self._callback):
@@ -221,6 +187,55 @@ class FunctionSearch:
                 return Status.CALLBACK if reason is None else reason
         reason = self._reason_to_end()
         return Status.BUDGET if reason is None else reason
+
+    def keep(self, file: SearchFile) -> None:
+        """Write progress to this file, and go on with what it holds.
+
+        Raises:
+            UserError: it holds another search.
+        """
+        self._file = file
+        found = file.load(self._now())
+        if found is None:
+            return
+        optimizer, evaluate = self._optimizer, self._evaluate
+        optimizer.state, optimizer.evaluations, optimizer.generations = (
+            found.state, found.evaluations, found.generations,
+        )  # fmt: skip
+        optimizer.best_x = found.best_x if found.best_x.size else None
+        optimizer.best_fitness = found.best_fitness
+        optimizer.spread = SpreadWatch(optimizer.settings, LOOK, begun=True)
+        evaluate.calls, evaluate.failures, evaluate.exceptions = found.calls, found.failures, found.exceptions
+        evaluate.first_failure, self._shown = found.first_failure or None, found.failures > 0
+        self._worst, self._known, self._skipped = found.worst, found.known, found.skipped
+        self._improvements = list(zip(found.improved_at.tolist(), found.improved_to.tolist(), strict=True))
+
+    def _save(self) -> None:
+        """Remember how far the search is, and write it where it is time."""
+        if self._file is not None:
+            self._progress = self._now()
+            if self._file.due:
+                self._file.save(self._progress)
+
+    def _now(self) -> Progress:
+        optimizer, evaluate = self._optimizer, self._evaluate
+        at, to = zip(*self._improvements, strict=True) if self._improvements else ((), ())
+        return Progress(
+            state=optimizer.state,
+            evaluations=optimizer.evaluations,
+            generations=optimizer.generations,
+            best_x=np.zeros(0) if optimizer.best_x is None else optimizer.best_x,
+            best_fitness=float(optimizer.best_fitness),
+            calls=evaluate.calls,
+            failures=evaluate.failures,
+            exceptions=evaluate.exceptions,
+            first_failure=evaluate.first_failure or "",
+            worst=self._worst,
+            known=self._known,
+            skipped=self._skipped,
+            improved_at=np.array(at, np.int64),
+            improved_to=np.array(to, np.float64),
+        )
 
     def _fitness(self, points: Float64) -> tuple[Float64, Bool]:
         """The fitness of these points, float64 (n,), and which of them keep the constraints, bool (n,).

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from raes.algorithms.function_defaults import default_algorithm
-from raes.algorithms.restarts import Restarts, kind_of
+from raes.algorithms.restarts import FIRST, Restarts, kind_of
 from raes.api.keyword_arguments import maker, settings_of, warn_caller
 from raes.results import Batch
 from raes.rng import Purpose
@@ -96,8 +96,8 @@ class Optimizer:
             seed,
             least_spread=None if self.domain is None else self.domain.least_spread,
         )
-        kind = kind_of(algorithm, restarts)
-        self._algorithm = Restarts(make, self.settings, kind, tolerances or Tolerances(), seed, box)
+        self._kind, self._tolerances, self._seed = kind_of(algorithm, restarts), tolerances or Tolerances(), seed
+        self._algorithm = Restarts(make, self.settings, self._kind, self._tolerances, seed, box)
         check_state(algorithm, self._algorithm.memory(theta.size), theta.size)
         self.state: Any = self._algorithm.init(theta, running_stats.init(0))
         self._noise = DrawnNoise(seed)
@@ -133,6 +133,19 @@ class Optimizer:
     def ended(self) -> str | None:
         """Why the search is over, in words; None while it goes on."""
         return str(self.state.ended) if self.state.over else None
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the points, besides the fitness: the same ones go on with each other's states."""
+        return {
+            "algorithm": self.algorithm,
+            "settings": asdict(self.settings),
+            "optimizer": repr(getattr(self._algorithm.inner(FIRST), "_optimizer", None)),
+            "restarts": self._kind,
+            "tolerances": asdict(self._tolerances),
+            "seed": self._seed,
+            "x0": self.state.start.tolist(),
+            "bounds": repr(self.domain),
+        }
 
     def ask(self) -> Float64:
         """The next points to evaluate, float64 (n, d); the same ones until `tell`."""

@@ -100,6 +100,9 @@ class Domain:
         least[self._first[logarithmic]] = LEAST_STEP * widest[logarithmic] / self._unit[logarithmic]
         self.least_spread = least if least.any() else None
 
+    def __repr__(self) -> str:
+        return f"Domain({self._parts})"
+
     def x(self, z: Float64) -> Float64:
         """The points, float64 (k, size), that z, float64 (k, dim), mean."""
         single = z[:, self._first]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -421,3 +422,48 @@ def test_the_defaults_are_those_of_the_command_line(algorithm: str) -> None:
     assert search._algorithm.inner(search.state.run)._optimizer == config.optimizer
     ours, theirs = asdict(search.settings), asdict(config.algorithm.sized(2, ()))
     assert ours | {"normalize_observations": True} == theirs
+
+
+@pytest.mark.filterwarnings("ignore:the function has no finite value")
+@pytest.mark.parametrize("algorithm", ["cma_es", "snes", "es", "ga", "nsra_es", "pgpe"])
+def test_a_search_goes_on_after_a_stop_with_the_same_bits(algorithm: str, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"algorithm": algorithm, "seed": 2}
+    whole = raes.minimize(spotted, np.ones(3), budget=900, **keys)
+    for stop in (50, 333, 601):
+        calls = []
+
+        def interrupted(x: np.ndarray, stop: int = stop, calls: list[int] = calls) -> float:
+            calls.append(1)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            return spotted(x)
+
+        interrupted.__qualname__, interrupted.__module__ = spotted.__qualname__, spotted.__module__
+        folder = tmp_path / f"{algorithm}-{stop}"
+        first = raes.minimize(interrupted, np.ones(3), budget=900, run_dir=folder, **keys)
+        assert (first.status, first.nfev) == (Status.INTERRUPTED, stop - 1)
+        again = raes.minimize(spotted, np.ones(3), budget=900, run_dir=folder, resume="auto", **keys)
+        assert again.x.tobytes() == whole.x.tobytes()
+        assert again.center.tobytes() == whole.center.tobytes()
+        assert (again.nfev, again.nit, again.failures) == (whole.nfev, whole.nit, whole.failures)
+        assert again.first_failure == whole.first_failure
+        assert again.history[1].tobytes() == whole.history[1].tobytes()
+
+
+def test_a_search_goes_further_with_a_larger_budget_and_with_nothing_else(tmp_path: Path) -> None:
+    found = raes.minimize(sphere, np.ones(2), budget=100, run_dir=tmp_path)
+    with pytest.raises(UserError, match="holds a search; give resume='auto' to go on"):
+        raes.minimize(sphere, np.ones(2), budget=200, run_dir=tmp_path)
+    further = raes.minimize(sphere, np.ones(2), budget=200, run_dir=tmp_path, resume="auto")
+    assert further.nfev == 200
+    assert further.fun < found.fun
+    assert further.x.tobytes() == raes.minimize(sphere, np.ones(2), budget=200).x.tobytes()
+    for key, changed in (("seed", 1), ("sigma", 0.5), ("bounds", (-3, 3)), ("restarts", None)):
+        named = "settings" if key == "sigma" else key
+        with pytest.raises(UserError, match=f"was made with other arguments .*{named}"):
+            raes.minimize(sphere, np.ones(2), run_dir=tmp_path, resume="auto", **{key: changed})
+    with pytest.raises(UserError, match="resume='always': must be 'never' or 'auto'"):
+        raes.minimize(sphere, np.ones(2), run_dir=tmp_path, resume="always")
+    (tmp_path / "search.npz").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match=r"search.npz is damaged \(.*\); remove it"):
+        raes.minimize(sphere, np.ones(2), run_dir=tmp_path, resume="auto")
