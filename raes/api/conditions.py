@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from raes.runtime.scheduling import Size
 from raes.text import described
 from raes.types import Float64, UserError, check_fault
 from raes.validation import plain, real, whole
@@ -41,6 +43,19 @@ class Limits:
         goal = math.inf if target is None else real("target", target) * (-1.0 if smallest else 1.0)
         seconds = math.inf if max_seconds is None else real("max_seconds", max_seconds, positive=True)
         return Limits(whole("budget", budget, 1), goal, seconds)
+
+
+def checked_workers(workers: Any) -> int | str:
+    """A number of workers, `auto`, or LEAST..MOST.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    try:
+        Size.of(workers)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return workers if isinstance(workers, str) and not workers.isdigit() else whole("workers", int(workers), 1)
 
 
 class Violation:

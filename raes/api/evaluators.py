@@ -162,10 +162,19 @@ class _WithArguments:
 
 @contextmanager
 def evaluator(
-    function: Callable[..., Any], args: tuple[Any, ...], vectorized: bool, smallest: bool, dim: int, workers: int
+    function: Callable[..., Any], args: tuple[Any, ...], vectorized: bool, smallest: bool, dim: int, workers: int | str
 ) -> Iterator[Evaluator]:
     """Where points are evaluated: this process, whose exits are failures, or Ray, ended afterwards unless the caller
-    had it already."""
+    had it already.
+
+    Args:
+        function: see `minimize`.
+        args: further arguments.
+        vectorized: whether it takes all points at once; those of Ray's workers come one by one.
+        smallest: whether small values are good.
+        dim: numbers in x.
+        workers: as of the command line; 1 is this process.
+    """
     if workers == 1:
         with exits_are_faults(), global_generators_kept():
             yield SerialEvaluator(function, args, vectorized, -math.inf if smallest else math.inf)
@@ -177,7 +186,7 @@ def evaluator(
     settings = FunctionSettings(call=f"{getattr(function, '__module__', '')}:{_name(function)}", dim=dim)
     spec = FunctionSpec(settings, _WithArguments(called, args) if args else called, describes=False)
     with (
-        attached("auto", workers, 0),
+        attached("auto", Size.of(workers).most, 0),
         closing(RayExecutor(WorkerSpec(spec, 0), 0, Size.of(workers), relays=False, deadline=None)) as pool,
     ):
         yield RayEvaluator(pool)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from raes.api.conditions import Limits, Violation
+from raes.api.conditions import Limits, Violation, checked_workers
 from raes.api.evaluators import Evaluator, evaluator
 from raes.api.keyword_arguments import warn_caller
 from raes.api.optimizer import LOOK, Optimizer
@@ -22,7 +22,6 @@ from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
 from raes.text import described, one_line
 from raes.types import Bool, Float64, UserError
-from raes.validation import whole
 
 Function = Callable[..., Any]
 Callback = Callable[[Optimum], Any]
@@ -41,7 +40,7 @@ def search(
     tolerances: Tolerances | None = None,
     bounds: Any = None,
     constraints: Callable[[Float64], ArrayLike] | None = None,
-    workers: int = 1,
+    workers: int | str = 1,
     vectorized: bool = False,
     args: tuple[Any, ...] = (),
     callback: Callback | None = None,
@@ -70,7 +69,8 @@ def search(
             or `raes.Category(count)`; a single (low, high) is for all. `sigma` is a share of each range then.
         constraints: takes x and returns numbers, all of which must be at most 0. Where one is not, the function is not
             called; the point counts in the budget and ranks behind those that keep all, by the sum of what is above 0.
-        workers: processes; 1: this one, without Ray. The result is the same to the bit.
+        workers: processes on Ray, `auto` for all of its CPUs, or `2..8`; 1: this process, without Ray. The result is
+            the same to the bit.
         vectorized: whether the function takes all points of a generation at once, (n, d), and returns (n,).
         args: further arguments of the function.
         callback: called after each generation with an `Optimum`; if it returns true, or raises StopIteration, the
@@ -85,7 +85,7 @@ def search(
         UserError: an argument is wrong, or the function raises an exception wherever it is called.
     """
     limits = Limits.of(budget, target, max_seconds, smallest)
-    workers = whole("workers", workers, 1)
+    workers = checked_workers(workers)
     if not callable(function):
         raise UserError(f"the function must be callable, got {function!r}")
     if not isinstance(args, tuple):
@@ -104,6 +104,11 @@ def search(
         bounds=bounds,
         **settings,
     )
+    if isinstance(workers, int) and workers > (points := optimizing.settings.episodes):
+        warn_caller(
+            f"a generation has {points} points, so that {workers - points} of {workers} workers are idle; give "
+            f"{optimizing.settings.size_key} a larger number, which takes more evaluations and less time"
+        )
     optimizing.spread = SpreadWatch(optimizing.settings, LOOK, sign=-1.0 if smallest else 1.0)
     with evaluator(function, args, bool(vectorized), smallest, optimizing.theta.size, workers) as evaluate:
         searching = FunctionSearch(optimizing, evaluate, limits, smallest, callback, constraints)

@@ -82,6 +82,12 @@ def test_two_workers_give_the_bits_of_one_process(two_workers: RayEvaluator, alg
     assert alone.center.any(), "the search has moved"
 
 
+def test_workers_that_a_generation_does_not_fill_are_a_warning(joined: None) -> None:
+    with pytest.warns(UserWarning, match="a generation has 4 points, so that 1 of 5 workers are idle; give population"):
+        found = raes.minimize(bumpy, np.zeros(1), workers=5, budget=1)
+    assert found.nfev == 1
+
+
 @pytest.mark.filterwarnings("ignore:the function has no finite value")
 @pytest.mark.parametrize("algorithm", ["cma_es", "nsra_es"])
 def test_minimize_starts_as_many_workers_as_it_is_given(joined: None, algorithm: str) -> None:
