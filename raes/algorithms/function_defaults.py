@@ -31,7 +31,7 @@ FUNCTION_KEYS: dict[str, dict[str, Any]] = {
     "pgpe": {"pairs": 10, "radius": 2.0},
     "snes": {"sigma": SIGMA},
     "xnes": {"sigma": SIGMA},
-    "cma_es": {"sigma": SIGMA},
+    "cma_es": {"population": 16, "sigma": SIGMA},
     "cem": {"population": 30, "sigma": SIGMA, "elite": 0.4, "extra_sigma": 0.5, "extra_decay": 0.95},
     "gaussian_es": {"population": 20, "sigma": SIGMA, "elite": 0.25},
     "canonical_es": {"population": None, "sigma": SIGMA, "adapt_sigma": 2.0},
@@ -56,7 +56,7 @@ FUNCTION_OPTIMIZERS: dict[str, OptimizerSettings] = {
 
 def default_algorithm(dim: int) -> tuple[str, dict[str, Any]]:
     """The method for a function of `dim` numbers where none is named, and keys of it."""
-    return "cma_es", {"covariance": "full" if dim < MANY else "diagonal"}
+    return "cma_es", {} if dim < MANY else {"covariance": "diagonal", "population": None}
 
 
 def check_dimension(algorithm: str, settings: Any, dim: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from raes.api.evaluators import Evaluator, evaluator
 from raes.api.keyword_arguments import warn_caller
 from raes.api.optimizer import LOOK, Optimizer
 from raes.api.optimum import MESSAGES, Optimum, Status
+from raes.api.reevaluation import CANDIDATES, LEAST, NOISY, chosen, reserved
 from raes.api.search_file import Progress, SearchFile
 from raes.search.endings import Tolerances
 from raes.search.optimizers import OptimizerSettings
@@ -40,6 +42,7 @@ def search(
     tolerances: Tolerances | None = None,
     bounds: Any = None,
     constraints: Callable[[Float64], ArrayLike] | None = None,
+    noisy: bool = False,
     workers: int | str = 1,
     vectorized: bool = False,
     args: tuple[Any, ...] = (),
@@ -69,6 +72,9 @@ def search(
             or `raes.Category(count)`; a single (low, high) is for all. `sigma` is a share of each range then.
         constraints: takes x and returns numbers, all of which must be at most 0. Where one is not, the function is not
             called; the point counts in the budget and ranks behind those that keep all, by the sum of what is above 0.
+        noisy: whether the function gives another value each time. Then the population grows with each restart, a tenth
+            of the budget evaluates the centres of the runs and the best point again, and the one with the best mean is
+            the result, `fun` this mean and `error` its standard error.
         workers: processes on Ray, `auto` for all of its CPUs, or `2..8`; 1: this process, without Ray. The result is
             the same to the bit.
         vectorized: whether the function takes all points of a generation at once, (n, d), and returns (n,).
@@ -85,6 +91,10 @@ def search(
         UserError: an argument is wrong, or the function raises an exception wherever it is called.
     """
     limits = Limits.of(budget, target, max_seconds, smallest)
+    if noisy:
+        if target is not None:
+            raise UserError(f"target={target}: one value of a noisy function means little; remove it, or noisy=True")
+        restarts, tolerances = "ipop" if restarts == "auto" else restarts, tolerances or NOISY
     workers = checked_workers(workers)
     if not callable(function):
         raise UserError(f"the function must be callable, got {function!r}")
@@ -111,7 +121,7 @@ def search(
         )
     optimizing.spread = SpreadWatch(optimizing.settings, LOOK, sign=-1.0 if smallest else 1.0)
     with evaluator(function, args, bool(vectorized), smallest, optimizing.theta.size, workers) as evaluate:
-        searching = FunctionSearch(optimizing, evaluate, limits, smallest, callback, constraints)
+        searching = FunctionSearch(optimizing, evaluate, limits, smallest, callback, constraints, noisy)
         if run_dir is not None:
             name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', function)}"
             facts = optimizing.facts() | {"function": name, "smallest": smallest}
@@ -130,6 +140,7 @@ class FunctionSearch:
         smallest: bool,
         callback: Callback | None,
         constraints: Callable[[Float64], ArrayLike] | None = None,
+        noisy: bool = False,
     ) -> None:
         self._optimizer, self._evaluate, self._limits, self._callback = optimizer, evaluate, limits, callback
         self._sign = -1.0 if smallest else 1.0
@@ -139,6 +150,8 @@ class FunctionSearch:
         self._pending: tuple[Float64, Float64] | None = None
         self._improvements: list[tuple[int, float]] = []
         self._shown = False
+        self._budget = limits.budget - reserved(limits.budget) if noisy else limits.budget
+        self._noisy, self._centers = noisy, list[Float64]()
         self._file: SearchFile | None = None
         self._x0 = optimizer.theta
 
@@ -164,7 +177,14 @@ class FunctionSearch:
         self._keep_pending()
         if status is not Status.INTERRUPTED:
             self._check_calls()
-        return self._result(status, detail)
+        result = self._result(status, detail)
+        if not self._noisy or status is Status.INTERRUPTED or self._optimizer.best_x is None:
+            return result
+        budget = self._limits.budget - self._optimizer.evaluations
+        if budget < LEAST:
+            return result
+        x, mean, spread = chosen([self._optimizer.theta, *self._centers, result.x], self._values, budget)
+        return replace(result, x=x, fun=self._sign * mean, error=spread, nfev=self._evaluate.calls)
 
     def _searched(self) -> Status:
         """Evaluate x0, then generation after generation."""
@@ -175,14 +195,17 @@ class FunctionSearch:
             self._note_improvement()
         while self._reason_to_end() is None:
             points = self._optimizer.asked()
-            room = self._limits.budget - self._optimizer.evaluations
+            room = self._budget - self._optimizer.evaluations
             fitness, valid = self._fitness(points[:room])
             self._pending = None
             if len(fitness) < len(points):  # too few for an update
                 self._optimizer.note(points[:room], np.where(valid, fitness, np.nan))
                 self._note_improvement()
                 break
+            run, center = self._optimizer.state.run.number, self._optimizer.theta if self._noisy else None
             self._optimizer.tell(fitness, valid)
+            if center is not None and self._optimizer.state.run.number != run:
+                self._centers = [*self._centers, center][-CANDIDATES:]
             self._note_improvement()
             self._save()
             if self._optimizer.generations == 1:
@@ -298,7 +321,7 @@ class FunctionSearch:
             return Status.UNBOUNDED
         if optimizer.best_fitness >= limits.goal:
             return Status.TARGET
-        if optimizer.evaluations >= limits.budget:
+        if optimizer.evaluations >= self._budget:
             return Status.BUDGET
         if time.monotonic() - self._started >= limits.seconds:
             return Status.TIME

@@ -53,6 +53,7 @@ class Optimum:
         center: float64 (d,), where the search stands; for a noisy function more to be trusted than `x`.
         std: float64 (d,), the standard deviations of the last points, or None where the method has none that adapt.
         covariance: float64 (d, d) or the diagonal (d,), of the last points, or None.
+        error: the standard error of `fun` where the function is noisy, else None.
         restarts: further runs that were begun.
         ended: why the last complete run ended, in words; empty where none did.
         failures: evaluations without a finite value.
@@ -71,6 +72,7 @@ class Optimum:
     center: Float64
     std: Float64 | None = None
     covariance: Float64 | None = None
+    error: float | None = None
     restarts: int = 0
     ended: str = ""
     failures: int = 0
