@@ -153,8 +153,9 @@ def by_evolution(digits: Digits, arguments: DigitsArguments) -> Result:
     model, rng = Classifier(digits.images.shape[1], arguments.hidden), np.random.default_rng(arguments.seed)
     adam = OptimizerSettings(stepsize=arguments.stepsize, weight_decay=0.0)
     search = raes.Optimizer(
-        "es", model.initial(rng), seed=arguments.seed, optimizer=adam, pairs=arguments.pairs, sigma=arguments.sigma
-    )
+        "es", model.initial(rng), seed=arguments.seed, optimizer=adam, pairs=arguments.pairs, sigma=arguments.sigma,
+        sigma_decay=1.0,
+    )  # fmt: skip
     epochs, seconds, steps, accuracy = 0.0, 0.0, 0, 0.0
     while accuracy < arguments.accuracy and epochs < arguments.epochs:
         begun = time.perf_counter()

@@ -28,7 +28,9 @@ def main() -> None:
     """Run the search and print its progress."""
     plain = OptimizerSettings(name="sgd", stepsize=0.01, momentum=0.0, weight_decay=0.0)
     start = np.random.default_rng(0).standard_normal(3)
-    search = raes.Optimizer("es", start, optimizer=plain, pairs=25, mirrored=False, sigma=0.1, shaping="zscore")
+    search = raes.Optimizer(
+        "es", start, optimizer=plain, pairs=25, mirrored=False, sigma=0.1, sigma_decay=1.0, shaping="zscore"
+    )
     for iteration in range(300):
         if iteration % 20 == 0:
             print(f"iteration {iteration:3d}  x {np.round(search.theta, 3)}  reward {reward(search.theta):.6f}")

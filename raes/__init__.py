@@ -13,10 +13,14 @@ from typing import Any
 __version__ = "0.2.0"
 __all__ = [
     "Callback",
+    "Category",
+    "Interval",
     "Optimizer",
     "OptimizerSettings",
     "Optimum",
     "Run",
+    "Status",
+    "Tolerances",
     "fit",
     "load",
     "maximize",
@@ -26,7 +30,9 @@ __all__ = [
 _HOMES = {
     "raes.training.callbacks": ("Callback",),
     "raes.api.torch_modules": ("train_module",),
-    "raes.api.optimize": ("Optimizer", "Optimum", "maximize", "minimize"),
+    "raes.api.optimize": ("Optimizer", "Optimum", "Status", "maximize", "minimize"),
+    "raes.search.domain": ("Category", "Interval"),
+    "raes.search.endings": ("Tolerances",),
     "raes.search.optimizers": ("OptimizerSettings",),
     "raes.api.runs": ("Run", "fit", "load"),
 }

@@ -106,7 +106,7 @@ def evaluate(
     checkpoint = Checkpoints(run_dir).find(str(arguments.checkpoint))
     config = replace(
         config,
-        noise=replace(config.noise, size=NO_TABLE),
+        noise=replace(config.noise, size=0 if isinstance(config.env, FunctionSettings) else NO_TABLE),
         runtime=replace(config.runtime, name=arguments.runtime),
         ray=arguments.ray,
         workers=arguments.workers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 import numpy as np
@@ -225,3 +225,20 @@ class Batch:
     capped_share: float
     moments: Moments | None = None
     behaviors: Float64 | None = None
+
+    def finite(self) -> Batch | None:
+        """The groups whose returns are all finite; None where there is none."""
+        kept = np.flatnonzero(np.isfinite(self.returns).all(axis=1))
+        if len(kept) == len(self.returns):
+            return self
+        if not len(kept):
+            return None
+        return replace(
+            self,
+            index=self.index[kept],
+            genomes=self.genomes.take(kept),
+            returns=self.returns[kept],
+            sign_returns=self.sign_returns[kept],
+            lengths=self.lengths[kept],
+            behaviors=None if self.behaviors is None else self.behaviors[kept],
+        )

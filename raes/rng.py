@@ -32,9 +32,11 @@ class Purpose(IntEnum):
     SAMPLE = 9
     REFERENCE = 10
     MODEL_NOISE = 11
-    ROUNDING = 12
+    RESTART = 12
     MODEL_TASKS = 13
     WEIGHTS = 14
+    DRAWN_NOISE = 15
+    ROUNDING = 16
 
 
 def _key(seed: int, purpose: int, generation: int, index: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raes.rng import Purpose
-from raes.types import Bool, Float32, Float64, Int64, Packed
+from raes.types import Bool, Float32, Float64, Floating, Int64, Packed
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Genomes(Packed):
     Attributes:
         noise_index: int64 (k,), where in the shared table the perturbation starts; of a model that workers hold, the
             pair's number.
-        scale: float32 (k,), +sigma, -sigma, or 0 for the base itself.
+        scale: (k,), of theta's dtype, +sigma, -sigma, or 0 for the base itself.
         parent: int64 (k,), the base: a row of the snapshot's lineages; None: its theta is the base of all.
-        vectors: float32 (k, d), the parameters themselves, where a search has no shorter recipe, else None.
+        vectors: (k, d), of theta's dtype, the parameters themselves, where a search has no shorter recipe, else None.
     """
 
     noise_index: Int64
-    scale: Float32
+    scale: Floating
     parent: Int64 | None = None
-    vectors: Float32 | None = None
+    vectors: Floating | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Lineages:
     """Parameters as chains of mutations: root + scale * slice + scale * slice + ..., in this order.
 
     Attributes:
-        roots: float32 (r, d); those that chains begin at stay the same for a whole run, since workers keep what they
+        roots: (r, d); those that chains begin at stay the same for a whole run, since workers keep what they
             have decoded.
         root: int64 (k,), the row of `roots` that a chain begins at.
         ends: int64 (k,), where a chain ends in `noise_index`; it begins where the one before ends.
@@ -83,7 +83,7 @@ class Lineages:
         scale: of each mutation.
     """
 
-    roots: Float32
+    roots: Floating
     root: Int64
     ends: Int64
     noise_index: Int64
@@ -225,26 +225,26 @@ class Snapshot:
 
     Attributes:
         generation: its key.
-        theta: float32 (d,).
+        theta: (d,), float32 of a policy, float64 of a function.
         obs_mean: float64 (obs,), or None where observations are not normalised.
         obs_scale: float64 (obs,), the factor that follows the subtraction of the mean (1/std).
         obs_clip: the bound on a normalised observation.
         action_noise: standard deviation of the Gaussian noise on continuous actions, in training only.
         max_steps: the cap on a training episode's timesteps, or None.
-        spread: float32 (d,), the factor on each parameter's noise, or None for 1.
+        spread: (d,), the factor on each parameter's noise, or None for 1.
         lineages: further bases of perturbations, which genomes name by row, or None.
         low_rank: how the noise of a perturbation is made from fewer numbers, or None where it is its slice itself.
         model: the weights that are perturbed, where workers hold them themselves; theta is empty then.
     """
 
     generation: int
-    theta: Float32
+    theta: Floating
     obs_mean: Float64 | None = None
     obs_scale: Float64 | None = None
     obs_clip: float = 5.0
     action_noise: float = 0.0
     max_steps: int | None = None
-    spread: Float32 | None = None
+    spread: Floating | None = None
     lineages: Lineages | None = None
     low_rank: LowRank | None = None
     model: ModelVersion | None = None
@@ -262,6 +262,7 @@ class Round:
         max_groups: the most that `min_timesteps` may extend it to; None for no bound.
         min_timesteps: the fewest timesteps; the round is the shortest prefix of groups that holds both minima.
         expected_length: timesteps of an episode, a guess that only saves time; 0 for none.
+        keep_failed: whether a group with a fault stays in the batch, its returns NaN, in place of being left out.
         purpose: TRAINING for a generation, PROBE for what a search must know before its next generation, EVALUATION or
             HELD_OUT where there is only an evaluation.
         evaluation: noiseless episodes that run along, or None.
@@ -274,6 +275,7 @@ class Round:
     max_groups: int | None = None
     min_timesteps: int = 0
     expected_length: float = 0.0
+    keep_failed: bool = False
     purpose: Purpose = Purpose.TRAINING
     evaluation: Tasks | None = None
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Floating = NDArray[Any]
+"""The parameters of a policy are float32, those of a function float64; what a search makes of them is of their kind."""
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]

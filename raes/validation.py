@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from raes.types import Float32, UserError
+from raes.types import Float64, UserError
 
 
 def number(value: Any) -> float:
@@ -73,20 +73,19 @@ def real(name: str, value: Any, positive: bool = False) -> float:
     return number
 
 
-def vector(name: str, value: Any) -> Float32:
-    """Finite numbers, float32 (d,); a single one counts as d = 1.
+def vector(name: str, value: Any) -> Float64:
+    """Finite numbers, float64 (d,); a single one counts as d = 1.
 
     Raises:
         UserError: they are none.
     """
     try:
         numbers = np.atleast_1d(plain(value))
-        with np.errstate(over="ignore"):
-            found = numbers.astype(np.float32) if numbers.dtype.kind in "biuf" else np.zeros(0, np.float32)
+        found = numbers.astype(np.float64) if numbers.dtype.kind in "biuf" else np.zeros(0)
     except (TypeError, ValueError):
-        found = np.zeros(0, np.float32)
+        found = np.zeros(0)
     if found.ndim != 1 or not found.size or not np.isfinite(found).all():
-        raise UserError(f"{name} must be a vector of finite numbers within float32, got {value!r}")
+        raise UserError(f"{name} must be a vector of finite numbers, got {value!r}")
     return found
 
 

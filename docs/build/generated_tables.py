@@ -262,6 +262,20 @@ def arithmetic(name: str) -> str:
     return _table(("seed", "method", *map(str, shown), "CPU"), rows, ())
 
 
+def bbob(*names: str) -> str:
+    """Shares of BBOB's targets, a row for each dimension and solver; that of a later file replaces an earlier one."""
+    reports = [json.loads((RESULTS / f"{name}.json").read_text()) for name in names]
+    found = {(row["dim"], row["solver"]): (row, report["date"][:10]) for report in reports for row in report["rows"]}
+    groups = ("separable", "moderate", "ill_conditioned", "multimodal", "weak_structure")
+    rows = []
+    for (dim, solver), (row, date) in sorted(found.items(), key=lambda one: (one[0][0], -one[1][0]["share"])):
+        name = f"**{solver}**" if solver == "raes" else solver
+        shares = [f"{row[key]:.3f}" for key in ("share", *groups)]
+        rows.append((str(dim), f"{row['evaluations']:,}", name, *shares, date))
+    head = ("d", "evaluations", "solver", "all", *(group.replace("_", " ") for group in groups), "date")
+    return _table(head, rows, ())
+
+
 def _formatted(value: Any) -> str:
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
@@ -274,6 +288,7 @@ def example(name: str) -> str:
 MAKERS: dict[str, Callable[..., str]] = {
     "actions": actions,
     "arithmetic": arithmetic,
+    "bbob": bbob,
     "commands": commands,
     "common": common,
     "example": example,

@@ -12,6 +12,7 @@ import numpy as np
 from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search import running_stats
+from raes.search.drawn_noise import drawn_index
 from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import EpisodeCap
@@ -82,20 +83,21 @@ class Search(ABC):
         min_groups: the fewest groups of a generation.
         max_groups: the most that `min_timesteps` may extend it to; None for no bound.
         min_timesteps: the fewest timesteps of a generation.
+        least_spread: float64 (d,), below which no standard deviation falls, as of whole numbers; None for no limit.
     """
 
     pipelines = False
     needs_behavior = False
     group = 1
     max_groups: int | None = None
+    least_spread: Float64 | None = None
 
     def __init__(self, settings: SearchSettings, optimizer: OptimizerSettings, seed: int, table_size: int) -> None:
         self.min_groups, self.min_timesteps = settings.episodes // self.group, settings.min_timesteps
         self._conditions = settings
         self._optimizer, self._seed, self._table_size = optimizer, seed, table_size
 
-    @staticmethod
-    def memory(num_params: int) -> int:
+    def memory(self, num_params: int) -> int:
         """Bytes that the search's own state needs beyond a few vectors of d numbers."""
         return 0
 
@@ -141,6 +143,19 @@ class Search(ABC):
             weighted_sum: of slices of noise.
         """
         raise NotImplementedError(f"{type(self).__name__} asks for no probe")
+
+    def spread(self, state: Any) -> Float64 | None:
+        """The standard deviations of the members, float64 (d,); None where the search does not adapt them."""
+        return None
+
+    def covariance(self, state: Any) -> Float64 | None:
+        """The covariance of the members, float64 (d, d), or its diagonal (d,); None where there is none."""
+        spread = self.spread(state)
+        return None if spread is None else np.square(spread)
+
+    def exhausted(self, state: Any) -> str | None:
+        """Why the search can get no further, by its own numbers; None where it can."""
+        return None
 
     def normalizer(self, observations: RunningStats) -> tuple[Float64, Float64, float]:
         """What is subtracted from observations, the factor on the rest, both float64 (obs,), and the bound on what
@@ -191,18 +206,24 @@ class Search(ABC):
         count = len(genomes.scale) // self.group
         index = np.arange(self.group * first, self.group * (first + count))
         share = self._conditions.observation_share if self._conditions.normalize_observations else 0.0
-        draws = _drawn(lambda chunk: self._uniforms(generation, chunk), first, count)[:, : self.group]
+        if 0 < share < 1:
+            draws = _drawn(lambda chunk: self._uniforms(generation, chunk), first, count)[:, : self.group]
+            observe = draws.ravel() < share
+        else:
+            observe = np.full(len(index), share > 0)
         return Tasks(
             purpose=Purpose.TRAINING,
             generation=generation,
             index=index,
             reset=index - index % self.group if shared_reset else index,
-            observe=draws.ravel() < share,
+            observe=observe,
             genomes=genomes,
         )
 
     def noise_indices(self, generation: int, num_params: int, first: int, count: int) -> Int64:
-        """Where the noise of groups first, first + 1, ... lies in the table, int64 (count,)."""
+        """Where the noise of groups first, first + 1, ... lies in the table, int64 (count,); see `DrawnNoise` too."""
+        if not self._table_size:
+            return drawn_index(generation, np.arange(first, first + count))
         high = self._table_size - num_params + 1
 
         def draw(chunk: int) -> Int64:

@@ -16,7 +16,7 @@ import numpy as np
 from raes.results import Batch
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import shared_by_ties
-from raes.types import Count, Float32, Float64, NotNegative, Positive
+from raes.types import Count, Float64, Floating, NotNegative, Positive
 
 from .population import PopulationSearch, PopulationSettings
 from .protocol import Conditions, WeightedSum
@@ -49,14 +49,14 @@ class CanonicalESState:
 
     Attributes:
         generation: updates so far.
-        theta: float32 (d,).
+        theta: (d,).
         sigma: the noise scale.
         path: float64 (d,), p.
         conditions: of the episodes.
     """
 
     generation: int
-    theta: Float32
+    theta: Floating
     sigma: float
     path: Float64
     conditions: Conditions
@@ -65,7 +65,7 @@ class CanonicalESState:
 class CanonicalES(PopulationSearch):
     """The canonical evolution strategy with cumulative step-size adaptation."""
 
-    def init(self, theta: Float32, observations: RunningStats) -> CanonicalESState:
+    def init(self, theta: Floating, observations: RunningStats) -> CanonicalESState:
         """The state that starts at theta with these observation statistics."""
         return CanonicalESState(
             0, theta, self._settings.sigma, np.zeros(theta.size), self.first_conditions(observations)
@@ -86,7 +86,7 @@ class CanonicalES(PopulationSearch):
         """theta += rate * sigma * sum w_j eps_j; p and sigma as in cumulative step-size adaptation."""
         weights = self._weights(fitness)
         mixed = weighted_sum(batch.genomes.noise_index, weights.astype(np.float32))
-        theta = state.theta + np.float32(self._settings.rate * state.sigma) * mixed
+        theta = state.theta + state.theta.dtype.type(self._settings.rate * state.sigma) * mixed
         effective, dim = 1 / float(np.square(weights).sum()), theta.size
         speed = (effective + 2) / (dim + effective + 5)
         path = (1 - speed) * state.path + math.sqrt(speed * (2 - speed) * effective) * mixed

@@ -17,7 +17,7 @@ from raes.results import Batch
 from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
 from raes.tasks import Genomes, Layers, Lineages, Round, Snapshot, Tasks
-from raes.types import Count, Float32, Float64, Int64, Natural, Positive
+from raes.types import Count, Float64, Floating, Int64, Natural, Positive
 
 from .base import probe_round
 from .population import PopulationSearch, PopulationSettings
@@ -64,7 +64,7 @@ class GAState:
 
     Attributes:
         generation: so far.
-        theta: float32 (d,), the elite.
+        theta: (d,), the elite.
         parents: their chains, best first; the elite is the first, once it is chosen.
         elite: the chain that `theta` is, int64 (generations,).
         chosen: whether the elite of this generation is.
@@ -72,7 +72,7 @@ class GAState:
     """
 
     generation: int
-    theta: Float32
+    theta: Floating
     parents: Lineages
     elite: Int64
     chosen: bool
@@ -82,7 +82,7 @@ class GAState:
 class GA(PopulationSearch):
     """The Deep GA: truncation selection, mutation, one elite."""
 
-    def init(self, theta: Float32, observations: RunningStats) -> GAState:
+    def init(self, theta: Floating, observations: RunningStats) -> GAState:
         """The state whose only parent is theta."""
         parents = lineages(theta[None], [np.zeros(0, np.int64)], self._settings.sigma)
         return GAState(0, theta, parents, parents.chain(0), True, self.first_conditions(observations))
@@ -96,7 +96,7 @@ class GA(PopulationSearch):
         noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
         rng = generator(self._seed, Purpose.SELECTION, state.generation)
         parent = rng.integers(0, len(state.parents), size=first + count)[first:]
-        scale = np.full(count, self._settings.sigma, np.float32)
+        scale = np.full(count, self._settings.sigma, state.theta.dtype)
         if first == 0:
             parent[0], scale[0] = 0, 0
         return Genomes(noise_index, scale, parent)
@@ -161,12 +161,12 @@ class GA(PopulationSearch):
         if np.array_equal(elite[: len(state.elite)], state.elite):
             theta, known = state.theta, len(state.elite)
         for link in elite[known:]:  # one after the other, as actors add them, for the same bits
-            theta = theta + weighted_sum(np.array([link]), np.array([self._settings.sigma], np.float32))
+            theta = theta + weighted_sum(np.array([link]), np.array([self._settings.sigma], theta.dtype))
         parents = lineages(state.parents.roots, [elite, *chains], self._settings.sigma)
         return replace(state, theta=theta, parents=parents, elite=elite, chosen=True)
 
 
-def lineages(roots: Float32, chains: list[Int64], scale: float) -> Lineages:
+def lineages(roots: Floating, chains: list[Int64], scale: float) -> Lineages:
     """Chains that all begin at the first root."""
     ends = np.cumsum([len(chain) for chain in chains])
     return Lineages(roots, np.zeros(len(chains), np.int64), ends, np.concatenate(chains), scale)

@@ -18,7 +18,7 @@ from raes.search.optimizers import OptimizerSettings, OptimizerState
 from raes.search.running_stats import RunningStats
 from raes.search.schedules import exponential
 from raes.tasks import Genomes, Tasks
-from raes.types import Count, Float32, Float64, NotNegative, Positive, PositiveShare
+from raes.types import Count, Float64, Floating, NotNegative, Positive, PositiveShare
 
 from .base import Search, SearchSettings
 from .protocol import Conditions, WeightedSum
@@ -63,13 +63,13 @@ class GradientState:
 
     Attributes:
         generation: updates so far.
-        theta: float32 (d,).
+        theta: (d,).
         optimizer: its moments.
         conditions: of the episodes.
     """
 
     generation: int
-    theta: Float32
+    theta: Floating
     optimizer: OptimizerState
     conditions: Conditions
 
@@ -84,9 +84,9 @@ class GradientSearch(Search):
         super().__init__(settings, optimizer, seed, table_size)
         self._settings = settings
 
-    def init(self, theta: Float32, observations: RunningStats) -> GradientState:
+    def init(self, theta: Floating, observations: RunningStats) -> GradientState:
         """The state that starts at theta with these observation statistics."""
-        optimizer = optimizers.init(self._optimizer, theta.size)
+        optimizer = optimizers.init(self._optimizer, theta.size, theta.dtype)
         return GradientState(0, theta, optimizer, self.first_conditions(observations))
 
     def sigma(self, generation: int) -> float:
@@ -96,12 +96,12 @@ class GradientSearch(Search):
     def ask(self, state: GradientState, first: int, count: int) -> Tasks:
         """theta + sigma eps_i as task 2i and theta - sigma eps_i as task 2i + 1; without mirrors, i."""
         noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
-        sigma = np.float32(self.sigma(state.generation))
-        signs = np.array([sigma, -sigma], np.float32)[: self.group]
+        sigma = self.sigma(state.generation)
+        signs = np.array([sigma, -sigma], state.theta.dtype)[: self.group]
         genomes = Genomes(np.repeat(noise_index, self.group), np.tile(signs, count))
         return self.tasks(state.generation, first, genomes, self._settings.shared_reset)
 
-    def estimate(self, batch: Batch, utilities: Float64, weighted_sum: WeightedSum) -> Float32:
+    def estimate(self, batch: Batch, utilities: Float64, weighted_sum: WeightedSum) -> Floating:
         """g = 1/(2n) * sum_i (u_i+ - u_i-) eps_i (Salimans et al., equation 1 with mirrored sampling, no 1/sigma).
 
         Without mirroring g = 1/(2n) * sum_i u_i eps_i over the 2n perturbations.
@@ -114,7 +114,7 @@ class GradientSearch(Search):
         weights = utilities[:, 0] - utilities[:, 1] if self.group == 2 else utilities[:, 0]
         return weighted_sum(batch.genomes.noise_index, weights.astype(np.float32)) / np.float32(utilities.size)
 
-    def stepped(self, state: GradientState, batch: Batch, gradient: Float32) -> tuple[GradientState, dict[str, float]]:
+    def stepped(self, state: GradientState, batch: Batch, gradient: Floating) -> tuple[GradientState, dict[str, float]]:
         """The state after a step along a gradient, float32 (d,), and metrics for the log."""
         settings = self._optimizer
         stepsize = exponential(settings.stepsize, settings.stepsize_decay, settings.stepsize_min, state.generation)

@@ -20,7 +20,7 @@ from raes.search.optimizers import OptimizerSettings
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Genomes, Lineages, Round, Snapshot, Tasks
-from raes.types import Count, Float32, Float64, PositiveShare, RunFailedError, Share
+from raes.types import Count, Float64, Floating, PositiveShare, RunFailedError, Share
 
 from .base import probe_round
 from .gradient import GradientSearch, GradientSettings, GradientState
@@ -134,7 +134,7 @@ class NoveltyState:
 
     Attributes:
         generation: updates so far.
-        theta: float32 (d,), of the agent that this generation perturbs.
+        theta: (d,), of the agent that this generation perturbs.
         current: which one that is.
         agents: all of them.
         archive: float64 (a, b).
@@ -144,7 +144,7 @@ class NoveltyState:
     """
 
     generation: int
-    theta: Float32
+    theta: Floating
     current: int
     agents: tuple[Agent, ...]
     archive: Float64
@@ -169,7 +169,7 @@ class NoveltySearch(GradientSearch):
         self._novelty: Any = settings
         self._shape = SHAPINGS[settings.shaping]
 
-    def init(self, theta: Float32, observations: RunningStats) -> NoveltyState:  # type: ignore[override]
+    def init(self, theta: Floating, observations: RunningStats) -> NoveltyState:  # type: ignore[override]
         """M agents near theta: the first is theta itself, the others are perturbed by sigma."""
         agents = []
         for number in range(self._novelty.agents):
@@ -177,7 +177,7 @@ class NoveltySearch(GradientSearch):
             away = rng.standard_normal(theta.size, dtype=np.float32) * np.float32(self._novelty.sigma)
             start = theta + away if number else theta
             conditions = self.first_conditions(observations)
-            search = GradientState(0, start, optimizers.init(self._optimizer, theta.size), conditions)
+            search = GradientState(0, start, optimizers.init(self._optimizer, theta.size, theta.dtype), conditions)
             agents.append(Agent(search, np.zeros(0), known=False))
         return NoveltyState(0, theta, 0, tuple(agents), np.zeros((0, 0)), self._novelty.first_weight, -np.inf, 0)
 

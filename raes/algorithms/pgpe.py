@@ -20,7 +20,7 @@ from raes.search.running_stats import RunningStats
 from raes.search.schedules import exponential
 from raes.search.shaping import SHAPINGS, check_shaping
 from raes.tasks import Genomes, Snapshot, Tasks
-from raes.types import Count, Float32, Float64, NotNegative, Positive
+from raes.types import Count, Float64, Floating, NotNegative, Positive
 
 from .base import Search, SearchSettings
 from .protocol import Conditions, WeightedSum
@@ -70,7 +70,7 @@ class PGPEState:
 
     Attributes:
         generation: updates so far.
-        theta: float32 (d,), the image of the mean.
+        theta: (d,), the image of the mean.
         mean: float64 (d,).
         sigma: float64 (d,), standard deviations.
         optimizer: its moments.
@@ -78,7 +78,7 @@ class PGPEState:
     """
 
     generation: int
-    theta: Float32
+    theta: Floating
     mean: Float64
     sigma: Float64
     optimizer: OptimizerState
@@ -95,7 +95,7 @@ class PGPE(Search):
         self._settings, self._shape = settings, SHAPINGS[settings.shaping]
         self.max_groups = settings.max_pairs
 
-    def init(self, theta: Float32, observations: RunningStats) -> PGPEState:
+    def init(self, theta: Floating, observations: RunningStats) -> PGPEState:
         """The state that starts at theta with these observation statistics."""
         dim = theta.size
         return PGPEState(
@@ -103,18 +103,22 @@ class PGPE(Search):
             theta=theta,
             mean=theta.astype(np.float64),
             sigma=np.full(dim, self._settings.radius / np.sqrt(dim)),
-            optimizer=optimizers.init(self._optimizer, dim),
+            optimizer=optimizers.init(self._optimizer, dim, theta.dtype),
             conditions=self.first_conditions(observations),
         )
 
     def snapshot(self, state: PGPEState) -> Snapshot:
         """theta, the standard deviations, and the conditions of this generation's episodes."""
-        return replace(super().snapshot(state), spread=state.sigma.astype(np.float32))
+        return replace(super().snapshot(state), spread=state.sigma.astype(state.theta.dtype))
+
+    def spread(self, state: PGPEState) -> Float64:
+        """sigma."""
+        return state.sigma
 
     def ask(self, state: PGPEState, first: int, count: int) -> Tasks:
         """mu + sigma eps_i as task 2i and mu - sigma eps_i as task 2i + 1."""
         noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
-        genomes = Genomes(np.repeat(noise_index, 2), np.tile(np.array([1, -1], np.float32), count))
+        genomes = Genomes(np.repeat(noise_index, 2), np.tile(np.array([1, -1], state.theta.dtype), count))
         return self.tasks(state.generation, first, genomes, self._settings.shared_reset)
 
     def step(self, state: PGPEState, batch: Batch, weighted_sum: WeightedSum) -> tuple[PGPEState, dict[str, float]]:
@@ -126,7 +130,7 @@ class PGPE(Search):
         pairs, index = len(utilities), batch.genomes.noise_index
         halves = ((utilities[:, 0] - utilities[:, 1]) / (2 * pairs)).astype(np.float32)
         above = ((utilities.mean(axis=1) - utilities.mean()) / pairs).astype(np.float32)
-        gradient = (state.sigma * weighted_sum(index, halves)).astype(np.float32)
+        gradient = (state.sigma * weighted_sum(index, halves)).astype(state.theta.dtype)
         squares = weighted_sum(index, above, squared=True) - float(above.sum(dtype=np.float64))
         settings = self._optimizer
         stepsize = exponential(settings.stepsize, settings.stepsize_decay, settings.stepsize_min, state.generation)
@@ -134,9 +138,11 @@ class PGPE(Search):
         mean = state.mean + step
         most = self._settings.sigma_change * state.sigma
         sigma = state.sigma + np.clip(self._settings.sigma_rate * state.sigma * squares, -most, most)
+        if self.least_spread is not None:
+            sigma = np.maximum(sigma, self.least_spread)
         following = PGPEState(
             generation=state.generation + 1,
-            theta=mean.astype(np.float32),
+            theta=mean.astype(state.theta.dtype),
             mean=mean,
             sigma=sigma,
             optimizer=optimizer,

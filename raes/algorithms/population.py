@@ -55,7 +55,7 @@ class PopulationSearch(Search):
     def genomes(self, state: Any, first: int, count: int) -> Genomes:
         """The recipes of members first, first + 1, ...: theta + spread * eps_i, unless the algorithm has its own."""
         noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
-        return Genomes(noise_index, np.full(count, self.scale(state), np.float32))
+        return Genomes(noise_index, np.full(count, self.scale(state), state.theta.dtype))
 
     def scale(self, state: Any) -> float:
         """The factor on the noise of all members, on top of the snapshot's spread."""
@@ -87,7 +87,7 @@ class PopulationSearch(Search):
         return following, {"theta_norm": float(np.linalg.norm(following.theta))} | metrics
 
 
-def vectors(members: Float64) -> Genomes:
-    """Genomes that are the parameters themselves, (n, d): for searches of few parameters."""
+def vectors(members: Float64, dtype: np.dtype[Any]) -> Genomes:
+    """Genomes that are the parameters themselves, (n, d), of this dtype: for searches of few parameters."""
     none = np.zeros(len(members), np.int64)
-    return Genomes(none, np.ones(len(members), np.float32), vectors=members.astype(np.float32))
+    return Genomes(none, np.ones(len(members), np.float32), vectors=members.astype(dtype))

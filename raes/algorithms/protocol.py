@@ -8,14 +8,14 @@ from typing import Protocol, TypeVar
 from raes.results import Batch
 from raes.search.running_stats import RunningStats
 from raes.tasks import Round, Snapshot
-from raes.types import Float32, Int64
+from raes.types import Floating, Int64
 
 
 class WeightedSum(Protocol):
     """The sums over the noise table, which an algorithm does not hold itself."""
 
-    def __call__(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, element by element.
+    def __call__(self, noise_index: Int64, weights: Floating, squared: bool = False) -> Floating:
+        """sum_i weights[i] * noise slice i, (d,), or of its squares, element by element.
 
         Args:
             noise_index: int64 (n,).
@@ -45,7 +45,8 @@ class SearchState(Protocol):
 
     Attributes:
         generation: updates so far.
-        theta: float32 (d,), the centre, or the best member where there is no centre.
+        theta: (d,), the centre, or the best member where there is no centre; float32 of a policy, float64 of a
+            function.
         conditions: what its episodes depend on besides theta.
     """
 
@@ -53,7 +54,7 @@ class SearchState(Protocol):
     def generation(self) -> int: ...
 
     @property
-    def theta(self) -> Float32: ...
+    def theta(self) -> Floating: ...
 
     @property
     def conditions(self) -> Conditions: ...
@@ -81,7 +82,7 @@ class Algorithm(Protocol[State]):
     pipelines: bool
     needs_behavior: bool
 
-    def init(self, theta: Float32, observations: RunningStats) -> State:
+    def init(self, theta: Floating, observations: RunningStats) -> State:
         """The state that starts at theta, float32 (d,), with these observation statistics."""
 
     def snapshot(self, state: State) -> Snapshot:

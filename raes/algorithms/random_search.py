@@ -16,7 +16,7 @@ import numpy as np
 from raes.results import Batch
 from raes.search.running_stats import RunningStats
 from raes.tasks import Genomes, Lineages, Snapshot
-from raes.types import Float32, Float64
+from raes.types import Float64, Floating
 
 from .population import PopulationSearch, PopulationSettings
 from .protocol import Conditions, WeightedSum
@@ -35,15 +35,15 @@ class RandomSearchState:
 
     Attributes:
         generation: so far.
-        theta: float32 (d,), the best member.
-        root: float32 (d,), the mean of the members.
+        theta: (d,), the best member.
+        root: (d,), the mean of the members.
         best: the best member's fitness.
         conditions: of the episodes.
     """
 
     generation: int
-    theta: Float32
-    root: Float32
+    theta: Floating
+    root: Floating
     best: float
     conditions: Conditions
 
@@ -51,7 +51,7 @@ class RandomSearchState:
 class RandomSearch(PopulationSearch):
     """Random search near the first parameters."""
 
-    def init(self, theta: Float32, observations: RunningStats) -> RandomSearchState:
+    def init(self, theta: Floating, observations: RunningStats) -> RandomSearchState:
         """The state whose members are drawn with theta as their mean."""
         return RandomSearchState(0, theta, theta, -math.inf, self.first_conditions(observations))
 
@@ -64,7 +64,7 @@ class RandomSearch(PopulationSearch):
     def genomes(self, state: RandomSearchState, first: int, count: int) -> Genomes:
         """root + sigma eps_i."""
         noise_index = self.noise_indices(state.generation, state.theta.size, first, count)
-        return Genomes(noise_index, np.full(count, self._settings.sigma, np.float32), np.zeros(count, np.int64))
+        return Genomes(noise_index, np.full(count, self._settings.sigma, state.theta.dtype), np.zeros(count, np.int64))
 
     def update(
         self,
@@ -83,5 +83,5 @@ class RandomSearch(PopulationSearch):
         if fitness[row] > best:
             best = float(fitness[row])
             one = batch.genomes.noise_index[row : row + 1]
-            theta = state.root + weighted_sum(one, np.full(1, self._settings.sigma, np.float32))
+            theta = state.root + weighted_sum(one, np.full(1, self._settings.sigma, theta.dtype))
         return RandomSearchState(state.generation + 1, theta, state.root, best, conditions), {"best": best}

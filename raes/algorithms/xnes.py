@@ -18,7 +18,7 @@ from raes.rng import Purpose, generator
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import nes_utilities
 from raes.tasks import Genomes
-from raes.types import Float32, Float64, Positive
+from raes.types import Float64, Floating, Positive
 
 from .population import PopulationSearch, PopulationSettings, vectors
 from .protocol import Conditions, WeightedSum
@@ -48,7 +48,7 @@ class XNESState:
 
     Attributes:
         generation: updates so far.
-        theta: float32 (d,), the image of the mean.
+        theta: (d,), the image of the mean.
         mean: float64 (d,), mu.
         sigma: the scale.
         shape: float64 (d, d), B.
@@ -56,7 +56,7 @@ class XNESState:
     """
 
     generation: int
-    theta: Float32
+    theta: Floating
     mean: Float64
     sigma: float
     shape: Float64
@@ -66,20 +66,29 @@ class XNESState:
 class XNES(PopulationSearch):
     """Exponential natural evolution strategies, full covariance."""
 
-    @staticmethod
-    def memory(num_params: int) -> int:
+    def memory(self, num_params: int) -> int:
         """B, its gradient, and what the matrix exponential needs."""
         return 8 * 8 * num_params**2
 
-    def init(self, theta: Float32, observations: RunningStats) -> XNESState:
+    def init(self, theta: Floating, observations: RunningStats) -> XNESState:
         """The state that starts at theta with these observation statistics."""
         conditions = self.first_conditions(observations)
         return XNESState(0, theta, theta.astype(np.float64), self._settings.sigma, np.eye(theta.size), conditions)
 
+    def spread(self, state: XNESState) -> Float64:
+        """sigma * sqrt(diag(B B^T))."""
+        spread: Float64 = state.sigma * np.sqrt(np.square(state.shape).sum(axis=1))
+        return spread
+
+    def covariance(self, state: XNESState) -> Float64:
+        """sigma^2 B B^T."""
+        covariance: Float64 = state.sigma**2 * (state.shape @ state.shape.T)
+        return covariance
+
     def genomes(self, state: XNESState, first: int, count: int) -> Genomes:
         """mu + sigma B s_k, as vectors, cut from one product: BLAS rounds a row by where it is among the others."""
         members = state.mean + state.sigma * self._noise(state) @ state.shape.T
-        return vectors(members[first : first + count])
+        return vectors(members[first : first + count], state.theta.dtype)
 
     def update(
         self, state: XNESState, batch: Batch, fitness: Float64, conditions: Conditions, weighted_sum: WeightedSum
@@ -95,7 +104,7 @@ class XNES(PopulationSearch):
         growth = float(np.trace(natural)) / dim
         sigma = state.sigma * math.exp(rate / 2 * growth)
         shape = state.shape @ expm(rate / 2 * (natural - growth * np.eye(dim)))
-        return XNESState(state.generation + 1, mean.astype(np.float32), mean, sigma, shape, conditions), {
+        return XNESState(state.generation + 1, mean.astype(state.theta.dtype), mean, sigma, shape, conditions), {
             "sigma": sigma,
             "condition": float(np.linalg.cond(shape)) ** 2,
         }

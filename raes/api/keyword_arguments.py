@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from types import FrameType
@@ -13,31 +13,28 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from raes.algorithms import ALGORITHMS
-from raes.runtime.memory import GIB, Room, free_memory, misfits
+from raes.algorithms.function_defaults import FUNCTION_KEYS, FUNCTION_OPTIMIZERS, check_dimension
 from raes.search.optimizers import OptimizerSettings
-from raes.types import UserError
+from raes.types import Float64, UserError
 from raes.validation import no_such
-
-DEFAULT_OPTIMIZERS = {
-    "ars": OptimizerSettings(name="sgd", stepsize=0.02, momentum=0.0, weight_decay=0.0),
-    "pgpe": OptimizerSettings(name="clipup", stepsize=0.15, weight_decay=0.0),
-}
-"""Those of conf/algorithm that are not Adam."""
 
 
 def settings_of(algorithm: str, keys: dict[str, Any], size: int) -> Any:
     """The algorithm's settings, for a function of `size` numbers: it has no observations and no layers.
 
     Raises:
-        UserError: there is no such algorithm or key, or a value is wrong.
+        UserError: there is no such algorithm or key, a value is wrong, or there are too many parameters for it.
     """
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise UserError(f"algorithm={algorithm!r}: {no_such('algorithm', algorithm, ALGORITHMS)}")
     if keys.get("perturbation", "full") == "low_rank":
         raise UserError("perturbation='low_rank': needs the layers of a policy, and x has none; remove it")
     _, settings = ALGORITHMS[algorithm]
+    given = {"normalize_observations": False} | FUNCTION_KEYS.get(algorithm, {}) | keys
     try:
-        return TypeAdapter(settings).validate_python({"normalize_observations": False} | keys).sized(size, ())
+        checked = TypeAdapter(settings).validate_python(given).sized(size, ())
+        check_dimension(algorithm, checked, size)
+        return checked
     except ValidationError as error:
         from raes.config.schema import explain  # which imports Hydra and all environments
 
@@ -53,13 +50,26 @@ def settings_of(algorithm: str, keys: dict[str, Any], size: int) -> Any:
         raise UserError(str(error)) from error
 
 
-def build(algorithm: str, settings: Any, optimizer: OptimizerSettings | None, seed: int, table_size: int) -> Any:
-    """The algorithm with its optimizer, by default that of the command line without weight decay.
+def maker(
+    algorithm: str,
+    settings: Any,
+    optimizer: OptimizerSettings | None,
+    seed: int,
+    least_spread: Float64 | None = None,
+) -> Callable[[Any], Any]:
+    """What makes the algorithm from settings, with its optimizer, by default that of the command line for functions.
+
+    Args:
+        algorithm: its name.
+        settings: of its first run.
+        optimizer: see `minimize`.
+        seed: of the search.
+        least_spread: see `Search`.
 
     Raises:
         UserError: the optimizer is none, or has no effect; or a custom algorithm cannot be made.
     """
-    chosen = optimizer or DEFAULT_OPTIMIZERS.get(algorithm, OptimizerSettings(weight_decay=0.0))
+    chosen = optimizer or FUNCTION_OPTIMIZERS.get(algorithm, OptimizerSettings(weight_decay=0.0))
     if not isinstance(chosen, OptimizerSettings):
         raise UserError(f"optimizer must be a raes.OptimizerSettings(name=..., stepsize=...), got {chosen!r}")
     if optimizer is not None and not settings.uses_optimizer:
@@ -67,23 +77,15 @@ def build(algorithm: str, settings: Any, optimizer: OptimizerSettings | None, se
 
         raise UserError(without_effect({"algorithm.name": algorithm})[0].message("optimizer", chosen.name))
     make, _ = ALGORITHMS[algorithm]
-    with _keyword_names():
-        return make(settings, chosen, seed, table_size)
 
+    def made(settings: Any) -> Any:
+        with _keyword_names():
+            one = make(settings, chosen, seed, 0)
+        if least_spread is not None:
+            one.least_spread = least_spread
+        return one
 
-def check_table(table_size: int, copies: int) -> None:
-    """Refuse a noise table that the free memory cannot hold so many times.
-
-    Raises:
-        UserError: with the sizes.
-    """
-    free = free_memory()
-    if misfits(4 * table_size, Room(free, copies)):
-        twice = ", twice for a moment" if copies > 1 else ""
-        raise UserError(
-            f"so many parameters need a noise table of {4 * table_size / GIB:,.1f} GiB{twice}, and "
-            f"{free / GIB:.1f} GiB of memory are free; search fewer parameters, or use a machine with more memory"
-        )
+    return made
 
 
 def warn_caller(text: str) -> None:

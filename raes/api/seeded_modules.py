@@ -13,7 +13,7 @@ import numpy as np
 
 from raes.algorithms import ESSettings, SeededES
 from raes.api.keyword_arguments import warn_caller
-from raes.api.optimize import executor
+from raes.api.module_workers import executor
 from raes.models.model_problem import ModelSpec
 from raes.models.settings import ModuleSettings
 from raes.problems.problem import Episode, EpisodeError

@@ -23,16 +23,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
-from raes.api.optimize import Optimizer, executor, run_round
+from raes.algorithms.es import ES, ESSettings
+from raes.api.keyword_arguments import warn_caller
+from raes.api.module_workers import check_table, executor
 from raes.api.seeded_modules import LOOK, SeededTraining
 from raes.policies.torch_policy import Parameters, reset
 from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.runtime.rounds import RoundRunner
 from raes.runtime.worker import WorkerSpec
+from raes.search import noise, running_stats
 from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
 from raes.text import described
-from raes.types import Float32, Float64, UserError, check_fault
+from raes.types import Float32, Float64, RunFailedError, UserError, check_fault
 from raes.validation import no_such, number, real, whole
 
 if TYPE_CHECKING:
@@ -168,22 +171,33 @@ class _TableTraining:
         self, module: Any, reward: Any, keys: dict[str, Any], optimizer: Any, seed: int, workers: int, stack: ExitStack
     ) -> None:
         self._parameters, self._tested = Parameters(module), _Reward(module, reward)
-        self._search = Optimizer("es", self._parameters.theta(), seed=seed, optimizer=optimizer, **keys)
-        self._search.spread = SpreadWatch(self._search.settings, LOOK)
+        settings, size = ESSettings(normalize_observations=False, **keys), noise.table_size(self._parameters.size)
+        check_table(size, copies=1)
+        self._algorithm = ES(settings, optimizer, seed, size)
+        self._state = self._algorithm.init(self._parameters.theta(), running_stats.init(0))
+        self._spread = SpreadWatch(settings, LOOK)
         _check(self._tested, self._parameters)
-        spec = FunctionSpec(FunctionSettings(call=":reward", dim=self._parameters.size), self._tested)
-        self._evaluator = stack.enter_context(executor(WorkerSpec(spec, seed), self._search.table_size, workers))
+        spec = FunctionSpec(FunctionSettings(call=":reward", dim=self._parameters.size), self._tested, describes=False)
+        self._evaluator = stack.enter_context(executor(WorkerSpec(spec, seed), size, workers))
         self._runner = RoundRunner(self._evaluator)
 
     def step(self) -> None:
-        run_round(self._search, self._runner, self._evaluator.weighted_noise_sum)
+        upcoming = self._algorithm.next_round(self._state)
+        self._runner.open(upcoming)
+        finished = self._runner.collect()
+        assert finished is not None
+        if finished.batch is None:
+            raise RunFailedError(f"the reward fails everywhere; the first reason: {finished.first_reason}")
+        if (warning := self._spread.after(finished.batch)) is not None:
+            warn_caller(warning)
+        self._state, _ = self._algorithm.tell(self._state, upcoming, finished.batch, self._evaluator.weighted_noise_sum)
         self.fetch()
 
     def test(self) -> float:
-        return _tested(self._tested, self._search.theta)
+        return _tested(self._tested, self._state.theta)
 
     def fetch(self) -> None:
-        self._parameters.set(self._search.theta)
+        self._parameters.set(self._state.theta)
 
 
 def _check_numbers(counts: dict[str, int], positive: dict[str, float], decays: dict[str, float]) -> None:
@@ -220,7 +234,7 @@ def _as_it_was(module: torch.nn.Module) -> Iterator[Any]:
         torch.set_num_threads(threads)
 
 
-def _tested(reward: _Reward, theta: Float64) -> float:
+def _tested(reward: _Reward, theta: Float32) -> float:
     """The reward without noise; NaN where it fails, as one failure of many means little."""
     try:
         return reward(theta)

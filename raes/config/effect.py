@@ -65,6 +65,9 @@ def without_effect(flat: Mapping[str, Any]) -> list[NoEffect]:
         found.append(NoEffect(("optimizer",), f"algorithm={algorithm}", f"choose an algorithm among {able}"))
     if flat.get("env.name") == "function":
         found.append(NoEffect(("policy",), "env=function, where the point itself is what is searched"))
+        found.append(
+            NoEffect(("noise",), "env=function, whose noise is drawn and not read from a table", refused=False)
+        )
     if flat.get("env.name") == "module":
         found.append(NoEffect(("policy",), "env=module, where the module itself is what is trained"))
     elif flat.get("runtime.gpus_per_worker"):

@@ -127,6 +127,8 @@ class Config:
         if self.video.every and isinstance(self.env, FunctionSettings | ModuleSettings):
             what = "function" if isinstance(self.env, FunctionSettings) else "model"
             raise ValueError(f"video.every={self.video.every}: a {what} has nothing to see; set video.every=0")
+        if self.noise.size == 0 and not isinstance(self.env, FunctionSettings):
+            raise ValueError("noise.size=0: must be at least 1; null lets the number of parameters decide")
         if self.run_dir == "":
             raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
         if (self.run_dir or "").startswith(PREFIX) or self.resume.startswith(PREFIX):

@@ -41,11 +41,11 @@ class RuntimeSettings:
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """`noise.size`: floats in the shared table; None lets the number of parameters decide."""
+    """`noise.size`: floats in the shared table, none for a function; None lets the number of parameters decide."""
 
     __pydantic_config__ = SETTINGS
 
-    size: Count | None = None
+    size: Natural | None = None
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _try_out(config: Config) -> Trial:
         theta, observations = first_policy(config, problem)
     size = config.noise.size
     assert size is not None
-    small = max(noise.MIN_SIZE // 16, TABLE_FACTOR * problem.num_params)
+    small = max(noise.MIN_SIZE // 16, TABLE_FACTOR * problem.num_params) if size else 0
     algorithm = build_algorithm(replace(config, noise=replace(config.noise, size=small)))
     state = algorithm.init(theta, observations)
     table = noise.make_table(small)

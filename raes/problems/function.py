@@ -13,8 +13,11 @@ from raes.import_object import import_object
 from raes.problems.problem import Episode, EpisodeError, EpisodeOutcome
 from raes.tasks import Layers, Snapshot
 from raes.text import KEPT, described, one_line
-from raes.types import SETTINGS, Float32, UserError, check_fault
+from raes.types import SETTINGS, Float64, Floating, UserError, check_fault
 from raes.validation import number
+
+NOT_FINITE = "the value is"
+"""How the reason begins where a function returns a number that is none."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class FunctionSettings:
         dim: numbers in x.
         x0: where the search starts: one number for all, or dim of them.
         minimize: whether small values are good; the return is -f(x) then.
+        restarts: `bipop`, `ipop` or `none`; `auto`: BIPOP for the methods that adapt their standard deviations.
         seeded: whether it is called as f(x, seed=...), with another seed each time, for noisy functions.
         kwargs: further keyword arguments.
     """
@@ -37,6 +41,7 @@ class FunctionSettings:
     dim: int = 0
     x0: float | tuple[float, ...] = 0.0
     minimize: bool = False
+    restarts: Literal["auto", "bipop", "ipop", "none"] = "auto"
     seeded: bool = False
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,10 +66,12 @@ class FunctionSpec:
     Attributes:
         settings: of the function.
         function: replaces `settings.call`, for callers in Python.
+        describes: whether x goes back as the behaviour, for novelty search.
     """
 
     settings: FunctionSettings
     function: Callable[..., Any] | None = None
+    describes: bool = True
 
     def build(self) -> FunctionProblem:
         """Import the callable."""
@@ -87,7 +94,7 @@ class FunctionSpec:
 
 
 class FunctionProblem:
-    """A `Problem` that maximises a function. An evaluation is an episode of one timestep, its behaviour is x.
+    """A `Problem` that maximises a function. An evaluation is an episode of one timestep; its behaviour, if any, is x.
 
     Attributes:
         start: the fitness of x0; NaN until `FunctionSpec.check` has computed it.
@@ -103,20 +110,21 @@ class FunctionProblem:
         self._settings = spec.settings
         self._function = _import_callable(spec.settings.call) if spec.function is None else spec.function
         self._sign = -1.0 if spec.settings.minimize else 1.0
+        self._describes = spec.describes
         self.num_params = spec.settings.dim
         self.start = math.nan
 
-    def initial_theta(self, rng: np.random.Generator) -> Float32:
-        """x0, float32 (d,)."""
-        return np.broadcast_to(np.asarray(self._settings.x0, np.float32), (self.num_params,)).copy()
+    def initial_theta(self, rng: np.random.Generator) -> Float64:
+        """x0, float64 (d,)."""
+        return np.broadcast_to(np.asarray(self._settings.x0, np.float64), (self.num_params,)).copy()
 
     def use(self, snapshot: Snapshot) -> None:
         """Nothing to do: a function depends on no snapshot."""
 
-    def evaluate(self, theta: Float32, episode: Episode) -> EpisodeOutcome:
+    def evaluate(self, theta: Floating, episode: Episode) -> EpisodeOutcome:
         """The function's value at theta."""
         x = theta.astype(np.float64)
-        behavior = x.copy()  # before the function, which may change x
+        behavior = x.copy() if self._describes else None  # before the function, which may change x
         keywords = dict(self._settings.kwargs)
         if self._settings.seeded:
             keywords["seed"] = episode.reset_seed
@@ -125,9 +133,9 @@ class FunctionProblem:
         except BaseException as error:
             check_fault(error)
             raise EpisodeError(described(error, KEPT)) from error
-        if not math.isfinite(value):
-            raise EpisodeError(f"the value is {value}")
         total = self._sign * value
+        if not (math.isfinite(value) or total == math.inf):
+            raise EpisodeError(f"{NOT_FINITE} {value}")
         return EpisodeOutcome(total, (total > 0) - (total < 0), 1, False, behavior=behavior)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from raes.search.running_stats import RunningStats
 from raes.tasks import Layers, Snapshot
-from raes.types import Float32, Float64, NotAFault
+from raes.types import Float64, Floating, NotAFault
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ class Problem(Protocol):
     remarks: tuple[str, ...]
     watch: Callable[[int], None] | None
 
-    def initial_theta(self, rng: np.random.Generator) -> Float32:
-        """Where the search starts, float32 (d,)."""
+    def initial_theta(self, rng: np.random.Generator) -> Floating:
+        """Where the search starts, (d,): float32 of a policy, float64 of a function."""
 
     def use(self, snapshot: Snapshot) -> None:
         """Use a generation's observation statistics and conditions for the next evaluations."""
 
-    def evaluate(self, theta: Float32, episode: Episode) -> EpisodeOutcome:
-        """Evaluate parameters theta, float32 (d,).
+    def evaluate(self, theta: Floating, episode: Episode) -> EpisodeOutcome:
+        """Evaluate parameters theta, (d,).
 
         Raises:
             EpisodeError: the environment raised, or something was not finite.

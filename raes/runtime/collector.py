@@ -97,7 +97,7 @@ class Collector:
         return self._prefix() is not None or not self._valid().any()
 
     def batch(self) -> Batch | None:
-        """The generation's groups without a fault, in index order; None if there is none."""
+        """The generation's groups without a fault, or all of them, in index order; None if there is none."""
         prefix = self._prefix() or 0
         kept = np.flatnonzero(self._valid()[:prefix])
         if not kept.size:
@@ -158,9 +158,9 @@ class Collector:
         return tasks
 
     def _valid(self) -> NDArray[np.bool_]:
-        """Groups without a fault."""
-        faults = self._records["fault"].reshape(-1, self._group)
-        valid: NDArray[np.bool_] = np.logical_not(np.any(faults, axis=1))
+        """Groups without a fault, or all that are answered."""
+        bad = np.logical_not(self._answered) if self.round.keep_failed else self._records["fault"]
+        valid: NDArray[np.bool_] = np.logical_not(np.any(bad.reshape(-1, self._group), axis=1))
         return valid
 
     def _group_timesteps(self) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from raes.results import Results
 from raes.tasks import Snapshot, Tasks
-from raes.types import Float32, Int64
+from raes.types import Float32, Floating, Int64
 
 
 @dataclass
@@ -138,5 +138,5 @@ class Executor(Pool, Protocol):
             parts: its file, cut into parts, in order; each goes to a node once, where it is needed.
         """
 
-    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""
+    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Floating:
+        """sum_i weights[i] * noise slice i, (d,), or of its squares, as `noise.weighted_sum` (drawn: float64)."""

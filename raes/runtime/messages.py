@@ -26,9 +26,10 @@ def pack_tasks(tasks: Tasks) -> bytes:
             tasks.reset.tobytes(),
             tasks.observe.tobytes(),
             genomes.noise_index.tobytes(),
+            genomes.scale.dtype.char,
             genomes.scale.tobytes(),
             None if genomes.parent is None else genomes.parent.tobytes(),
-            None if vectors is None else vectors.tobytes(),
+            None if vectors is None else (vectors.dtype.char, vectors.tobytes()),
         ),
         pickle.HIGHEST_PROTOCOL,
     )
@@ -36,13 +37,13 @@ def pack_tasks(tasks: Tasks) -> bytes:
 
 def unpack_tasks(message: bytes) -> Tasks:
     """The block that `pack_tasks` was given; its arrays cannot be written to."""
-    purpose, generation, index, reset, observe, noise_index, scale, parent, vectors = pickle.loads(message)
+    purpose, generation, index, reset, observe, noise_index, kind, scale, parent, vectors = pickle.loads(message)
     indices = np.frombuffer(index, np.int64)
     genomes = Genomes(
         np.frombuffer(noise_index, np.int64),
-        np.frombuffer(scale, np.float32),
+        np.frombuffer(scale, kind),
         None if parent is None else np.frombuffer(parent, np.int64),
-        None if vectors is None else np.frombuffer(vectors, np.float32).reshape(len(indices), -1),
+        None if vectors is None else np.frombuffer(vectors[1], vectors[0]).reshape(len(indices), -1),
     )
     return Tasks(
         purpose, generation, indices, np.frombuffer(reset, np.int64), np.frombuffer(observe, np.bool_), genomes

@@ -25,8 +25,9 @@ from raes.runtime.waiting import CpuWait
 from raes.runtime.worker import WorkerSpec
 from raes.runtime.worker_pool import ActorPool
 from raes.search import low_rank
+from raes.search.drawn_noise import DrawnNoise
 from raes.tasks import Snapshot, Tasks
-from raes.types import Float32, Int64
+from raes.types import Float32, Floating, Int64
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class RayExecutor:
 
         Args:
             spec: what each worker is made from.
-            table_size: floats of the noise table.
+            table_size: floats of the noise table; 0: noise is drawn, see `DrawnNoise`.
             size: how many workers are wanted.
             relays: whether each node has a relay, which is for clusters of several nodes.
             deadline: seconds that an episode may take; None for automatic.
@@ -80,6 +81,7 @@ class RayExecutor:
         threadpool_limits(1)
         self._tables: Tables = NodeTables(table_size) if shared is None else SharedTables(shared, table_size)
         self.table_fingerprint = self._tables.fingerprint
+        self._drawn = None if table_size else DrawnNoise(spec.seed)
         self._spec = ray.put(replace(spec, origin=Origin.here()))
         self._size, self._held, self._announced = size, True, False
         self._waiting: list[Tasks] = []
@@ -156,9 +158,11 @@ class RayExecutor:
         """See `Executor`; the references belong to this process."""
         self._weights.share(first, parts)
 
-    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""
+    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Floating:
+        """sum_i weights[i] * noise slice i, (d,), or of its squares, as `noise.weighted_sum`."""
         assert self._newest is not None
+        if self._drawn is not None:
+            return self._drawn.weighted_sum(noise_index, weights, self._newest.theta.size, squared)
         if self._newest.low_rank is not None:  # thin: not worth the reducers
             return low_rank.weighted_sum(self._newest.low_rank, self._tables.local, noise_index, weights)
         # The driver computes a share on its own node, where it takes the place of one worker.

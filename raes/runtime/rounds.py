@@ -105,7 +105,7 @@ class FinishedRound:
 
     Attributes:
         round: as it was opened.
-        batch: its whole groups without a fault, in task order; None where there is none.
+        batch: its whole groups without a fault, in task order, with `keep_failed` all; None where there is none.
         evaluation: RESULT_DTYPE (k,), its evaluation's episodes in task order, those with a fault too.
         failed: its episodes without a result, in blocks.
         surplus: episodes that ran and are not needed.

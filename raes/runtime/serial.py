@@ -20,8 +20,9 @@ from raes.runtime.pending import PendingTable
 from raes.runtime.shared_weights import SharedWeights
 from raes.runtime.worker import WorkerSpec
 from raes.search import low_rank, noise
+from raes.search.drawn_noise import DrawnNoise
 from raes.tasks import Snapshot, Tasks
-from raes.types import Float32, Int64
+from raes.types import Float32, Floating, Int64
 
 POLL_SECONDS = 0.25
 LONG_EPISODE = 100_000
@@ -39,13 +40,14 @@ class SerialExecutor:
 
         Args:
             spec: what it is made from.
-            table_size: floats of the noise table.
+            table_size: floats of the noise table; 0: noise is drawn, see `DrawnNoise`.
             poll: called now and then within an episode, as whoever waits would do between two; true ends the episode.
         """
         threadpool_limits(1)
         self._poll, self._next_poll, self._said_long = poll, 0.0, False
         self._table = noise.make_table(table_size)
         self.table_fingerprint = noise.fingerprint(self._table)
+        self._drawn = None if table_size else DrawnNoise(spec.seed)
         self._worker = make_worker(spec, self._table)
         self._worker.watch(self._watch)
         self._pending = PendingTable()
@@ -111,9 +113,11 @@ class SerialExecutor:
         """See `Executor`."""
         self._weights.share(first, parts)
 
-    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Float32:
-        """sum_i weights[i] * noise slice i, float32 (d,), or of its squares, as `noise.weighted_sum`."""
+    def weighted_noise_sum(self, noise_index: Int64, weights: Float32, squared: bool = False) -> Floating:
+        """sum_i weights[i] * noise slice i, (d,), or of its squares, as `noise.weighted_sum`."""
         assert self._newest is not None
+        if self._drawn is not None:
+            return self._drawn.weighted_sum(noise_index, weights, self._newest.theta.size, squared)
         if self._newest.low_rank is not None:
             return low_rank.weighted_sum(self._newest.low_rank, self._table, noise_index, weights)
         return noise.weighted_sum(self._table, noise_index, weights, self._newest.theta.size, squared=squared)

@@ -16,6 +16,7 @@ from raes.results import RESULT_DTYPE, Behaviors, Fault, Moments, Results
 from raes.rng import Purpose, generator, reset_seed, seed_generation
 from raes.runtime.digests import place
 from raes.runtime.packages import Origin
+from raes.search.drawn_noise import DrawnNoise
 from raes.search.noise import fingerprint
 from raes.search.perturbation import Decoder
 from raes.tasks import Snapshot, Tasks
@@ -45,7 +46,7 @@ class Worker:
         self._problem: Problem = spec.problem.build()
         self._seed = spec.seed
         self._table = table
-        self._decode = Decoder(table, self._problem.num_params)
+        self._decode = Decoder(table if table.size else DrawnNoise(spec.seed), self._problem.num_params)
         self._lockstep: Lockstep | None = None
 
     def run(self, tasks: Tasks, snapshot: Snapshot) -> Results:

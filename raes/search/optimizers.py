@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 
-from raes.types import SETTINGS, Float32, UserError
+from raes.types import SETTINGS, Floating, UserError
 
 
 @dataclass(frozen=True, init=False)
@@ -141,31 +141,31 @@ class OptimizerState:
 
     Attributes:
         steps: updates so far.
-        first: float32 (d,), Adam's first moment, or the velocity.
-        second: float32 (d,), Adam's second moment; empty for the others.
+        first: (d,), of theta's dtype, Adam's first moment, or the velocity.
+        second: (d,), Adam's second moment; empty for the others.
     """
 
     steps: int
-    first: Float32
-    second: Float32
+    first: Floating
+    second: Floating
 
 
-def init(settings: OptimizerSettings, num_params: int) -> OptimizerState:
-    """The state before the first step."""
+def init(settings: OptimizerSettings, num_params: int, dtype: Any = np.float32) -> OptimizerState:
+    """The state before the first step, for parameters of this dtype."""
     second = num_params if isinstance(settings, AdamSettings) else 0
-    return OptimizerState(0, np.zeros(num_params, np.float32), np.zeros(second, np.float32))
+    return OptimizerState(0, np.zeros(num_params, dtype), np.zeros(second, dtype))
 
 
 def step(
-    settings: OptimizerSettings, state: OptimizerState, theta: Float32, gradient: Float32, stepsize: float
-) -> tuple[Float32, OptimizerState]:
-    """The step to add to theta, float32 (d,), and the next state.
+    settings: OptimizerSettings, state: OptimizerState, theta: Floating, gradient: Floating, stepsize: float
+) -> tuple[Floating, OptimizerState]:
+    """The step to add to theta, (d,), and the next state.
 
     Args:
         settings: which optimiser.
         state: of the optimiser.
-        theta: float32 (d,), for the weight decay.
-        gradient: float32 (d,), of the objective to maximise, without weight decay.
+        theta: (d,), float32 or float64, for the weight decay.
+        gradient: (d,), of the objective to maximise, without weight decay.
         stepsize: of this generation.
     """
     ascent = gradient - np.float32(settings.weight_decay) * theta
@@ -177,21 +177,21 @@ def step(
 
 
 def _adam(
-    settings: AdamSettings, state: OptimizerState, ascent: Float32, stepsize: float
-) -> tuple[Float32, OptimizerState]:
+    settings: AdamSettings, state: OptimizerState, ascent: Floating, stepsize: float
+) -> tuple[Floating, OptimizerState]:
     """Adam (Kingma & Ba 2015), the bias correction folded into the stepsize as in their section 2."""
     t = state.steps + 1
     beta1, beta2 = np.float32(settings.momentum), np.float32(settings.beta2)
     first = beta1 * state.first + (1 - beta1) * ascent
     second = beta2 * state.second + (1 - beta2) * (ascent * ascent)
     corrected = np.float32(stepsize * math.sqrt(1 - settings.beta2**t) / (1 - settings.momentum**t))
-    root: Float32 = np.sqrt(second)
+    root: Floating = np.sqrt(second)
     return corrected * first / (root + np.float32(settings.epsilon)), OptimizerState(t, first, second)
 
 
 def _sgd(
-    settings: OptimizerSettings, state: OptimizerState, ascent: Float32, stepsize: float
-) -> tuple[Float32, OptimizerState]:
+    settings: OptimizerSettings, state: OptimizerState, ascent: Floating, stepsize: float
+) -> tuple[Floating, OptimizerState]:
     """SGD with an averaging momentum: velocity = m * velocity + (1 - m) * g, as the reference implementation."""
     momentum = np.float32(settings.momentum)
     velocity = momentum * state.first + (1 - momentum) * ascent
@@ -199,8 +199,8 @@ def _sgd(
 
 
 def _clipup(
-    settings: ClipUpSettings, state: OptimizerState, ascent: Float32, stepsize: float
-) -> tuple[Float32, OptimizerState]:
+    settings: ClipUpSettings, state: OptimizerState, ascent: Floating, stepsize: float
+) -> tuple[Floating, OptimizerState]:
     """ClipUp (Toklu et al. 2020, algorithm 1): normalised gradient, velocity clipped to max_speed."""
     norm = float(np.linalg.norm(ascent))
     direction = ascent / np.float32(norm) if norm > 0 else ascent

@@ -93,6 +93,31 @@ def nes_utilities(fitness: Float64) -> Float64:
     return shared_by_ties(fitness, raw / raw.sum() - 1 / count)
 
 
+LARGEST = 1e150
+"""Returns whose square overflows are made smaller: what follows from their differences stays as it is."""
+
+
+def comparable(fitness: Float64) -> Float64:
+    """Fitness without NaN and infinities, which become a little less than the least; zeros where nothing is finite.
+
+    Args:
+        fitness: float64, of any shape.
+    """
+    finite = np.isfinite(fitness)
+    whole = bool(finite.all())
+    if whole and np.abs(fitness).max() <= LARGEST:
+        return fitness
+    if not finite.any():
+        return np.zeros_like(fitness)
+    values = fitness if whole else np.where(finite, fitness, np.inf)
+    if np.abs(fitness[finite]).max() > LARGEST:
+        values = values * 2.0**-600
+    if whole:
+        return values
+    least = values[finite].min()
+    return np.where(finite, values, least - max(abs(least) * 1e-9, np.finfo(np.float64).tiny))
+
+
 def shared_by_ties(fitness: Float64, by_rank: Float64) -> Float64:
     """Give each fitness value the number of its rank, best first; equal ones share theirs evenly, float64 (n,)."""
     _, inverse = np.unique(-fitness, return_inverse=True)

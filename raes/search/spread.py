@@ -41,6 +41,11 @@ class SpreadWatch:
         self._equal, self._ended = 0, begun
         self._last: Float64 = np.zeros(0)
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing to warn of any more."""
+        return self._ended
+
     def after(self, batch: Batch) -> str | None:
         """The warning, after the generation in which it is due.
 

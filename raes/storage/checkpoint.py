@@ -107,8 +107,8 @@ def _read(path: Location) -> Checkpoint:
     if NAME.fullmatch(path.name) and generation != generation_of(path.name):
         raise ValueError(f"it is of generation {generation}")
     theta = arrays.get("theta")
-    if theta is None or theta.dtype != np.float32 or theta.ndim != 1:
-        raise ValueError(f"{ARRAYS} holds no theta, float32 (d,)")
+    if theta is None or theta.dtype not in (np.float32, np.float64) or theta.ndim != 1:
+        raise ValueError(f"{ARRAYS} holds no theta, float32 or float64 (d,)")
     return Checkpoint(path, state, arrays)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raes.algorithms import ALGORITHMS, ESSettings, SeededES
+from raes.algorithms.restarts import Restarts, kind_of
 from raes.config.schema import Config
 from raes.models.model_problem import ModelSpec
 from raes.models.settings import ModuleSettings, resolved_device
@@ -25,6 +26,7 @@ from raes.rng import Purpose, generator
 from raes.runtime.executor import Executor
 from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
+from raes.search.endings import Tolerances
 from raes.storage.checkpoint import Checkpoint, DamagedCheckpointError
 from raes.storage.tree import Arrays
 from raes.tasks import Layers
@@ -51,6 +53,11 @@ def build_algorithm(config: Config, layers: Layers | None = None) -> Any:
             with closing(problem_spec(config).build()) as problem:
                 layers = problem.layers
         arguments += (layers,)
+    if isinstance(config.env, FunctionSettings):
+        kind = kind_of(config.algorithm.name, config.env.restarts)
+        return Restarts(
+            lambda settings: algorithm(settings, *arguments[1:]), config.algorithm, kind, Tolerances(), config.seed
+        )
     return algorithm(*arguments)
 
 
@@ -65,7 +72,8 @@ def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> Proble
         UserError: the environment that makes them cannot be made.
     """
     if isinstance(config.env, FunctionSettings):
-        return FunctionSpec(config.env)
+        novel = getattr(ALGORITHMS[config.algorithm.name][0], "needs_behavior", config.algorithm.name == "custom")
+        return FunctionSpec(config.env, describes=novel)
     if isinstance(config.env, ModuleSettings):
         first = None if checkpoint is None else checkpoint.state.get("first_weights")
         return replace(model_spec(config, config.env), first=first)

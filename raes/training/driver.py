@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from raes.config.schema import Config
 from raes.config.stored import save
+from raes.problems.function import FunctionSettings
 from raes.results import FailedTasks, Results
 from raes.rng import Purpose
 from raes.runtime.rounds import FinishedRound, RoundHooks, RoundRunner
@@ -18,7 +19,7 @@ from raes.text import described
 from raes.training import quarantine
 from raes.training.arithmetic import CONSEQUENCE
 from raes.training.events import Progress
-from raes.training.limits import RunOutcome, StopSignal, limit_reached, too_many_faults
+from raes.training.limits import RunOutcome, StopSignal, limit_reached, search_over, too_many_faults
 from raes.training.run_parts import RunParts
 from raes.training.state import RunCounters, RunState
 from raes.training.video_reports import VideoReports
@@ -224,7 +225,7 @@ class Driver(RoundHooks):
 
     def _reason_to_end(self) -> str | None:
         limit = limit_reached(self._config, self._state.counters, self._state.generation, self._recorder.seconds)
-        return limit or self._stop.reason
+        return limit or self._stop.reason or search_over(self._state.search)
 
     def _evaluation_tasks(self, generation: int) -> Tasks:
         return evaluation_tasks(Purpose.EVALUATION, generation, self._config.evaluation.episodes)
@@ -233,20 +234,22 @@ class Driver(RoundHooks):
 
     def _account(self, finished: FinishedRound) -> RunCounters:
         """Count the round, report its faults, judge its evaluation; end the run where too much failed."""
-        batch, failed = finished.batch, self._report_faults(finished)
-        if batch is None and finished.round.purpose is not Purpose.PROBE:
+        failed = self._report_faults(finished)
+        batch = finished.batch and finished.batch.finite()
+        if batch is None and not finished.round.keep_failed and finished.round.purpose is not Purpose.PROBE:
             which = f"no episode of generation {self._state.generation} can be used"
             raise RunFailedError(f"{which}; the first reason: {finished.first_reason}")
         episodes, timesteps = (0, 0) if batch is None else (batch.returns.size, int(batch.lengths.sum()))
         counters = self._with_accidents(self._state.counters.with_round(episodes, timesteps, failed), finished)
-        if (reason := too_many_faults(counters, self._config.faults.max_share)) is not None:
+        share = 1.0 if isinstance(self._config.env, FunctionSettings) else self._config.faults.max_share
+        if (reason := too_many_faults(counters, share)) is not None:
             self._state = replace(self._state, counters=counters)
             raise RunFailedError(f"{reason}; the first reason of the last generation: {finished.first_reason}")
         if finished.round.purpose is Purpose.PROBE:
             return counters
         if batch is not None and (warning := self._spread.after(batch)) is not None:
             self.notice(warning)
-        self._recorder.begin(self._state.generation, finished)
+        self._recorder.begin(self._state.generation, replace(finished, batch=batch))
         return self._judge(finished, counters, self._state.base)
 
     def _judge(self, finished: FinishedRound, counters: RunCounters, evaluated: object) -> RunCounters:

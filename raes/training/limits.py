@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from raes.algorithms.restarts import RestartState
 from raes.config.schema import Config
 from raes.training.state import FAULT_WINDOW, RunCounters
 
@@ -64,6 +65,11 @@ def limit_reached(config: Config, counters: RunCounters, generation: int, second
     if config.max_minutes is not None and seconds >= 60 * config.max_minutes:
         return f"time limit ({config.max_minutes:g} min) reached"
     return None
+
+
+def search_over(search: object) -> str | None:
+    """Why a search of a function can get no further, or None."""
+    return f"the search has converged ({search.ended})" if isinstance(search, RestartState) and search.over else None
 
 
 def too_many_faults(counters: RunCounters, max_share: float) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from raes.algorithms import ALGORITHMS
 from raes.algorithms.base import SearchSettings
+from raes.algorithms.function_defaults import check_dimension
 from raes.config.cli import display_path
 from raes.config.schema import Config
 from raes.models.model_problem import ModelProblem, ModelSpec
@@ -119,8 +120,11 @@ def fit_to_problem(config: Config, problem: Problem) -> Config:
     if isinstance(problem, ModelProblem):
         return _fit_to_model(config, problem)
     config = replace(config, algorithm=_sized(config.algorithm, problem))
+    check_dimension(config.algorithm.name, config.algorithm, problem.num_params)
     size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
-    if size < 2 * problem.num_params:
+    if isinstance(config.env, FunctionSettings):
+        size = 0  # its noise is drawn, see `DrawnNoise`
+    elif size < 2 * problem.num_params:
         raise UserError(
             f"noise.size={size} is too small for a policy of {problem.num_params} parameters; "
             f"give at least {2 * problem.num_params}, or null"

@@ -182,7 +182,7 @@ def restore(config: Config, checkpoint: Checkpoint) -> RunState:
         read_as(RunTotals, checkpoint.state)
         if isinstance(config.algorithm, CustomSettings):  # it may be able to begin with theta as it is alone
             return RunState.restore(algorithm.init(theta, running_stats.init(0)), checkpoint)
-        template = algorithm.init(np.zeros(STAND_IN, np.float32), running_stats.init(STAND_IN_OBSERVED))
+        template = algorithm.init(np.zeros(STAND_IN, theta.dtype), running_stats.init(STAND_IN_OBSERVED))
         return RunState.restore(template, checkpoint, {STAND_IN: theta.size, STAND_IN_OBSERVED: observed.size})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())

@@ -111,7 +111,7 @@ def test_every_episode_fails(commands: Commands) -> None:
 
 
 def test_of_a_function_the_x_is_said(commands: Commands) -> None:
-    (commands.cwd / "bowl.py").write_text("def f(x):\n    return float(((x - 0.5) ** 2).sum())\n")
+    (commands.cwd / "bowl.py").write_text("def f(x):\n    return 1.0 + float(((x - 0.5) ** 2).sum())\n")
     commands.run("env=function", "env.call=bowl:f", "env.dim=20", "env.minimize=true", "algorithm=cma_es",
                  "generations=200", "runtime=serial", "run_dir=run")  # fmt: skip
     figures = evaluate(commands, "run_dir=run", "episodes=1", "runtime=serial")

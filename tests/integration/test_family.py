@@ -15,12 +15,9 @@ import ray
 
 import raes
 from raes.algorithms import ALGORITHMS
-from raes.api.optimize import executor, run_round
-from raes.problems.function import FunctionSettings, FunctionSpec
-from raes.runtime.executor import Executor
-from raes.runtime.rounds import RoundRunner
+from raes.api.evaluators import RayEvaluator, evaluator
+from raes.api.function_search import FunctionSearch, Limits
 from raes.runtime.session import connect
-from raes.runtime.worker import WorkerSpec
 from raes.storage.checkpoint import read
 
 from .helpers import WORLDS, Commands
@@ -60,31 +57,38 @@ def joined(shared_ray: SharedRay) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def two_workers(joined: None) -> Iterator[Executor]:
-    """The pool that `raes.minimize` would start for each search."""
-    settings = FunctionSettings(call="test:bumpy", dim=DIM, x0=(0.0,) * DIM, minimize=True)
-    with executor(WorkerSpec(FunctionSpec(settings, bumpy), SEED), TABLE_BYTES // 4, 2) as pool:
+def two_workers(joined: None) -> Iterator[RayEvaluator]:
+    """The workers that `raes.minimize` would start for each search."""
+    with evaluator(bumpy, (), vectorized=False, smallest=True, dim=DIM, workers=2) as evaluate:
+        assert isinstance(evaluate, RayEvaluator)
+        pool = evaluate.pool
         while pool.starting:
             pool.collect(0.1)
-        yield pool
+        yield evaluate
 
 
+@pytest.mark.filterwarnings("ignore:the function has no finite value")
 @pytest.mark.parametrize("algorithm", EVERY)
-def test_two_workers_give_the_bits_of_one_process(two_workers: Executor, algorithm: str) -> None:
+def test_two_workers_give_the_bits_of_one_process(two_workers: RayEvaluator, algorithm: str) -> None:
     settings = settings_of(algorithm)
     alone = raes.minimize(bumpy, np.zeros(DIM), algorithm=algorithm, budget=150, seed=SEED, **settings)
-    together = raes.Optimizer(algorithm, np.zeros(DIM), seed=SEED, **settings)
-    together.start_at(-bumpy(np.zeros(DIM)))
-    runner = RoundRunner(two_workers)
-    while together.evaluations < 150:
-        run_round(together, runner, two_workers.weighted_noise_sum)
-    assert together.best_x is not None
-    assert alone.center.tobytes() == together.theta.tobytes()
-    assert alone.x.tobytes() == together.best_x.tobytes()
-    assert alone.evaluations == together.evaluations >= 150
+    optimizer = raes.Optimizer(algorithm, np.zeros(DIM), seed=SEED, **settings)
+    two_workers.calls = two_workers.failures = two_workers.exceptions = 0
+    together = FunctionSearch(optimizer, two_workers, Limits(150, np.inf, np.inf), True, None).run()
+    assert alone.center.tobytes() == together.center.tobytes()
+    assert alone.x.tobytes() == together.x.tobytes()
+    assert alone.nfev == together.nfev == 150
+    assert alone.failures == together.failures
     assert alone.center.any(), "the search has moved"
 
 
+def test_workers_that_a_generation_does_not_fill_are_a_warning(joined: None) -> None:
+    with pytest.warns(UserWarning, match="a generation has 4 points, so that 1 of 5 workers are idle; give population"):
+        found = raes.minimize(bumpy, np.zeros(1), workers=5, budget=1)
+    assert found.nfev == 1
+
+
+@pytest.mark.filterwarnings("ignore:the function has no finite value")
 @pytest.mark.parametrize("algorithm", ["cma_es", "nsra_es"])
 def test_minimize_starts_as_many_workers_as_it_is_given(joined: None, algorithm: str) -> None:
     alone, together = (

@@ -29,7 +29,8 @@ def test_the_stepsize_moves_the_algorithms_that_use_an_optimizer_and_no_other(al
     ends = set()
     for stepsize in (0.01, 0.5):
         search = raes.Optimizer(algorithm, [0.5, 0.5])
-        search._algorithm._optimizer = replace(search._algorithm._optimizer, stepsize=stepsize)
+        inner = search._algorithm.inner(search.state.run)
+        inner._optimizer = replace(inner._optimizer, stepsize=stepsize)
         for _ in range(4):
             search.tell([-float(point @ point) for point in search.ask()])
         ends.add(search.theta.tobytes())

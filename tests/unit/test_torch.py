@@ -159,9 +159,16 @@ def reference(theta: np.ndarray, population: list[np.ndarray], sigma: float, rat
 def test_the_learning_rate_has_the_convention_of_pytorch_es() -> None:
     module = Net()
     theta = Parameters(module).theta().astype(np.float64)
-    search = raes.Optimizer("es", theta, seed=7, pairs=10, mirrored=False, sigma=0.1, shaping="zscore")
-    population = list((search.ask() - theta) / 0.1)
-    raes.train_module(module, distance, iterations=1, population_size=20, learning_rate=0.05, seed=7)
+    population: list[np.ndarray] = []
+
+    def noted(perturbed: Net) -> float:
+        numbers = nn.utils.parameters_to_vector(perturbed.parameters()).detach().numpy()
+        population.append((numbers.astype(np.float64) - theta) / 0.1)
+        return distance(perturbed)
+
+    raes.train_module(module, noted, iterations=1, population_size=20, learning_rate=0.05, sigma=0.1, seed=7)
+    assert not population[0].any(), "the module as it is"
+    population = population[1:21]
     expected = reference(theta, population, 0.1, 0.05)
     assert np.abs(expected - theta).max() > 0.05
     np.testing.assert_allclose(Parameters(module).theta(), expected, rtol=1e-3, atol=1e-4)
