@@ -16,6 +16,7 @@ from raes.algorithms.pgpe import PGPE, PGPESettings
 from raes.algorithms.protocol import Algorithm, SearchState, WeightedSum
 from raes.algorithms.random_search import RandomSearch, RandomSearchSettings
 from raes.algorithms.snes import SNES, SNESSettings
+from raes.algorithms.surrogate import Surrogate, SurrogateSettings
 from raes.algorithms.xnes import XNES, XNESSettings
 
 AlgorithmSettings = (
@@ -28,6 +29,7 @@ AlgorithmSettings = (
     | PGPESettings
     | SNESSettings
     | XNESSettings
+    | SurrogateSettings
     | CMAESSettings
     | CEMSettings
     | GaussianESSettings
@@ -47,6 +49,7 @@ _OF_SETTINGS: dict[type[Any], Callable[..., Any]] = {
     PGPESettings: PGPE,
     SNESSettings: SNES,
     XNESSettings: XNES,
+    SurrogateSettings: Surrogate,
     CMAESSettings: CMAES,
     CEMSettings: CEM,
     GaussianESSettings: GaussianES,
