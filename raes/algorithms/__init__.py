@@ -17,6 +17,7 @@ from raes.algorithms.protocol import Algorithm, SearchState, WeightedSum
 from raes.algorithms.random_search import RandomSearch, RandomSearchSettings
 from raes.algorithms.seeded_es import SeededES
 from raes.algorithms.snes import SNES, SNESSettings
+from raes.algorithms.surrogate import Surrogate, SurrogateSettings
 from raes.algorithms.xnes import XNES, XNESSettings
 
 AlgorithmSettings = (
@@ -29,6 +30,7 @@ AlgorithmSettings = (
     | PGPESettings
     | SNESSettings
     | XNESSettings
+    | SurrogateSettings
     | CMAESSettings
     | CEMSettings
     | GaussianESSettings
@@ -48,6 +50,7 @@ _OF_SETTINGS: dict[type[Any], Callable[..., Any]] = {
     PGPESettings: PGPE,
     SNESSettings: SNES,
     XNESSettings: XNES,
+    SurrogateSettings: Surrogate,
     CMAESSettings: CMAES,
     CEMSettings: CEM,
     GaussianESSettings: GaussianES,

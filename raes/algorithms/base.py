@@ -79,6 +79,7 @@ class Search(ABC):
     Attributes:
         pipelines: whether a generation may perturb the state before the last update (`runtime.pipeline=1`).
         needs_behavior: whether it reads what episodes did, besides their returns.
+        compares_generations: whether it compares the fitness of members of different generations.
         group: episodes that count only together: 2 for antithetic pairs, else 1.
         min_groups: the fewest groups of a generation.
         max_groups: the most that `min_timesteps` may extend it to; None for no bound.
@@ -88,6 +89,7 @@ class Search(ABC):
 
     pipelines = False
     needs_behavior = False
+    compares_generations = False
     group = 1
     max_groups: int | None = None
     least_spread: Float64 | None = None

@@ -32,6 +32,7 @@ FUNCTION_KEYS: dict[str, dict[str, Any]] = {
     "snes": {"sigma": SIGMA},
     "xnes": {"sigma": SIGMA},
     "cma_es": {"population": 16, "sigma": SIGMA},
+    "surrogate": {"sigma": SIGMA},
     "cem": {"population": 30, "sigma": SIGMA, "elite": 0.4, "extra_sigma": 0.5, "extra_decay": 0.95},
     "gaussian_es": {"population": 20, "sigma": SIGMA, "elite": 0.25},
     "canonical_es": {"population": None, "sigma": SIGMA, "adapt_sigma": 2.0},

@@ -51,6 +51,8 @@ class RandomSearchState:
 class RandomSearch(PopulationSearch):
     """Random search near the first parameters."""
 
+    compares_generations = True
+
     def init(self, theta: Floating, observations: RunningStats) -> RandomSearchState:
         """The state whose members are drawn with theta as their mean."""
         return RandomSearchState(0, theta, theta, -math.inf, self.first_conditions(observations))

@@ -77,6 +77,7 @@ class RestartState:
         doublings: of the population so far.
         start: float64 (d,), x0.
         best: the best fitness of the runs before it.
+        worst: the least finite fitness so far; infinite before the first.
         barren: runs so far, if none of them had a finite value, else 0.
         ended: why the last run ended; empty before the first end.
         over: whether there is no further run.
@@ -93,6 +94,7 @@ class RestartState:
     doublings: int
     start: Float64
     best: float
+    worst: float
     barren: int
     ended: str
     over: bool
@@ -138,7 +140,9 @@ class Restarts:
         """The state whose first run starts at theta."""
         inner = self.inner(FIRST).init(theta, observations)
         start = theta.astype(np.float64)
-        return RestartState(0, inner.theta, inner, FIRST, RunRecord.empty(), 0, 0, 0, 0, start, -math.inf, 0, "", False)
+        return RestartState(
+            0, inner.theta, inner, FIRST, RunRecord.empty(), 0, 0, 0, 0, start, -math.inf, math.inf, 0, "", False
+        )
 
     def inner(self, run: Run) -> Any:
         """The algorithm of a run."""
@@ -161,12 +165,16 @@ class Restarts:
     ) -> tuple[RestartState, dict[str, float]]:
         """The inner algorithm's next state, or the first one of the next run."""
         algorithm = self.inner(state.run)
-        ranked = batch
-        if batch is not None and (compared := comparable(batch.returns)) is not batch.returns:
-            ranked = replace(batch, returns=compared)
+        ranked, worst = batch, state.worst
+        if batch is not None:
+            worst = float(batch.returns.min(initial=worst, where=np.isfinite(batch.returns)))
+            compared = comparable(
+                batch.returns, worst if getattr(algorithm, "compares_generations", False) else math.inf
+            )
+            ranked = batch if compared is batch.returns else replace(batch, returns=compared)
         inner, metrics = algorithm.tell(state.inner, round, ranked, weighted_sum)
         if round.purpose is Purpose.PROBE or batch is None:
-            return replace(state, inner=inner, theta=inner.theta, generation=inner.generation), metrics
+            return replace(state, inner=inner, theta=inner.theta, generation=inner.generation, worst=worst), metrics
         population = round.min_groups * round.group
         record = state.record.after(batch.returns[np.isfinite(batch.returns)])
         state = replace(
@@ -175,6 +183,7 @@ class Restarts:
             theta=inner.theta,
             generation=inner.generation,
             record=record,
+            worst=worst,
             used=state.used + population,
         )
         spread = algorithm.spread(inner) if hasattr(algorithm, "spread") else None

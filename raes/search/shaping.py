@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -97,25 +98,30 @@ LARGEST = 1e150
 """Returns whose square overflows are made smaller: what follows from their differences stays as it is."""
 
 
-def comparable(fitness: Float64) -> Float64:
-    """Fitness without NaN and infinities, which become a little less than the least; zeros where nothing is finite.
+def comparable(fitness: Float64, worst: float = math.inf) -> Float64:
+    """Fitness without NaN and infinities, which become a little less than the least.
 
     Args:
         fitness: float64, of any shape.
+        worst: the least of earlier ones that these are compared with; infinite for none. Where nothing is finite and
+            nothing was, all become zero.
     """
     finite = np.isfinite(fitness)
     whole = bool(finite.all())
     if whole and np.abs(fitness).max() <= LARGEST:
         return fitness
     if not finite.any():
-        return np.zeros_like(fitness)
+        return np.full_like(fitness, _less_than(worst) if math.isfinite(worst) else 0.0)
     values = fitness if whole else np.where(finite, fitness, np.inf)
     if np.abs(fitness[finite]).max() > LARGEST:
         values = values * 2.0**-600
     if whole:
         return values
-    least = values[finite].min()
-    return np.where(finite, values, least - max(abs(least) * 1e-9, np.finfo(np.float64).tiny))
+    return np.where(finite, values, _less_than(min(float(values[finite].min()), worst)))
+
+
+def _less_than(value: float) -> float:
+    return value - max(abs(value) * 1e-9, float(np.finfo(np.float64).tiny))
 
 
 def shared_by_ties(fitness: Float64, by_rank: Float64) -> Float64:

@@ -38,6 +38,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "snes": {"sigma": 0.3},
     "xnes": {"sigma": 0.3},
     "cma_es": {"sigma": 0.3},
+    "surrogate": {"sigma": 0.3},
     "cem": {"population": 30, "sigma": 0.3, "extra_sigma": 0.1},
     "gaussian_es": {"population": 30, "sigma": 0.3},
     "canonical_es": {"population": 20, "sigma": 0.1},
