@@ -239,6 +239,7 @@ def run(arguments: PeersBenchArguments) -> BenchReport:
     for task, hidden, population in arguments.cases:
         case = Case(task, tuple(int(units) for units in hidden.split("-")), population, arguments.workers, SIGMA)
         rows += measure(case, arguments)
+        print(f"{task} {hidden}: measured", flush=True)
     title = f"The same task, network and population in turns, {arguments.workers} worker processes each"
     report = BenchReport("peers", [Section("rows", title, COLUMNS, rows)])
     if arguments.picture is not None:
