@@ -129,12 +129,12 @@ def measure(name: str, solve: Solver, dim: int, budget: int, arguments: BBOBArgu
         for instance in arguments.instances:
             suite = cocoex.Suite("bbob", f"instances:{instance}", f"dimensions:{dim} function_indices:{number}")
             optimum = float(cocoex.BareProblem("bbob", number, dim, instance).best_value())
-            watched = Watched(suite[0], optimum, budget)
+            noted = Watched(suite[0], optimum, budget)
             x0 = np.random.default_rng([number, instance, dim]).uniform(-START, START, dim)
-            _solve(solve, watched, x0, budget, optimum + TARGETS[-1], instance)
-            shares.setdefault(number, []).append(len(watched.reached) / len(TARGETS))
-            reached += watched.reached
-            evaluations += watched.evaluations
+            _solve(solve, noted, x0, budget, optimum + TARGETS[-1], instance)
+            shares.setdefault(number, []).append(len(noted.reached) / len(TARGETS))
+            reached += noted.reached
+            evaluations += noted.evaluations
     seconds = time.perf_counter() - begun
     means = {number: float(np.mean(found)) for number, found in shares.items()}
     groups = {
@@ -155,9 +155,9 @@ def measure(name: str, solve: Solver, dim: int, budget: int, arguments: BBOBArgu
     }
 
 
-def _solve(solve: Solver, watched: Watched, x0: Float64, budget: int, target: float, seed: int) -> None:
+def _solve(solve: Solver, noted: Watched, x0: Float64, budget: int, target: float, seed: int) -> None:
     """One search, on one thread, without what solvers print and warn of."""
     quiet = contextlib.redirect_stdout(io.StringIO())
     with contextlib.suppress(Spent), warnings.catch_warnings(), threadpool_limits(1), quiet:
         warnings.simplefilter("ignore")
-        solve(watched, x0, budget, target, seed)
+        solve(noted, x0, budget, target, seed)

@@ -68,7 +68,7 @@ def test_points_of_the_middle_and_of_restarts_lie_within() -> None:
         return float(np.cos(5 * x).sum())
 
     found = raes.minimize(bumpy, bounds=[(1, 2), (10, 30), (-5, -4)], budget=6000)
-    assert found.restarts > 2
+    assert found.restarts > 0
     np.testing.assert_allclose(points[0], [1.5, 20, -4.5])
     assert (np.array(points) >= [1, 10, -5]).all()
     assert (np.array(points) <= [2, 30, -4]).all()

@@ -36,7 +36,7 @@ def run(search: Optimizer, function: Any, generations: int) -> list[RestartState
 
 
 def test_ipop_doubles_the_population_after_each_run() -> None:
-    states = run(raes.Optimizer("cma_es", np.full(3, 3.0), restarts="ipop"), rastrigin, 600)
+    states = run(raes.Optimizer("cma_es", np.full(3, 3.0), restarts="ipop", population=7), rastrigin, 600)
     runs = {state.run.number: state.run for state in states}
     assert len(runs) >= 3
     assert [runs[number].population for number in range(3)] == [1.0, 2.0, 4.0]
