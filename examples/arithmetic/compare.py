@@ -110,7 +110,11 @@ def main(words: list[str]) -> None:
     if given["picture"]:
         draw(rows, given["picture"])
     if given["out"]:
-        content = {"command": f"compare.py {' '.join(words)}", "machine": machine(), "runs": rows}
+        content = {
+            "command": f"python examples/arithmetic/compare.py {' '.join(words)}",
+            "machine": machine(),
+            "runs": rows,
+        }
         Path(given["out"]).write_text(json.dumps(content, indent=1) + "\n")
 
 

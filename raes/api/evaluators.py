@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from raes.api.notices import Notices
 from raes.problems.exits import exits_are_faults
 from raes.problems.function import NOT_FINITE, FunctionSettings, FunctionSpec
 from raes.rng import Purpose, global_generators_kept
@@ -121,7 +122,7 @@ class RayEvaluator(Failures):
     def __init__(self, pool: Executor) -> None:
         super().__init__()
         self.pool = pool
-        self._runner, self._generation = RoundRunner(pool), 0
+        self._runner, self._generation = RoundRunner(pool, Notices(pool)), 0
 
     def __call__(self, points: Float64, values: Float64) -> None:
         """See `Evaluator`."""

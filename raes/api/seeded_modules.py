@@ -14,11 +14,13 @@ import numpy as np
 from raes.algorithms import ESSettings, SeededES
 from raes.api.keyword_arguments import warn_caller
 from raes.api.module_workers import executor
+from raes.api.notices import Notices
 from raes.models.model_problem import ModelSpec
 from raes.models.settings import ModuleSettings
 from raes.problems.problem import Episode, EpisodeError
 from raes.rng import Purpose
-from raes.runtime.rounds import FinishedRound, RoundHooks, RoundRunner
+from raes.runtime.executor import Executor
+from raes.runtime.rounds import FinishedRound, RoundRunner
 from raes.runtime.weights_agreement import WeightsAgreement
 from raes.runtime.worker import WorkerSpec
 from raes.search import running_stats
@@ -103,7 +105,7 @@ class SeededTraining:
         self._spread = SpreadWatch(settings, LOOK)
         worker = WorkerSpec(replace(spec, first=problem.first, parts=problem.parts), seed)
         self._evaluator = stack.enter_context(executor(worker, 1, workers))
-        self._runner = RoundRunner(self._evaluator, _Agreement())
+        self._runner = RoundRunner(self._evaluator, _Agreement(self._evaluator))
 
     def step(self) -> None:
         """One generation.
@@ -150,10 +152,11 @@ class SeededTraining:
         return finished
 
 
-class _Agreement(RoundHooks):
+class _Agreement(Notices):
     """Repeats a round whose workers disagree on the weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Executor) -> None:
+        super().__init__(pool)
         self._agreement = WeightsAgreement()
 
     def repeated(self, finished: FinishedRound) -> Round | None:

@@ -26,6 +26,7 @@ import numpy as np
 from raes.algorithms.es import ES, ESSettings
 from raes.api.keyword_arguments import warn_caller
 from raes.api.module_workers import check_table, executor
+from raes.api.notices import Notices
 from raes.api.seeded_modules import LOOK, SeededTraining
 from raes.policies.torch_policy import Parameters, reset
 from raes.problems.function import FunctionSettings, FunctionSpec
@@ -179,7 +180,7 @@ class _TableTraining:
         _check(self._tested, self._parameters)
         spec = FunctionSpec(FunctionSettings(call=":reward", dim=self._parameters.size), self._tested, describes=False)
         self._evaluator = stack.enter_context(executor(WorkerSpec(spec, seed), size, workers))
-        self._runner = RoundRunner(self._evaluator)
+        self._runner = RoundRunner(self._evaluator, Notices(self._evaluator))
 
     def step(self) -> None:
         upcoming = self._algorithm.next_round(self._state)

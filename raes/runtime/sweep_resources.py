@@ -82,7 +82,9 @@ def start_sweep_resources(jobs: int) -> tuple[SweepResources, Any]:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     shared = SweepResources(f"raes-shared-{uuid.uuid4().hex}")
     actor_class: Any = ray.remote(SweepResourcesActor)
-    return shared, actor_class.options(name=shared.name, num_cpus=0, scheduling_strategy=here).remote(jobs)
+    handle = actor_class.options(name=shared.name, num_cpus=0, scheduling_strategy=here).remote(jobs)
+    ray.get(handle.share.remote(0))  # a name is known only once its actor has started
+    return shared, handle
 
 
 class SharedTables:

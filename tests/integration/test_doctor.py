@@ -54,7 +54,7 @@ def test_a_pool_that_this_machine_cannot_hold_is_a_fault(commands: Commands) -> 
 @pytest.mark.parametrize(
     ("words", "report"),
     [
-        (("env=Nothing",), "env=Nothing: there is no such option"),
+        (("env=Nothing",), "env=Nothing: there is no such preset"),
         (("algorithm.pears=3",), "algorithm.pears"),
         (("env=gymnasium", "env.id=Nothing-v0"), "env.id=Nothing-v0"),
         (("resume=auto",), "resume=auto needs run_dir"),

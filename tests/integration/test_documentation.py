@@ -314,11 +314,11 @@ def test_the_metrics_of_runs_are_those_of_the_page(module_commands: Commands) ->
     written: set[str] = set()
     small = ("env=Pendulum", "runtime=serial", "generations=3", "evaluation.episodes=2", "console=quiet",
              "noise.size=50000", "algorithm.episode_cap.kind=fixed", "algorithm.episode_cap.steps=30")  # fmt: skip
-    for algorithm in ("es", "pgpe", "nsra_es", "ga", "xnes", "random_search", "canonical_es"):
+    for algorithm in ("es", "pgpe", "nsra_es", "ga", "xnes", "random_search", "canonical_es", "surrogate"):
         size = "pairs" if algorithm in ("es", "pgpe", "nsra_es") else "population"
         words = [f"algorithm={algorithm}", f"algorithm.{size}=6", f"run_dir={algorithm}"]
         words += ["algorithm.parents=3", "algorithm.candidates=2"] if algorithm == "ga" else []
-        words += ["policy=linear"] if algorithm == "xnes" else []
+        words += ["policy=linear"] if algorithm in ("xnes", "surrogate") else []
         module_commands.run(*small, *words)
         written |= {key for record in records_of(module_commands.cwd / algorithm) for key in record}
     (module_commands.cwd / "my_model.py").write_text(MODEL)

@@ -83,8 +83,8 @@ def test_two_workers_give_the_bits_of_one_process(two_workers: RayEvaluator, alg
 
 
 def test_workers_that_a_generation_does_not_fill_are_a_warning(joined: None) -> None:
-    with pytest.warns(UserWarning, match="a generation has 4 points, so that 1 of 5 workers are idle; give population"):
-        found = raes.minimize(bumpy, np.zeros(1), workers=5, budget=1)
+    with pytest.warns(UserWarning, match="a generation has 2 points, so that 1 of 3 workers are idle; give population"):
+        found = raes.minimize(bumpy, np.zeros(1), algorithm="snes", population=2, workers=3, budget=1)
     assert found.nfev == 1
 
 

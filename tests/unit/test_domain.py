@@ -80,10 +80,13 @@ def test_points_of_the_middle_and_of_restarts_lie_within() -> None:
 
 @pytest.mark.parametrize("algorithm", ADAPTIVE)
 def test_an_optimum_at_an_end_is_found(algorithm: str) -> None:
-    found = raes.minimize(
-        lambda x: float(x.sum()), bounds=[(1, 2), (1, None)], x0=[2, 3], algorithm=algorithm, budget=4000
-    )
-    assert found.fun < (2.2 if algorithm == "random_search" else 2.01)
+    found = [
+        raes.minimize(
+            lambda x: float(x.sum()), bounds=[(1, 2), (1, None)], x0=[2, 3], algorithm=algorithm, budget=4000, seed=seed
+        ).fun
+        for seed in range(3)
+    ]
+    assert np.median(found) < (2.5 if algorithm == "random_search" else 2.01)  # it begins at 5
 
 
 @pytest.mark.parametrize("algorithm", ["cma_es", "snes", "pgpe", "cem"])

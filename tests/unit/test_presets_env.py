@@ -16,7 +16,7 @@ from .worlds import episode
 PRESETS = sorted(
     path.stem
     for path in (conf_dir() / "env").glob("*.yaml")
-    if path.stem not in ("gymnasium", "function") and "game:" not in path.read_text()
+    if path.stem not in ("gymnasium", "function", "module") and "game:" not in path.read_text()
 )
 """All but games, which tests/unit/test_atari.py plays in fresh and in used environments."""
 STEPS = 60

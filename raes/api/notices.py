@@ -1,0 +1,23 @@
+"""What the workers of a call from Python have to say while it waits for them."""
+
+from __future__ import annotations
+
+import sys
+
+from raes.runtime.executor import Executor
+from raes.runtime.rounds import RoundHooks
+from raes.text import message
+
+
+class Notices(RoundHooks):
+    """Prints the notices of workers to stderr, such as that there are too few CPUs for them."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+
+    def poll(self) -> bool:
+        """Print them; never a reason to stop."""
+        for text in self._pool.notices:
+            print(message(text), file=sys.stderr, flush=True)
+        self._pool.notices.clear()
+        return False
