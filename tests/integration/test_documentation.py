@@ -48,7 +48,7 @@ SEARCHED = {
     "learning rate": "Keys",
     "population size": "Keys",
     "checkpoint": "Resume a run",
-    "GPU": "Choosing a method",
+    "GPU": "Models of any size",
 }
 """What people type into the search, and a page that must be among its first three."""
 RUN = ("bash", "console", "python")
