@@ -77,7 +77,7 @@ class PeersBenchArguments(TimedArguments):
     python: str = sys.executable
     workers: Count = 2
     names: tuple[str, ...] = tuple(NAMES)
-    cases: tuple[tuple[str, str, int], ...] = CASES
+    cases: tuple[tuple[str, str | int, int], ...] = CASES
     picture: str | None = None
 
     def __post_init__(self) -> None:
@@ -237,7 +237,7 @@ def run(arguments: PeersBenchArguments) -> BenchReport:
         raise UserError(f"python={arguments.python}: there is no such file; give the interpreter of raes[peers]")
     rows: list[Row] = []
     for task, hidden, population in arguments.cases:
-        case = Case(task, tuple(int(units) for units in hidden.split("-")), population, arguments.workers, SIGMA)
+        case = Case(task, tuple(int(units) for units in str(hidden).split("-")), population, arguments.workers, SIGMA)
         rows += measure(case, arguments)
         print(f"{task} {hidden}: measured", flush=True)
     title = f"The same task, network and population in turns, {arguments.workers} worker processes each"

@@ -30,7 +30,7 @@ LIKE = {"nsr_es": "ns_es", "nsra_es": "ns_es"}
 OPTIMIZER = {"ars": "plain", "pgpe": "clipup"}
 """The options of the group `optimizer` that algorithms choose; the others have adam."""
 NEEDED = {"gymnasium": ("env.id=Pendulum-v1",), "atari": ("env.game=pong",), "custom": ("algorithm.module=my:Search",)}
-NEEDED |= {"function": ("env.call=math:fsum", "env.dim=3")}
+NEEDED |= {"function": ("env.call=math:fsum", "env.dim=3"), "module": ("env.build=my:build", "env.reward=my:reward")}
 
 
 @functools.cache
