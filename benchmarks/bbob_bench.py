@@ -1,5 +1,6 @@
 """`python -m benchmarks bbob [out=FILE.json] [dims=[5,20,40]] [budgets=[1000,500,500]] [instances=[1,2,3,4,5]]
-[functions=[1,...,24]] [solvers=[raes,pycma,cmaes,random]] [picture=FILE.png]`: the 24 noiseless functions of BBOB.
+[functions=[1,...,24]] [targets=[10,...,1e-8]] [solvers=[raes,pycma,cmaes,random]] [picture=FILE.png]`: the 24 noiseless
+functions of BBOB.
 
 A figure is the share of (function, instance, target) triples that are reached within the budget, which is `budgets`
 times the dimension; targets are 10, 1, ..., 1e-8 above the optimum. Every solver starts at the same random point of
@@ -12,6 +13,7 @@ import contextlib
 import io
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +24,7 @@ from benchmarks.bbob_peers import START, Solver, Spent, solver, versions
 from benchmarks.scale_picture import possible
 from raes.bench.measurement import BenchArguments, BenchReport
 from raes.console.tables import Column, Row, Section
-from raes.types import Count, Float64, UserError
+from raes.types import Count, Float64, Positive, UserError
 
 TARGETS = [10.0**power for power in range(1, -9, -1)]
 GROUPS = {
@@ -52,6 +54,7 @@ class BBOBArguments(BenchArguments):
         budgets: evaluations per dimension, one for each of `dims`.
         instances: of each function; those that a default was chosen on are for nothing else.
         functions: their numbers.
+        targets: differences to the optimum, the largest first.
         solvers: `raes`, `raes_ALGORITHM`, or a peer.
         picture: a PNG file for the shares against evaluations.
     """
@@ -60,12 +63,15 @@ class BBOBArguments(BenchArguments):
     budgets: list[Count] = field(default_factory=lambda: [1000, 500, 500])
     instances: list[Count] = field(default_factory=lambda: [1, 2, 3, 4, 5])
     functions: list[Count] = field(default_factory=lambda: list(range(1, 25)))
+    targets: list[Positive] = field(default_factory=lambda: list(TARGETS))
     solvers: list[str] = field(default_factory=lambda: ["raes", "pycma", "cmaes", "random"])
     picture: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.budgets) != len(self.dims):
             raise ValueError(f"budgets={self.budgets}: must hold one number for each of dims={self.dims}")
+        if not self.targets or sorted(self.targets, reverse=True) != self.targets:
+            raise ValueError(f"targets={self.targets}: must be numbers, the largest first")
         if wrong := set(self.functions) - set(range(1, 25)):
             raise ValueError(f"functions={self.functions}: there are 1 to 24, and no {min(wrong)}")
 
@@ -75,11 +81,11 @@ class Watched:
 
     Attributes:
         evaluations: so far.
-        reached: evaluations at which each target was reached, in the order of `TARGETS`.
+        reached: evaluations at which each target was reached, in their order.
     """
 
-    def __init__(self, problem: Any, optimum: float, budget: int) -> None:
-        self._problem, self._optimum, self._budget = problem, optimum, budget
+    def __init__(self, problem: Any, optimum: float, budget: int, targets: Sequence[float]) -> None:
+        self._problem, self._optimum, self._budget, self._targets = problem, optimum, budget, targets
         self.evaluations = 0
         self.reached: list[int] = []
 
@@ -88,9 +94,9 @@ class Watched:
             raise Spent
         self.evaluations += 1
         value = float(self._problem(x))
-        while value - self._optimum <= TARGETS[len(self.reached)] * (1 + 1e-9):
+        while value - self._optimum <= self._targets[len(self.reached)] * (1 + 1e-9):
             self.reached.append(self.evaluations)
-            if len(self.reached) == len(TARGETS):
+            if len(self.reached) == len(self._targets):
                 raise Spent
         return value
 
@@ -129,10 +135,10 @@ def measure(name: str, solve: Solver, dim: int, budget: int, arguments: BBOBArgu
         for instance in arguments.instances:
             suite = cocoex.Suite("bbob", f"instances:{instance}", f"dimensions:{dim} function_indices:{number}")
             optimum = float(cocoex.BareProblem("bbob", number, dim, instance).best_value())
-            noted = Watched(suite[0], optimum, budget)
+            noted = Watched(suite[0], optimum, budget, arguments.targets)
             x0 = np.random.default_rng([number, instance, dim]).uniform(-START, START, dim)
-            _solve(solve, noted, x0, budget, optimum + TARGETS[-1], instance)
-            shares.setdefault(number, []).append(len(noted.reached) / len(TARGETS))
+            _solve(solve, noted, x0, budget, optimum + arguments.targets[-1], instance)
+            shares.setdefault(number, []).append(len(noted.reached) / len(arguments.targets))
             reached += noted.reached
             evaluations += noted.evaluations
     seconds = time.perf_counter() - begun
@@ -150,7 +156,7 @@ def measure(name: str, solve: Solver, dim: int, budget: int, arguments: BBOBArgu
         **groups,
         "microseconds": 1e6 * seconds / max(1, evaluations),
         "functions": {str(number): mean for number, mean in means.items()},
-        "triples": len(arguments.functions) * len(arguments.instances) * len(TARGETS),
+        "triples": len(arguments.functions) * len(arguments.instances) * len(arguments.targets),
         "reached": reached,
     }
 

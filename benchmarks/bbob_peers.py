@@ -84,6 +84,17 @@ def evotorch_xnes(function: Function, x0: Float64, budget: int, target: float, s
         search.step()
 
 
+def optuna_tpe(function: Function, x0: Float64, budget: int, target: float, seed: int) -> None:
+    """Optuna's tree-structured Parzen estimator, its default, in the domain."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    names = [str(number) for number in range(len(x0))]
+    study.enqueue_trial(dict(zip(names, x0.tolist(), strict=True)))
+    study.optimize(lambda trial: function(np.array([trial.suggest_float(one, -BOX, BOX) for one in names])), None)
+
+
 def random(function: Function, x0: Float64, budget: int, target: float, seed: int) -> None:
     """Uniform in the domain: what everything must beat."""
     rng = np.random.default_rng(seed)
@@ -96,6 +107,7 @@ PEERS: dict[str, tuple[Solver, str]] = {
     "cmaes": (cmaes, "cmaes"),
     "scipy_de": (scipy_de, "scipy"),
     "evotorch_xnes": (evotorch_xnes, "evotorch"),
+    "optuna_tpe": (optuna_tpe, "optuna"),
     "random": (random, "numpy"),
 }
 """Name -> (solver, the package that it needs)."""
