@@ -106,9 +106,14 @@ def _read(path: Location) -> Checkpoint:
         raise ValueError(f"{STATE} names no generation, or no configuration")
     if NAME.fullmatch(path.name) and generation != generation_of(path.name):
         raise ValueError(f"it is of generation {generation}")
-    theta = arrays.get("theta")
-    if theta is None or theta.dtype not in (np.float32, np.float64) or theta.ndim != 1:
-        raise ValueError(f"{ARRAYS} holds no theta, float32 or float64 (d,)")
+    theta, env = arrays.get("theta"), state["config"].get("env")
+    of_function = isinstance(env, dict) and env.get("name") == "function"
+    if (
+        theta is None
+        or theta.dtype not in ((np.float32, np.float64) if of_function else (np.float32,))
+        or theta.ndim != 1
+    ):
+        raise ValueError(f"{ARRAYS} holds no theta, float32 (d,), or of a function float64")
     return Checkpoint(path, state, arrays)
 
 
