@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from raes.algorithms import ALGORITHMS, AlgorithmSettings
+from raes.config.other_names import OTHER_NAMES
 from raes.config.settings import (
     CheckpointSettings,
     EvaluationSettings,
@@ -165,19 +166,6 @@ RANGES = {
 }
 """What pydantic's errors about a range ask for, each with the limit."""
 
-ELSEWHERE = {
-    **dict.fromkeys(("lr", "learning_rate", "step_size", "alpha"), ("optimizer.stepsize",)),
-    **dict.fromkeys(("std", "noise_std", "noise_stddev", "sigma_init", "stdev_init"), ("algorithm.sigma",)),
-    **dict.fromkeys(("population_size", "popsize", "pop_size"), ("algorithm.population", "algorithm.pairs")),
-    **dict.fromkeys(("n_envs", "num_envs", "num_workers", "n_workers", "num_actors", "n_jobs"), ("workers",)),
-    **dict.fromkeys(("total_timesteps", "n_timesteps", "timesteps", "max_steps"), ("max_timesteps",)),
-    **dict.fromkeys(("epochs", "iterations", "n_iter", "num_generations", "max_generations"), ("generations",)),
-    **dict.fromkeys(("net_arch", "hidden_sizes", "hidden_layers"), ("policy.hidden",)),
-    **dict.fromkeys(("eval_freq", "eval_every"), ("evaluation.every",)),
-    **dict.fromkeys(("logdir", "log_dir", "output_dir", "out_dir", "save_path"), ("run_dir",)),
-}
-"""What other libraries call our keys; the first that there is counts."""
-
 LISTED = 20
 """Wrong keys that a message lists."""
 
@@ -325,7 +313,7 @@ def of_another_optimizer(key: str, value: Any, known: Mapping[str, Any]) -> str 
 
 def similar(key: str, known: Mapping[str, Any]) -> str:
     """What the user may have meant, in brackets; empty where nothing is close."""
-    if (usual := next((one for one in ELSEWHERE.get(key.rpartition(".")[2], ()) if one in known), None)) is not None:
+    if (usual := next((one for one in OTHER_NAMES.get(key.rpartition(".")[2], ()) if one in known), None)) is not None:
         return f" (here it is {usual})"
     close = difflib.get_close_matches(key, [name for name in known if name != key], n=3, cutoff=0.6)
     own = (
