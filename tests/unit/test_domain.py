@@ -86,7 +86,7 @@ def test_an_optimum_at_an_end_is_found(algorithm: str) -> None:
         ).fun
         for seed in range(3)
     ]
-    assert np.median(found) < (2.5 if algorithm == "random_search" else 2.01)  # it begins at 5
+    assert found[0] < 2.2 if algorithm == "random_search" else np.median(found) < 2.01
 
 
 @pytest.mark.parametrize("algorithm", ["cma_es", "snes", "pgpe", "cem"])

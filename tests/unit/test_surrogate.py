@@ -92,7 +92,7 @@ def test_an_expensive_function_is_solved_better_than_by_cma_es(function: Callabl
         ])
         for name in ("surrogate", "cma_es")
     }  # fmt: skip
-    assert found["surrogate"] < 0.8 * found["cma_es"]
+    assert found["surrogate"] < (0.8 if function is bowl else 0.5) * found["cma_es"]
 
 
 def test_a_round_has_members_of_both_populations_and_the_same_ones_on_two_workers() -> None:
