@@ -58,6 +58,22 @@ def checked_workers(workers: Any) -> int | str:
     return workers if isinstance(workers, str) and not workers.isdigit() else whole("workers", int(workers), 1)
 
 
+def check_callables(function: Any, args: Any, constraints: Any, callback: Any) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        UserError: one of them cannot be, or `args` is no tuple.
+    """
+    if not callable(function):
+        raise UserError(f"the function must be callable, got {function!r}")
+    if not isinstance(args, tuple):
+        raise UserError(f"args must be a tuple of further arguments, got {args!r}; for one write args=(value,)")
+    if constraints is not None and not callable(constraints):
+        raise UserError(f"constraints must be callable, got {constraints!r}; e.g. constraints=lambda x: [x.sum() - 1]")
+    if callback is not None and not callable(callback):
+        raise UserError(f"callback must be callable, got {callback!r}")
+
+
 class Violation:
     """How much points violate the constraints."""
 

@@ -84,18 +84,12 @@ class Optimizer:
             settings = keys | settings
         self.algorithm = algorithm
         self.settings = settings_of(algorithm, settings, theta.size)
-        box = None
+        box = least_spread = None
         if self.domain is not None:
-            box = self.domain.finite
+            box, least_spread = self.domain.finite, self.domain.least_spread
             units = {key: UNITS * getattr(self.settings, key) for key in SHARES if key in settings}
             self.settings = replace(self.settings, **units)
-        make = maker(
-            algorithm,
-            self.settings,
-            optimizer,
-            seed,
-            least_spread=None if self.domain is None else self.domain.least_spread,
-        )
+        make = maker(algorithm, self.settings, optimizer, seed, least_spread)
         self._kind, self._tolerances, self._seed = kind_of(algorithm, restarts), tolerances or Tolerances(), seed
         self._algorithm = Restarts(make, self.settings, self._kind, self._tolerances, seed, box)
         check_state(algorithm, self._algorithm.memory(theta.size), theta.size)

@@ -16,7 +16,7 @@ import ray
 import raes
 from raes.algorithms import ALGORITHMS
 from raes.api.evaluators import RayEvaluator, evaluator
-from raes.api.function_search import FunctionSearch, Limits
+from raes.api.search_loop import FunctionSearch, Limits
 from raes.runtime.session import connect
 from raes.storage.checkpoint import read
 
