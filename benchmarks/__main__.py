@@ -11,6 +11,7 @@ BENCHES = {
     "pool": Benchmark("benchmarks.pool_bench", "results per second, and how busy workers and driver are on Ray"),
     "low_rank": Benchmark("benchmarks.low_rank_bench", "a large network with low-rank noise, against full-rank noise"),
     "bbob": Benchmark("benchmarks.bbob_bench", "the 24 functions of BBOB, against other optimisers"),
+    "functions": Benchmark("benchmarks.functions_bench", "how busy workers are with calls of unequal durations"),
     "chaos": Benchmark(
         "benchmarks.chaos_bench", "the bits of theta and the time lost while workers, relays and nodes are killed"
     ),

@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     WEIGHTS = 14
     DRAWN_NOISE = 15
     ROUNDING = 16
+    PARALLEL_RUN = 17
 
 
 def _key(seed: int, purpose: int, generation: int, index: int) -> int:
@@ -47,6 +48,11 @@ def _key(seed: int, purpose: int, generation: int, index: int) -> int:
 def generator(seed: int, purpose: Purpose, generation: int = 0, index: int = 0) -> np.random.Generator:
     """An independent stream for these four numbers (a counter-based generator keyed by their hash)."""
     return np.random.Generator(np.random.Philox(key=_key(seed, purpose, generation, index)))
+
+
+def run_seed(seed: int, run: int) -> int:
+    """The seed of one of several runs side by side, in [0, 2**63); the first one's is that of the search."""
+    return seed if run == 0 else _key(seed, Purpose.PARALLEL_RUN, 0, run) & 0x7FFF_FFFF_FFFF_FFFF
 
 
 def reset_seed(seed: int, purpose: Purpose, generation: int, index: int) -> int:

@@ -35,6 +35,8 @@ SMALLEST_SIGMA = 2.0
 """Powers of ten by which the sigma of a small run may be smaller than the first one (Hansen 2009, equation 4)."""
 BARREN_RUNS = 3
 """Runs without a finite value after which the search ends, if there was none before."""
+MOST_DOUBLINGS = 3
+"""Of the population with which one of several runs side by side begins."""
 ADAPTIVE = ("cma_es", "xnes", "snes", "gaussian_es", "cem", "pgpe")
 """The algorithms whose runs end by themselves, so that a restart makes sense."""
 
@@ -136,13 +138,40 @@ class Restarts:
         """That of the inner algorithm."""
         return int(self._made[1].memory(num_params))
 
-    def init(self, theta: Floating, observations: RunningStats) -> RestartState:
-        """The state whose first run starts at theta."""
-        inner = self.inner(FIRST).init(theta, observations)
+    def init(self, theta: Floating, observations: RunningStats, restart: int = 0) -> RestartState:
+        """The state whose first run starts at theta.
+
+        Args:
+            theta: (d,).
+            observations: none, of a function.
+            restart: where not 0, it begins elsewhere and with another population, as the restart of this number does.
+        """
         start = theta.astype(np.float64)
+        run, doublings = FIRST, 0
+        if restart:
+            rng = generator(self._seed, Purpose.RESTART, restart)
+            theta = self._start(rng, start).astype(theta.dtype)
+            run, doublings = self._early(restart, rng)
+        inner = self.inner(run).init(theta, observations)
         return RestartState(
-            0, inner.theta, inner, FIRST, RunRecord.empty(), 0, 0, 0, 0, start, -math.inf, math.inf, 0, "", False
+            0, inner.theta, inner, run, RunRecord.empty(), 0, 0, 0, doublings, start, -math.inf, math.inf, 0, "", False
         )
+
+    def _early(self, restart: int, rng: np.random.Generator) -> tuple[Run, int]:
+        """What a search begins with whose first run is this restart, and its doublings, which begin at 0 again after
+        `MOST_DOUBLINGS`, so that a run of a share of the budget has generations enough."""
+        if self._kind == "none":
+            return Run(restart, False, 1.0, 1.0, 0), 0
+        doublings = (restart if self._kind == "ipop" else (restart + 1) // 2) % (MOST_DOUBLINGS + 1)
+        if self._kind == "bipop" and restart % 2 == 0:
+            return self._small(restart, doublings, 0, rng), doublings
+        return Run(restart, False, 2.0**doublings, 1.0, 0), doublings
+
+    def _small(self, number: int, doublings: int, limit: int, rng: np.random.Generator) -> Run:
+        """A small run of BIPOP (Hansen 2009, equation 4)."""
+        share = float(rng.random()) ** 2
+        population = max(1.0, (0.5 * 2.0**doublings) ** share)
+        return Run(number, True, population, 10 ** (-SMALLEST_SIGMA * float(rng.random())), limit)
 
     def inner(self, run: Run) -> Any:
         """The algorithm of a run."""
@@ -217,9 +246,7 @@ class Restarts:
         rng = generator(self._seed, Purpose.RESTART, run.number + 1)
         doublings = state.doublings
         if self._kind == "bipop" and small < large:
-            share = float(rng.random()) ** 2
-            population = max(1.0, (0.5 * 2.0**doublings) ** share)
-            following = Run(run.number + 1, True, population, 10 ** (-SMALLEST_SIGMA * float(rng.random())), large // 2)
+            following = self._small(run.number + 1, doublings, large // 2, rng)
         else:
             doublings += 1
             following = Run(run.number + 1, False, 2.0**doublings, 1.0, 0)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from raes.api.evaluators import Calls
 from raes.runtime.scheduling import Size
 from raes.text import described
 from raes.types import Float64, UserError, check_fault
@@ -45,17 +46,40 @@ class Limits:
         return Limits(whole("budget", budget, 1), goal, seconds)
 
 
-def checked_workers(workers: Any) -> int | str:
-    """A number of workers, `auto`, or LEAST..MOST.
+def checked_calls(
+    workers: Any, deadline: float | None, retries: int | None, vectorized: bool, args: tuple[Any, ...]
+) -> Calls:
+    """How the function is called; `workers` is a number, `auto`, or LEAST..MOST.
 
     Raises:
-        UserError: it is none of these.
+        UserError: an argument is wrong, or has no effect.
     """
     try:
         Size.of(workers)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return workers if isinstance(workers, str) and not workers.isdigit() else whole("workers", int(workers), 1)
+    workers = workers if isinstance(workers, str) and not workers.isdigit() else whole("workers", int(workers), 1)
+    for name, value in (("deadline", deadline), ("retries", retries)):
+        if value is not None and workers == 1:
+            raise UserError(
+                f"{name}={value}: has no effect with workers=1, since a call in this process cannot be ended; give "
+                "workers=2 or more, or remove it"
+            )
+    deadline = None if deadline is None else real("deadline", deadline, positive=True)
+    retries = None if retries is None else whole("retries", retries, 0)
+    return Calls(workers, deadline, retries, bool(vectorized), args)
+
+
+def checked_runs(parallel_runs: int, budget: int) -> int:
+    """The number of parallel runs.
+
+    Raises:
+        UserError: it is none, or there are more than evaluations.
+    """
+    runs = whole("parallel_runs", parallel_runs, 1)
+    if runs > budget:
+        raise UserError(f"parallel_runs={runs}: budget={budget} is less than one evaluation for each; give fewer runs")
+    return runs
 
 
 def check_callables(function: Any, args: Any, constraints: Any, callback: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from raes.api.conditions import Limits, check_callables, checked_workers
+from raes.api.conditions import Limits, check_callables, checked_calls, checked_runs
 from raes.api.evaluators import evaluator
 from raes.api.keyword_arguments import warn_caller
 from raes.api.optimizer import LOOK, Optimizer
@@ -16,6 +17,8 @@ from raes.api.optimum import Optimum
 from raes.api.reevaluation import NOISY
 from raes.api.search_file import SearchFile
 from raes.api.search_loop import Callback, FunctionSearch
+from raes.rng import run_seed
+from raes.runtime.memory import check_state
 from raes.search.endings import Tolerances
 from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
@@ -39,6 +42,9 @@ def search(
     constraints: Callable[[Float64], ArrayLike] | None = None,
     noisy: bool = False,
     workers: int | str = 1,
+    parallel_runs: int = 1,
+    deadline: float | None = None,
+    retries: int | None = None,
     vectorized: bool = False,
     args: tuple[Any, ...] = (),
     callback: Callback | None = None,
@@ -72,6 +78,13 @@ def search(
             the result, `fun` this mean and `error` its standard error.
         workers: processes on Ray, `auto` for all of its CPUs, or `2..8`; 1: this process, without Ray. The result is
             the same to the bit.
+        parallel_runs: sequences of restarts side by side, each from another start, with an equal share of the budget,
+            so that workers that wait for one of them evaluate points of another. The result depends on their number,
+            and not on the workers.
+        deadline: seconds that a call may take on Ray before its worker is ended and replaced; None: 20 times the
+            longest call so far, and at least a minute.
+        retries: how often a point is tried again whose worker was ended or died, before it counts as a failure; None:
+            2 times, 9 where the worker was killed from outside.
         vectorized: whether the function takes all points of a generation at once, (n, d), and returns (n,).
         args: further arguments of the function.
         callback: called after each generation with an `Optimum`; if it returns true, or raises StopIteration, the
@@ -90,33 +103,48 @@ def search(
         if target is not None:
             raise UserError(f"target={target}: one value of a noisy function means little; remove it, or noisy=True")
         restarts, tolerances = "ipop" if restarts == "auto" else restarts, tolerances or NOISY
-    workers = checked_workers(workers)
+    calls = checked_calls(workers, deadline, retries, vectorized, args)
     check_callables(function, args, constraints, callback)
-    optimizing = Optimizer(
-        algorithm,
-        x0,
-        seed=seed,
-        optimizer=optimizer,
-        restarts=restarts,
-        tolerances=tolerances,
-        bounds=bounds,
-        **settings,
-    )
-    _warn_of_idle(workers, optimizing)
-    optimizing.spread = SpreadWatch(optimizing.settings, LOOK, sign=-1.0 if smallest else 1.0)
-    with evaluator(function, args, bool(vectorized), smallest, optimizing.theta.size, workers) as evaluate:
-        searching = FunctionSearch(optimizing, evaluate, limits, smallest, callback, constraints, noisy)
+    given = {"optimizer": optimizer, "restarts": restarts, "tolerances": tolerances, "bounds": bounds} | settings
+    optimizers = side_by_side(algorithm, x0, seed, checked_runs(parallel_runs, limits.budget), given)
+    first = optimizers[0]
+    first.spread = SpreadWatch(first.settings, LOOK, sign=-1.0 if smallest else 1.0)
+    with evaluator(function, smallest, first.theta.size, calls) as evaluate:
+        _warn_of_idle(evaluate.workers, optimizers)
+        searching = FunctionSearch(optimizers, evaluate, limits, smallest, callback, constraints, noisy)
         if run_dir is not None:
             name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', function)}"
-            facts = optimizing.facts() | {"function": name, "smallest": smallest}
+            facts = first.facts() | {"parallel_runs": len(optimizers), "function": name, "smallest": smallest}
             searching.keep(SearchFile(run_dir, resume, facts))
         return searching.run()
 
 
-def _warn_of_idle(workers: int | str, optimizing: Optimizer) -> None:
-    """Say where a generation has fewer points than there are workers."""
-    if isinstance(workers, int) and workers > (points := optimizing.settings.episodes):
+def side_by_side(
+    algorithm: str | None, x0: ArrayLike | None, seed: int, runs: int, given: dict[str, Any]
+) -> list[Optimizer]:
+    """The optimizers of parallel runs: the first one is that of a search of one run, the others begin as its restarts
+    would, each with a seed of its own.
+
+    Raises:
+        UserError: an argument is wrong, or they do not fit in memory.
+    """
+    first = Optimizer(algorithm, x0, seed=seed, **given)
+    check_state(first.algorithm, runs * first.memory, first.theta.size)
+    others = [Optimizer(algorithm, x0, seed=run_seed(seed, number), **given) for number in range(1, runs)]
+    for number, one in enumerate(others, start=1):
+        one.begin_with(number)
+        one.spread = SpreadWatch(one.settings, LOOK, begun=True)
+    return [first, *others]
+
+
+def _warn_of_idle(workers: int, optimizers: list[Optimizer]) -> None:
+    """Say where the generations of all runs together have fewer points than there are workers, and what helps."""
+    settings, runs = optimizers[0].settings, len(optimizers)
+    points = sum(one.state.run.population for one in optimizers) * settings.episodes
+    if workers > points:
+        which = "a generation has" if runs == 1 else f"the generations of {runs} parallel runs have"
         warn_caller(
-            f"a generation has {points} points, so that {workers - points} of {workers} workers are idle; give "
-            f"{optimizing.settings.size_key} a larger number, which takes more evaluations and less time"
+            f"{which} {points:.0f} points, so that {workers - points:.0f} of {workers} workers are idle. "
+            f"parallel_runs={math.ceil(1.5 * runs * workers / points)} keeps them busy with further runs, among which "
+            f"the budget is shared; a larger {settings.size_key} takes more evaluations for each step"
         )

@@ -9,6 +9,11 @@ from raes.runtime.rounds import RoundHooks
 from raes.text import message
 
 
+def print_notice(text: str) -> None:
+    """Print a line to stderr."""
+    print(message(text), file=sys.stderr, flush=True)
+
+
 class Notices(RoundHooks):
     """Prints the notices of workers to stderr, such as that there are too few CPUs for them."""
 
@@ -18,6 +23,6 @@ class Notices(RoundHooks):
     def poll(self) -> bool:
         """Print them; never a reason to stop."""
         for text in self._pool.notices:
-            print(message(text), file=sys.stderr, flush=True)
+            print_notice(text)
         self._pool.notices.clear()
         return False

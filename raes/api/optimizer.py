@@ -44,6 +44,8 @@ class Optimizer:
         best_x: float64 (d,), the point with the highest fitness so far; None before the first.
         best_fitness: its fitness.
         spread: warns where no fitness differs from another.
+        memory: bytes of the state.
+        first: the number of the restart that it began with.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class Optimizer:
         self._kind, self._tolerances, self._seed = kind_of(algorithm, restarts), tolerances or Tolerances(), seed
         self._algorithm = Restarts(make, self.settings, self._kind, self._tolerances, seed, box)
         check_state(algorithm, self._algorithm.memory(theta.size), theta.size)
+        self.memory = self._algorithm.memory(theta.size)
         self.state: Any = self._algorithm.init(theta, running_stats.init(0))
+        self.first = 0
         self._noise = DrawnNoise(seed)
         self._decode = Decoder(self._noise, theta.size)
         self._round: Round | None = None
@@ -108,25 +112,42 @@ class Optimizer:
     @property
     def theta(self) -> Float64:
         """The centre, or the best member where there is no centre, float64 (d,), as an x."""
-        theta = np.array(self.state.theta, dtype=np.float64)
-        return theta if self.domain is None else self.domain.x(theta[None])[0]
+        return self.center(self.state)
 
     @property
     def std(self) -> Float64 | None:
         """The standard deviations of x, float64 (d,), or None where the method does not adapt them."""
-        spread = self._of_run("spread")
-        return spread if spread is None or self.domain is None else self.domain.std(spread)
+        return self.std_of(self.state)
 
     @property
     def covariance(self) -> Float64 | None:
         """The covariance of the points, float64 (d, d), its diagonal (d,), or None where the method has none, or where
         there are bounds."""
-        return self._of_run("covariance") if self.domain is None else None
+        return self.covariance_of(self.state)
+
+    def center(self, state: Any) -> Float64:
+        """`theta` in this state."""
+        theta = np.array(state.theta, dtype=np.float64)
+        return theta if self.domain is None else self.domain.x(theta[None])[0]
+
+    def std_of(self, state: Any) -> Float64 | None:
+        """`std` in this state."""
+        spread = self._known("spread", state)
+        return spread if spread is None or self.domain is None else self.domain.std(spread)
+
+    def covariance_of(self, state: Any) -> Float64 | None:
+        """`covariance` in this state."""
+        return self._known("covariance", state) if self.domain is None else None
 
     @property
     def ended(self) -> str | None:
         """Why the search is over, in words; None while it goes on."""
         return str(self.state.ended) if self.state.over else None
+
+    def begin_with(self, restart: int) -> None:
+        """Start anew as the restart of this number would in a search of one run."""
+        self.state = self._algorithm.init(self.state.theta, running_stats.init(0), restart)
+        self.first = restart
 
     def facts(self) -> dict[str, Any]:
         """What decides the points, besides the fitness: the same ones go on with each other's states."""
@@ -208,10 +229,10 @@ class Optimizer:
         assert self._x is not None
         return self._x
 
-    def _of_run(self, method: str) -> Float64 | None:
+    def _known(self, method: str, state: Any) -> Float64 | None:
         """What the algorithm of this run knows of its state; a custom one need not."""
-        known = getattr(self._algorithm.inner(self.state.run), method, None)
-        return None if known is None else known(self.state.inner)
+        known = getattr(self._algorithm.inner(state.run), method, None)
+        return None if known is None else known(state.inner)
 
     def _sum(self, noise_index: Any, weights: Any, squared: bool = False) -> Any:
         return self._noise.weighted_sum(noise_index, weights, self.state.theta.size, squared)

@@ -59,6 +59,7 @@ class Optimum:
         failures: evaluations without a finite value.
         first_failure: why the first of them has none, or None.
         algorithm: its name.
+        surplus: further evaluations, of parallel runs that were ahead of the end: 0 with one worker, else by chance.
         history: improvements: evaluations int64 (k,) and the best value so far float64 (k,).
     """
 
@@ -78,6 +79,7 @@ class Optimum:
     failures: int = 0
     first_failure: str | None = None
     algorithm: str = ""
+    surplus: int = 0
     history: tuple[Int64, Float64] = (np.zeros(0, np.int64), np.zeros(0))
 
     @property

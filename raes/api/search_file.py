@@ -8,17 +8,17 @@ from __future__ import annotations
 import io
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from raes.api.progress import Progress
 from raes.storage import tree
 from raes.storage.files import write_atomically
 from raes.storage.reading import read_arrays, read_file
 from raes.text import described
-from raes.types import Float64, Int64, UserError
+from raes.types import UserError
 
 NAME = "search.npz"
 SCALARS, FACTS = "__scalars__", "__facts__"
@@ -26,43 +26,6 @@ LEAST_SECONDS = 1.0
 """Between two writes of a search that goes on."""
 COST = 50.0
 """A write comes at the earliest after so many times the seconds that the last one took."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A search between two generations.
-
-    Attributes:
-        state: of the search.
-        evaluations: points so far.
-        generations: so far.
-        best_x: float64 (d,), or empty.
-        best_fitness: of it.
-        calls: of the function.
-        failures: calls without a finite value.
-        exceptions: calls that raised one.
-        first_failure: why the first of these has none; empty for none.
-        worst: the least fitness of points that keep the constraints.
-        known: whether there is such a point.
-        skipped: points that do not keep them.
-        improved_at: int64 (k,), evaluations of the improvements.
-        improved_to: float64 (k,), their fitness.
-    """
-
-    state: Any
-    evaluations: int
-    generations: int
-    best_x: Float64
-    best_fitness: float
-    calls: int
-    failures: int
-    exceptions: int
-    first_failure: str
-    worst: float
-    known: bool
-    skipped: int
-    improved_at: Int64
-    improved_to: Float64
 
 
 class SearchFile:
@@ -83,6 +46,7 @@ class SearchFile:
             raise UserError(f"resume={resume!r}: must be 'never' or 'auto'")
         self._path, self._facts = Path(run_dir) / NAME, json.loads(json.dumps(facts))
         self._due = time.monotonic() + LEAST_SECONDS
+        self._newest: Progress | None = None
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -110,10 +74,16 @@ class SearchFile:
         what = ", ".join(f"{key}: {facts.get(key)} -> {self._facts.get(key)}" for key in changed)
         raise UserError(f"{self._path} was made with other arguments ({what}); give the same ones, or another run_dir")
 
-    @property
-    def due(self) -> bool:
-        """Whether it is time to write again."""
-        return time.monotonic() >= self._due
+    def save_if_due(self, progress: Progress) -> None:
+        """Write it where the last write is long ago; it is remembered in any case."""
+        self._newest = progress
+        if time.monotonic() >= self._due:
+            self.save(progress)
+
+    def save_last(self) -> None:
+        """Write what was given last, if anything."""
+        if self._newest is not None:
+            self.save(self._newest)
 
     def save(self, progress: Progress) -> None:
         """Write it."""

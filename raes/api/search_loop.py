@@ -1,10 +1,16 @@
-"""The loop of a search of a function: evaluate, update, until there is a reason to end."""
+"""The loop of a search of a function: evaluate, update, until there is a reason to end.
+
+Several runs may go on side by side, each with its own seed and its share of the budget. Whatever order their values
+arrive in, they count in one order: the run with the fewest evaluations comes next, of several the first one. So the
+result does not depend on the workers. A run that is ahead of this order keeps its steps until their turn comes.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,17 +18,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from raes.api.conditions import Limits, Violation
-from raes.api.evaluators import Evaluator
+from raes.api.evaluators import Evaluator, Request
 from raes.api.keyword_arguments import warn_caller
-from raes.api.optimizer import LOOK, Optimizer
-from raes.api.optimum import MESSAGES, Optimum, Status
-from raes.api.reevaluation import CANDIDATES, LEAST, chosen, reserved
-from raes.api.search_file import Progress, SearchFile
+from raes.api.optimizer import Optimizer
+from raes.api.optimum import Optimum, Status
+from raes.api.outcome import outcome
+from raes.api.parallel_run import ParallelRun, Step
+from raes.api.progress import Progress
+from raes.api.reevaluation import LEAST, chosen, reserved
+from raes.api.search_file import SearchFile
 from raes.search.spread import SpreadWatch
 from raes.text import described, one_line
-from raes.types import Bool, Float64, UserError
+from raes.types import Float64, UserError
 
 Callback = Callable[[Optimum], Any]
+MOST_AHEAD = 8
+"""Steps that a run may be ahead of its turn: each holds a state of the search."""
+BY_THE_CLOCK = (Status.INTERRUPTED, Status.TIME, Status.ERROR)
+"""Ends that depend on the clock anyway, so that all values that have arrived count."""
 
 
 class FunctionSearch:
@@ -30,26 +43,42 @@ class FunctionSearch:
 
     def __init__(
         self,
-        optimizer: Optimizer,
+        optimizers: Sequence[Optimizer],
         evaluate: Evaluator,
         limits: Limits,
         smallest: bool,
-        callback: Callback | None,
+        callback: Callback | None = None,
         constraints: Callable[[Float64], ArrayLike] | None = None,
         noisy: bool = False,
     ) -> None:
-        self._optimizer, self._evaluate, self._limits, self._callback = optimizer, evaluate, limits, callback
+        """Nothing is evaluated.
+
+        Args:
+            optimizers: one for each run.
+            evaluate: where points are evaluated; nothing else is.
+            limits: of all runs together.
+            smallest: whether small values are good.
+            callback: see `minimize`.
+            constraints: see `minimize`.
+            noisy: see `minimize`.
+        """
+        self._evaluate, self._limits, self._callback, self._noisy = evaluate, limits, callback, noisy
         self._sign = -1.0 if smallest else 1.0
-        self._violation = None if constraints is None else Violation(constraints)
-        self._worst, self._known, self._skipped = 0.0, False, 0
+        violation = None if constraints is None else Violation(constraints)
+        budget = limits.budget - reserved(limits.budget) if noisy else limits.budget
+        count = len(optimizers)
+        self._runs = [
+            ParallelRun(number, one, budget // count + (number < budget % count), self._sign, violation, noisy)
+            for number, one in enumerate(optimizers)
+        ]
+        self._optimizers = optimizers
+        self._ahead: list[deque[Step]] = [deque() for _ in optimizers]
+        self._reached = (budget + 1, 0)
+        self._x0 = optimizers[0].theta
+        self._progress = Progress.begin([one.state for one in optimizers], self._x0.size)
         self._started = time.monotonic()
-        self._pending: tuple[Float64, Float64] | None = None
-        self._improvements: list[tuple[int, float]] = []
         self._shown = False
-        self._budget = limits.budget - reserved(limits.budget) if noisy else limits.budget
-        self._noisy, self._centers = noisy, list[Float64]()
         self._file: SearchFile | None = None
-        self._x0 = optimizer.theta
 
     def run(self) -> Optimum:
         """Search until there is a reason to end; whatever it is, the best point so far is the result.
@@ -58,7 +87,6 @@ class FunctionSearch:
             UserError: the function raises an exception wherever it is called.
         """
         detail = ""
-        self._progress: Progress | None = None
         try:
             status = self._searched()
         except KeyboardInterrupt:
@@ -68,49 +96,13 @@ class FunctionSearch:
         except Exception as error:
             status, detail = Status.ERROR, described(error)
             warn_caller(f"the search ends early, with the best point so far: {detail}")
-        if self._file is not None and self._progress is not None:
-            self._file.save(self._progress)
-        self._keep_pending()
+        if self._file is not None:
+            self._file.save_last()
+        surplus = self._left_over(status)
         if status is not Status.INTERRUPTED:
             self._check_calls()
-        result = self._result(status, detail)
-        if not self._noisy or status is Status.INTERRUPTED or self._optimizer.best_x is None:
-            return result
-        budget = self._limits.budget - self._optimizer.evaluations
-        if budget < LEAST:
-            return result
-        x, mean, spread = chosen([self._optimizer.theta, *self._centers, result.x], self._values, budget)
-        return replace(result, x=x, fun=self._sign * mean, error=spread, nfev=self._evaluate.calls)
-
-    def _searched(self) -> Status:
-        """Evaluate x0, then generation after generation."""
-        if not self._optimizer.evaluations:
-            fitness, valid = self._fitness(self._x0[None])
-            self._optimizer.note(self._x0[None], np.where(valid, fitness, np.nan))
-            self._pending = None
-            self._note_improvement()
-        while self._reason_to_end() is None:
-            points = self._optimizer.asked()
-            room = self._budget - self._optimizer.evaluations
-            fitness, valid = self._fitness(points[:room])
-            self._pending = None
-            if len(fitness) < len(points):  # too few for an update
-                self._optimizer.note(points[:room], np.where(valid, fitness, np.nan))
-                self._note_improvement()
-                break
-            run, center = self._optimizer.state.run.number, self._optimizer.theta if self._noisy else None
-            self._optimizer.tell(fitness, valid)
-            if center is not None and self._optimizer.state.run.number != run:
-                self._centers = [*self._centers, center][-CANDIDATES:]
-            self._note_improvement()
-            self._save()
-            if self._optimizer.generations == 1:
-                self._check_calls()
-            if self._callback is not None and self._stopped_by_callback(self._callback):
-                reason = self._reason_to_end()
-                return Status.CALLBACK if reason is None else reason
-        reason = self._reason_to_end()
-        return Status.BUDGET if reason is None else reason
+        result = replace(self._result(status, detail), surplus=surplus)
+        return self._reevaluated(result) if self._noisy and status is not Status.INTERRUPTED else result
 
     def keep(self, file: SearchFile) -> None:
         """Write progress to this file, and go on with what it holds.
@@ -119,110 +111,123 @@ class FunctionSearch:
             UserError: it holds another search.
         """
         self._file = file
-        found = file.load(self._now())
+        found = file.load(self._progress)
         if found is None:
             return
-        optimizer, evaluate = self._optimizer, self._evaluate
-        optimizer.state, optimizer.evaluations, optimizer.generations = (
-            found.state, found.evaluations, found.generations,
-        )  # fmt: skip
-        optimizer.best_x = found.best_x if found.best_x.size else None
-        optimizer.best_fitness = found.best_fitness
-        optimizer.spread = SpreadWatch(optimizer.settings, LOOK, begun=True)
-        evaluate.calls, evaluate.failures, evaluate.exceptions = found.calls, found.failures, found.exceptions
-        evaluate.first_failure, self._shown = found.first_failure or None, found.failures > 0
-        self._worst, self._known, self._skipped = found.worst, found.known, found.skipped
-        self._improvements = list(zip(found.improved_at.tolist(), found.improved_to.tolist(), strict=True))
+        self._progress, self._shown = found, found.failures > 0
+        for run, progress in zip(self._runs, found.runs, strict=True):
+            run.go_on(progress, found.found, found.best_fitness)
+            run.optimizer.spread = SpreadWatch(run.optimizer.settings, "", begun=True)
 
-    def _save(self) -> None:
-        """Remember how far the search is, and write it where it is time."""
-        if self._file is not None:
-            self._progress = self._now()
-            if self._file.due:
-                self._file.save(self._progress)
+    def _searched(self) -> Status:
+        """Take step after step."""
+        while (reason := self._reason_to_end()) is None:
+            step = self._next_step()
+            generations = self._progress.generations
+            self._take(step)
+            if self._progress.generations == generations:  # x0, or too few for an update
+                continue
+            if self._file is not None:
+                self._file.save_if_due(self._progress)
+            if self._progress.generations == 1:
+                self._check_calls()
+            if self._callback is not None and self._stopped_by_callback(self._callback):
+                reason = self._reason_to_end()
+                return Status.CALLBACK if reason is None else reason
+        return reason
 
-    def _now(self) -> Progress:
-        optimizer, evaluate = self._optimizer, self._evaluate
-        at, to = zip(*self._improvements, strict=True) if self._improvements else ((), ())
-        return Progress(
-            state=optimizer.state,
-            evaluations=optimizer.evaluations,
-            generations=optimizer.generations,
-            best_x=np.zeros(0) if optimizer.best_x is None else optimizer.best_x,
-            best_fitness=float(optimizer.best_fitness),
-            calls=evaluate.calls,
-            failures=evaluate.failures,
-            exceptions=evaluate.exceptions,
-            first_failure=evaluate.first_failure or "",
-            worst=self._worst,
-            known=self._known,
-            skipped=self._skipped,
-            improved_at=np.array(at, np.int64),
-            improved_to=np.array(to, np.float64),
-        )
+    def _next_step(self) -> Step:
+        """That of the run with the fewest evaluations, as soon as its values are there."""
+        self._ask()
+        active = [
+            (progress.evaluations, number)
+            for number, progress in enumerate(self._progress.runs)
+            if not self._runs[number].over(progress)
+        ]
+        ahead = self._ahead[min(active)[1]]
+        while not ahead:
+            self._answer(self._evaluate.collect())
+            self._ask()
+        return ahead.popleft()
 
-    def _fitness(self, points: Float64) -> tuple[Float64, Bool]:
-        """The fitness of these points, float64 (n,), and which of them keep the constraints, bool (n,).
+    def _ask(self) -> None:
+        """Have all runs ask for points that wait for none, but for those behind a step that ends the search."""
+        for number, run in enumerate(self._runs):
+            while not (run.waits or run.over(run.progress)) and len(self._ahead[number]) < MOST_AHEAD:
+                if (run.progress.evaluations, number) > self._reached:
+                    break
+                request = run.ask()
+                if len(request.points):
+                    self._evaluate.submit(request)
+                else:  # none keeps the constraints
+                    self._answer(request)
 
-        Points that do not are worse than the worst that do, by how much they do not (Deb 2000, equation 4).
-        """
-        if self._violation is None:
-            return self._values(points), np.ones(len(points), bool)
-        violation = self._violation(points)
-        valid = violation <= 0
-        fitness = np.empty(len(points))
-        if valid.any():
-            fitness[valid] = self._values(points[valid])
-            finite = fitness[valid][np.isfinite(fitness[valid])]
-            if finite.size:
-                self._worst = min(self._worst, float(finite.min())) if self._known else float(finite.min())
-                self._known = True
-        self._pending = None
-        self._skipped += int((~valid).sum())
-        fitness[~valid] = self._worst - violation[~valid]
-        return fitness, valid
+    def _answer(self, request: Request) -> None:
+        step = self._runs[request.run].answer(request)
+        self._ahead[request.run].append(step)
+        if step.fitness >= self._limits.goal or step.fitness == math.inf:
+            self._reached = min(self._reached, request.place)
 
-    def _values(self, points: Float64) -> Float64:
-        """The fitness of these points, float64 (n,)."""
-        values = np.full(len(points), np.nan)
-        self._pending = points, values
-        self._evaluate(points, values)
-        if self._evaluate.failures and not self._shown:
+    def _take(self, step: Step) -> None:
+        """Count a step whose turn has come."""
+        self._progress = self._progress.after(step)
+        self._show_failure()
+
+    def _left_over(self, status: Status) -> int:
+        """Count what is known of steps whose turn has not come, after an end by the clock; else how many evaluations
+        that is."""
+        surplus = 0
+        steps = [step for ahead in self._ahead for step in ahead]
+        steps += [step for run in self._runs if (step := run.interrupted()) is not None]
+        for step in sorted(steps, key=lambda one: one.request.place):
+            if status in BY_THE_CLOCK:
+                self._take(step)
+            else:
+                surplus += step.request.calls
+        self._evaluate.abandon()
+        return surplus
+
+    def _reevaluated(self, result: Optimum) -> Optimum:
+        """The candidate with the best mean of further evaluations."""
+        budget = self._limits.budget - self._progress.evaluations
+        if self._progress.found is None or budget < LEAST:
+            return result
+
+        def fitness(points: Float64) -> Float64:
+            request = Request(
+                0, self._progress.evaluations + self._progress.calls, points, np.full(len(points), np.nan)
+            )
+            self._evaluate.submit(request)
+            self._progress = self._progress.after_calls(self._evaluate.collect())
+            self._show_failure()
+            return self._sign * request.values
+
+        stands = [one.center(run.state) for one, run in zip(self._optimizers, self._progress.runs, strict=True)]
+        x, mean, spread = chosen([*stands, *self._progress.centers, result.x], fitness, budget)
+        return replace(result, x=x, fun=self._sign * mean, error=spread, nfev=self._progress.calls)
+
+    def _show_failure(self) -> None:
+        """Warn of the first one."""
+        if self._progress.failures and not self._shown:
             self._shown = True
             warn_caller(
                 f"the function has no finite value at a point, which counts as the worst: "
-                f"{one_line(self._evaluate.first_failure)}"
+                f"{one_line(self._progress.first_failure)}"
             )
-        np.multiply(values, self._sign, out=values)
-        return values
-
-    def _keep_pending(self) -> None:
-        """Count the points of a generation that was not completed."""
-        if self._pending is None:
-            return
-        points, values = self._pending
-        done = self._evaluate.calls + self._skipped - self._optimizer.evaluations
-        self._optimizer.note(points[:done], self._sign * values[:done])
-        self._pending = None
-        self._note_improvement()
-
-    def _note_improvement(self) -> None:
-        best = self._optimizer.best_fitness
-        if self._optimizer.best_x is not None and (not self._improvements or best > self._improvements[-1][1]):
-            self._improvements.append((self._optimizer.evaluations, best))
 
     def _reason_to_end(self) -> Status | None:
-        optimizer, limits = self._optimizer, self._limits
-        if optimizer.best_fitness == math.inf:
+        progress, limits = self._progress, self._limits
+        if progress.best_fitness == math.inf:
             return Status.UNBOUNDED
-        if optimizer.best_fitness >= limits.goal:
+        if progress.best_fitness >= limits.goal:
             return Status.TARGET
-        if optimizer.evaluations >= self._budget:
+        over = all(run.over(one) for run, one in zip(self._runs, progress.runs, strict=True))
+        if over and any(run.exhausted(one) for run, one in zip(self._runs, progress.runs, strict=True)):
             return Status.BUDGET
         if time.monotonic() - self._started >= limits.seconds:
             return Status.TIME
-        if optimizer.ended is not None:
-            return Status.CONVERGED if optimizer.best_x is not None else Status.NOT_FINITE
+        if over:
+            return Status.CONVERGED if progress.found is not None else Status.NOT_FINITE
         return None
 
     def _stopped_by_callback(self, callback: Callback) -> bool:
@@ -237,41 +242,12 @@ class FunctionSearch:
         Raises:
             UserError: with the first exception.
         """
-        calls = self._evaluate.calls
-        if self._evaluate.exceptions >= calls > 0:
-            also = "" if calls == 1 else f" and at all {calls - 1} points after it"
-            reason = one_line(self._evaluate.first_failure)
+        progress = self._progress
+        if progress.exceptions >= progress.calls > 0:
+            also = "" if progress.calls == 1 else f" and at all {progress.calls - 1} points after it"
+            reason = one_line(progress.first_failure)
             raise UserError(f"the function fails at x0{also}: {reason}; fix the function")
 
     def _result(self, status: Status, detail: str = "") -> Optimum:
-        optimizer = self._optimizer
-        found = optimizer.best_x is not None
-        if not found and status in (Status.BUDGET, Status.CONVERGED, Status.TIME):
-            status = Status.NOT_FINITE
-        as_meant = status in (Status.CONVERGED, Status.CALLBACK) or (
-            status in (Status.BUDGET, Status.TIME) and self._limits.goal == math.inf
-        )
-        message = MESSAGES[status] + (f": {detail or optimizer.state.ended}" if status in DETAILED else "")
-        evaluations, values = zip(*self._improvements, strict=True) if self._improvements else ((), ())
-        return Optimum(
-            x=self._x0.copy() if optimizer.best_x is None else optimizer.best_x.copy(),
-            fun=self._sign * optimizer.best_fitness if found else math.nan,
-            nfev=self._evaluate.calls,
-            nit=optimizer.generations,
-            success=bool(found and (status is Status.TARGET or as_meant)),
-            status=int(status),
-            message=message,
-            center=optimizer.theta,
-            std=optimizer.std,
-            covariance=optimizer.covariance,
-            restarts=optimizer.state.run.number,
-            ended=optimizer.state.ended,
-            failures=self._evaluate.failures,
-            first_failure=self._evaluate.first_failure,
-            algorithm=optimizer.algorithm,
-            history=(np.array(evaluations, np.int64), self._sign * np.array(values, np.float64)),
-        )
-
-
-DETAILED = (Status.CONVERGED, Status.ERROR)
-"""Those that have more to say than what they are."""
+        aimed = self._limits.goal != math.inf
+        return outcome(self._progress, self._optimizers, self._sign, aimed, self._x0, status, detail)

@@ -19,14 +19,22 @@ Group = tuple[int, int]
 
 
 class PendingTable:
-    """Episodes keyed by (generation, purpose, index), sent out in the order they were added.
+    """Episodes keyed by (generation, purpose, index), sent out generation by generation, each in the order in which it
+    was added.
 
     The episodes of a block whose worker died become suspects, which go out one by one, each alone in its worker, so
     that an episode that kills its worker is found. An answer that comes twice is dropped. The serial executor, the
     actor pool and the relay pool all use it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, retries: int | None = None) -> None:
+        """Nothing is queued.
+
+        Args:
+            retries: how often an episode goes out again after its worker was lost while it ran nothing else, whoever
+                ended it; None: `MAX_STRIKES` and `MAX_KILLS` count.
+        """
+        self._max_strikes, self._max_kills = (MAX_STRIKES, MAX_KILLS) if retries is None else (retries + 1, retries + 1)
         self._queue: deque[Tasks] = deque()
         self._queued = 0
         self._suspects: deque[Tasks] = deque()
@@ -48,11 +56,10 @@ class PendingTable:
         return len(self._suspects)
 
     def add(self, tasks: Tasks) -> None:
-        """Queue these episodes behind the others."""
+        """Queue these episodes behind the others of their generation and of those before."""
         if len(tasks):
             self._open.setdefault(_group(tasks), set()).update(tasks.index.tolist())
-            self._queue.append(tasks)
-            self._queued += len(tasks)
+            self._insert(tasks, sum(queued.generation <= tasks.generation for queued in self._queue))
 
     def take(self, count: int) -> Tasks | None:
         """The next block, of at most `count` episodes; None if none waits."""
@@ -84,11 +91,11 @@ class PendingTable:
         return tasks if all(wanted) else tasks.take(np.flatnonzero(wanted))
 
     def return_block(self, tasks: Tasks) -> int:
-        """Queue a block again, first, that was lost through no fault of its episodes. How many had no answer."""
+        """Queue a block again that was lost through no fault of its episodes, before the others of its generation. How
+        many had no answer."""
         again = self.unanswered(tasks)
         if len(again):
-            self._queue.appendleft(again)
-            self._queued += len(again)
+            self._insert(again, sum(queued.generation < tasks.generation for queued in self._queue))
         return len(again)
 
     def strike(self, tasks: Tasks, lone: bool, killed: bool = False) -> tuple[int, Tasks, int]:
@@ -103,14 +110,14 @@ class PendingTable:
             How many episodes will go out again, those that count as the cause, and after how many losses.
         """
         again, losses, culprits = 0, 0, []
-        weight = MAX_STRIKES if killed else MAX_KILLS  # as shares of their product
+        weight = self._max_strikes if killed else self._max_kills  # as shares of their product
         open_tasks = self.unanswered(tasks)
         for row in range(len(open_tasks)):
             key = (_group(tasks), int(open_tasks.index[row]))
             if lone and len(tasks) == 1:
                 strikes = self._strikes.setdefault(key, [])
                 strikes.append(weight)
-                if sum(strikes) >= MAX_STRIKES * MAX_KILLS:
+                if sum(strikes) >= self._max_strikes * self._max_kills:
                     culprits.append(row)
                     losses = len(strikes)
                     continue
@@ -128,6 +135,10 @@ class PendingTable:
         if not dropped:
             return results, 0
         return results.take(wanted), dropped
+
+    def _insert(self, tasks: Tasks, place: int) -> None:
+        self._queue.insert(place, tasks)
+        self._queued += len(tasks)
 
     def retire(self, oldest: int) -> int:
         """Abandon all episodes of generations before `oldest`; how many had no answer."""

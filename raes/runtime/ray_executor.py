@@ -61,6 +61,7 @@ class RayExecutor:
         deadline: float | None,
         shared: SweepResources | None = None,
         gpus: float = 0.0,
+        retries: int | None = None,
     ) -> None:
         """Start the workers.
 
@@ -72,6 +73,7 @@ class RayExecutor:
             deadline: seconds that an episode may take; None for automatic.
             shared: what the jobs of a sweep share; None for a run of its own.
             gpus: that each worker gets.
+            retries: of an episode whose workers are lost, without relays; see `PendingTable`.
 
         Raises:
             UserError: no node has so many.
@@ -93,7 +95,7 @@ class RayExecutor:
         if relays:
             self._pool = RelayPool(lambda node: RayRelay(node, self._rollouts(node), deadline), self._watch)
         else:
-            self._pool = ActorPool(lambda node: self._rollouts(node)(node), self._watch, deadline)
+            self._pool = ActorPool(lambda node: self._rollouts(node)(node), self._watch, deadline, retries=retries)
         self._reducers = Reducers(self._tables)
         self._start_watch = CpuWait(free_cpus)
 

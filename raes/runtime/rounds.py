@@ -184,21 +184,24 @@ class RoundRunner:
         for tasks in first:
             self._submit(collector, tasks)
 
-    def collect(self) -> FinishedRound | None:
+    def collect(self, in_order: bool = True) -> FinishedRound | None:
         """Wait for the oldest open round and close it; None where `poll` ended the wait, and the round is still open.
+
+        Args:
+            in_order: else whichever round is complete first is closed.
 
         Raises:
             RunFailedError: no worker can be kept alive.
         """
-        while (finished := self._collect()) is not None:
+        while (finished := self._collect(in_order)) is not None:
             if (again := self._hooks.repeated(finished)) is None:
                 return finished
             self.open(again)
         return None
 
-    def _collect(self) -> FinishedRound | None:
+    def _collect(self, in_order: bool) -> FinishedRound | None:
         oldest = self._open[0]
-        while not oldest.complete:
+        while (done := self._complete(in_order)) is None:
             if self._hooks.poll():
                 return None
             with self.clock.phase("wait"):
@@ -213,16 +216,21 @@ class RoundRunner:
                     self._submit(collector, further)
             self.clock.watch_tail(self._pool.queued, oldest.complete)
         self._hooks.poll()  # what arrived last may have left notices; a stop changes nothing any more
-        self._open.popleft()
+        self._open.remove(done)
         return FinishedRound(
-            oldest.round,
-            oldest.batch(),
-            oldest.evaluation,
-            tuple(oldest.failed_tasks()),
-            oldest.surplus,
-            tuple(oldest.weights),
-            oldest.parts,
+            done.round,
+            done.batch(),
+            done.evaluation,
+            tuple(done.failed_tasks()),
+            done.surplus,
+            tuple(done.weights),
+            done.parts,
         )
+
+    def _complete(self, in_order: bool) -> Collector | None:
+        """The oldest round, or any, if it is complete."""
+        candidates = [self._open[0]] if in_order else list(self._open)
+        return next((one for one in candidates if one.complete), None)
 
     def abandon(self) -> None:
         """Close the open rounds without their results; the next `open` abandons them in the pool too."""

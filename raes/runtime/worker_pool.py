@@ -40,7 +40,12 @@ class ActorPool:
     """
 
     def __init__(
-        self, start: StartRollout, placement: Placement, deadline: float | None = None, clock: Clock = REAL_TIME
+        self,
+        start: StartRollout,
+        placement: Placement,
+        deadline: float | None = None,
+        clock: Clock = REAL_TIME,
+        retries: int | None = None,
     ) -> None:
         """Start the actors.
 
@@ -49,10 +54,11 @@ class ActorPool:
             placement: how many there should be on each node.
             deadline: seconds that an episode may take; None for automatic.
             clock: what deadlines and retries are measured with.
+            retries: of an episode whose workers are lost, see `PendingTable`.
         """
         self._start, self._placement, self._deadline, self._clock = start, placement, deadline, clock
         self._placed: Mapping[str, int] = {}
-        self._pending = PendingTable()
+        self._pending = PendingTable(retries)
         self._snapshots: dict[int, Any] = {}
         self._slots = ActorSlots()
         self._copied: set[Any] = set()
@@ -285,7 +291,8 @@ class ActorPool:
             again, culprits, losses = self._pending.strike(tasks, lone, killed)
             self.counters.tasks_reissued += again
             if len(culprits):
-                reason = f"its worker was lost {losses} times while it ran nothing else; the last: {cause}"
+                times = "once" if losses == 1 else f"{losses} times"
+                reason = f"its worker was lost {times} while it ran nothing else; the last: {cause}"
                 left_out = Results.failed(culprits, reason, quarantined=True, certain=blame is Blame.EPISODE)
                 quarantined.append(self._pending.accept(left_out)[0])
         return quarantined

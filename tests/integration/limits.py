@@ -27,6 +27,7 @@ SHORT_BENCHES = {
     "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
     "models": ["width=64", "layers=2", "vocabulary=100", "generations=1", "workers=1", "pairs=2"],
     "pool": ["seconds=0.05", "results=200", "pairs=4", "generations=1"],
+    "functions": ["budget=400", "parallel_runs=[1,4]"],
     "chaos": ["generations=6", "pairs=60", "actor_kills=8", "relay_kills=1", "node_kills=1", "memory_generations=50"],
     "peers": ["seconds=0.05", "names=[raes]", "cases=[[InvertedPendulum-v5,8,4]]"],
     "scale": ["seconds=1", "idle=5", "workers=[16]", "pipelined=[16]", "nodes=2", "episodes=200", "policy=falling"],

@@ -127,6 +127,18 @@ def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.tools
+def test_parallel_runs_keep_workers_busy_whose_calls_take_unequal_times(tmp_path: Path) -> None:
+    one, four = run_bench("functions", tmp_path)["rows"]
+    assert (one["parallel_runs"], four["parallel_runs"]) == (1, 4)
+    for row in (one, four):
+        assert (row["workers"], row["population"], row["evaluations"]) == (8, 16, 400)
+        assert 0 < row["busy"] <= 1
+    assert (one["bar"], four["bar"]) == (None, 0.9)
+    assert four["busy"] > 0.8
+    assert four["busy"] > one["busy"] + 0.1
+
+
+@pytest.mark.tools
 def test_peers_runs_its_contenders_in_turns(tmp_path: Path) -> None:
     """The other libraries are in an environment of their own; here RAES alone is a contender."""
     [row] = run_bench("peers", tmp_path)["rows"]

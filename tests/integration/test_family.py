@@ -15,8 +15,10 @@ import ray
 
 import raes
 from raes.algorithms import ALGORITHMS
-from raes.api.evaluators import RayEvaluator, evaluator
-from raes.api.search_loop import FunctionSearch, Limits
+from raes.api.conditions import Limits
+from raes.api.evaluators import Calls, evaluator
+from raes.api.ray_evaluator import RayEvaluator
+from raes.api.search_loop import FunctionSearch
 from raes.runtime.session import connect
 from raes.storage.checkpoint import read
 
@@ -59,7 +61,7 @@ def joined(shared_ray: SharedRay) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def two_workers(joined: None) -> Iterator[RayEvaluator]:
     """The workers that `raes.minimize` would start for each search."""
-    with evaluator(bumpy, (), vectorized=False, smallest=True, dim=DIM, workers=2) as evaluate:
+    with evaluator(bumpy, smallest=True, dim=DIM, calls=Calls(workers=2)) as evaluate:
         assert isinstance(evaluate, RayEvaluator)
         pool = evaluate.pool
         while pool.starting:
@@ -73,8 +75,7 @@ def test_two_workers_give_the_bits_of_one_process(two_workers: RayEvaluator, alg
     settings = settings_of(algorithm)
     alone = raes.minimize(bumpy, np.zeros(DIM), algorithm=algorithm, budget=150, seed=SEED, **settings)
     optimizer = raes.Optimizer(algorithm, np.zeros(DIM), seed=SEED, **settings)
-    two_workers.calls = two_workers.failures = two_workers.exceptions = 0
-    together = FunctionSearch(optimizer, two_workers, Limits(150, np.inf, np.inf), True, None).run()
+    together = FunctionSearch([optimizer], two_workers, Limits(150, np.inf, np.inf), smallest=True).run()
     assert alone.center.tobytes() == together.center.tobytes()
     assert alone.x.tobytes() == together.x.tobytes()
     assert alone.nfev == together.nfev == 150

@@ -230,3 +230,38 @@ def test_a_generation_is_awaited_until_all_its_purposes_are_answered() -> None:
     assert [table.awaits(generation) for generation in range(3)] == [True, True, False]
     table.accept(answers(tasks(2, purpose=EVALUATION)))
     assert [table.awaits(generation) for generation in range(3)] == [False, True, False]
+
+
+def test_an_earlier_generation_goes_out_first_whenever_it_was_added() -> None:
+    table = PendingTable()
+    table.add(tasks(2, generation=5))
+    table.add(tasks(1, generation=7))
+    first = table.take(1)
+    assert first is not None
+    table.add(tasks(3, generation=5, purpose=EVALUATION))
+    table.add(tasks(1, generation=3))
+    table.return_block(first)
+    blocks = list(iter(lambda: table.take(10), None))
+    assert [(block.generation, block.purpose, len(block)) for block in blocks] == [
+        (3, TRAINING, 1),
+        (5, TRAINING, 1),
+        (5, TRAINING, 1),
+        (5, EVALUATION, 3),
+        (7, TRAINING, 1),
+    ]
+    assert blocks[1].index.tolist() == first.index.tolist()
+    assert table.queued == 0
+
+
+@pytest.mark.parametrize("retries", [0, 1, 4])
+@pytest.mark.parametrize("killed", [False, True])
+def test_retries_bound_the_losses_whoever_ended_the_workers(retries: int, killed: bool) -> None:
+    table = PendingTable(retries)
+    table.add(tasks(1))
+    for _ in range(retries):
+        block = next_block(table)
+        assert block is not None
+        assert lost(table, block, True, killed) == (1, [])
+    block = next_block(table)
+    assert block is not None
+    assert lost(table, block, True, killed) == (0, [0])

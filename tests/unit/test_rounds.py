@@ -142,6 +142,19 @@ def test_two_rounds_are_open_and_collected_in_their_order(executor: SerialExecut
     assert not second.evaluation.size
 
 
+def test_rounds_are_collected_as_they_are_complete_where_their_order_does_not_matter(executor: SerialExecutor) -> None:
+    search, runner = Search(), RoundRunner(executor)
+    runner.open(search.round(5), 3)
+    runner.open(search.round(3), 3)  # it runs first
+    runner.open(search.round(4), 3)
+    closed = []
+    while runner.open_rounds:
+        finished = runner.collect(in_order=False)
+        assert finished is not None
+        closed.append(finished.round.generation)
+    assert closed == [3, 4, 5]
+
+
 def test_an_evaluation_alone_has_no_batch(executor: SerialExecutor) -> None:
     search, runner = Search(), RoundRunner(executor)
     snapshot, tasks = search.algorithm.snapshot(search.state), evaluation_tasks(Purpose.HELD_OUT, 0, 2)
