@@ -14,6 +14,11 @@ def print_notice(text: str) -> None:
     print(message(text), file=sys.stderr, flush=True)
 
 
+def in_python(text: str) -> str:
+    """With the names of arguments instead of keys of the command line."""
+    return text.replace("runtime.deadline", "deadline")
+
+
 class Notices(RoundHooks):
     """Prints the notices of workers to stderr, such as that there are too few CPUs for them."""
 
@@ -23,6 +28,6 @@ class Notices(RoundHooks):
     def poll(self) -> bool:
         """Print them; never a reason to stop."""
         for text in self._pool.notices:
-            print_notice(text)
+            print_notice(in_python(text))
         self._pool.notices.clear()
         return False

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from raes.api.evaluators import Failure, Request
-from raes.api.notices import Notices, print_notice
+from raes.api.notices import Notices, in_python, print_notice
 from raes.problems.function import NOT_FINITE
 from raes.results import Results
 from raes.rng import Purpose
@@ -93,7 +93,7 @@ class _Hooks(Notices):
         request.calls += len(records)
         good = ~records["fault"]
         request.values[records["index"][good]] = records["return"][good]
-        self._reasons[results.generation] |= {fault.index: fault.reason for fault in results.faults}
+        self._reasons[results.generation] |= {fault.index: in_python(fault.reason) for fault in results.faults}
         self._longest = max(self._longest, float(records["seconds"].max(initial=0.0)))
 
     def poll(self) -> bool:
@@ -107,8 +107,8 @@ class _Hooks(Notices):
             missing = sum(len(request.points) - request.calls for request in self._waiting.values())
             limit = deadline(self._deadline, self._longest)
             print_notice(
-                f"no value for {now - self._last:.0f} s: {missing} are awaited of {self._pool.workers} workers, whose "
-                f"calls count as hung after {limit:.3g} s (deadline)"
+                f"no value for {now - self._last:.0f} s: {missing} {'is' if missing == 1 else 'are'} awaited of "
+                f"{self._pool.workers} workers, whose calls count as hung after {limit:.3g} s (deadline)"
             )
         return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,12 @@ def test_two_workers_give_the_bits_of_one_process(two_workers: RayEvaluator, alg
 
 
 def test_workers_that_a_generation_does_not_fill_are_a_warning(joined: None) -> None:
-    with pytest.warns(UserWarning, match="a generation has 2 points, so that 1 of 3 workers are idle; give population"):
+    with pytest.warns(UserWarning, match="2 points, so that 1 of 3 workers are idle; parallel_runs=5 keeps"):
         found = raes.minimize(bumpy, np.zeros(1), algorithm="snes", population=2, workers=3, budget=1)
     assert found.nfev == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        raes.minimize(bumpy, np.zeros(1), algorithm="snes", population=2, workers=3, budget=5, parallel_runs=5)
 
 
 @pytest.mark.filterwarnings("ignore:the function has no finite value")

@@ -240,5 +240,5 @@ def test_wrong_arguments_are_named(given: dict[str, Any], words: str) -> None:
 
 def test_a_file_of_another_number_of_runs_is_refused(tmp_path: Path) -> None:
     raes.minimize(bumpy, np.ones(3), budget=100, run_dir=tmp_path, parallel_runs=2)
-    with pytest.raises(UserError, match="was made with other arguments .*parallel_runs: 2 -> 3"):
+    with pytest.raises(UserError, match=r"was made with other arguments .*parallel_runs: 2 -> 3"):
         raes.minimize(bumpy, np.ones(3), budget=100, run_dir=tmp_path, resume="auto", parallel_runs=3)
