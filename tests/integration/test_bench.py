@@ -128,7 +128,8 @@ def test_pool_measures_overhead_and_busy_time(tmp_path: Path) -> None:
 
 @pytest.mark.tools
 def test_parallel_runs_keep_workers_busy_whose_calls_take_unequal_times(tmp_path: Path) -> None:
-    one, four = run_bench("functions", tmp_path)["rows"]
+    content = run_bench("functions", tmp_path)
+    one, four = content["rows"]
     assert (one["parallel_runs"], four["parallel_runs"]) == (1, 4)
     for row in (one, four):
         assert (row["workers"], row["population"], row["evaluations"]) == (8, 16, 400)
@@ -136,6 +137,8 @@ def test_parallel_runs_keep_workers_busy_whose_calls_take_unequal_times(tmp_path
     assert (one["bar"], four["bar"]) == (None, 0.9)
     assert four["busy"] > 0.8
     assert four["busy"] > one["busy"] + 0.1
+    assert [(row["parallel_runs"], row["evaluations"]) for row in content["solved"]] == [(1, 100), (4, 100)]
+    assert all(0 < row["share"] < 1 for row in content["solved"])
 
 
 @pytest.mark.tools

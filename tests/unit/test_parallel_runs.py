@@ -39,12 +39,22 @@ class AnyOrder(SerialEvaluator):
 
     Attributes:
         answered: requests, in the order of their answers.
+        goal: a value that ends the search.
+        needless: requests that came after an answer behind which no step counts.
     """
+
+    goal = -np.inf
 
     def __init__(self, seed: int, interrupted_at: int = 10**9) -> None:
         super().__init__(bumpy, (), vectorized=False, good=-np.inf)
         self._rng, self._left = random.Random(seed), interrupted_at
         self.answered: list[Request] = []
+        self.needless = 0
+
+    def submit(self, request: Request) -> None:
+        ends = [one.place for one in self.answered if (one.values <= self.goal).any()]
+        self.needless += request.place > min(ends, default=request.place)
+        super().submit(request)
 
     def collect(self) -> Request:
         self._left -= 1
@@ -115,7 +125,9 @@ def test_a_search_ends_at_its_target_in_the_order_of_evaluations(goal: float) ->
     assert alone.status == Status.TARGET
     for seed in range(5):
         evaluate = AnyOrder(seed)
+        evaluate.goal = -goal
         found = in_any_order(evaluate, limits=Limits(900, goal, np.inf))
+        assert evaluate.needless == 0
         assert bits(found) == bits(alone)
         assert sum(request.calls for request in evaluate.answered) == found.nfev + found.surplus
         assert found.surplus <= (RUNS - 1) * MOST_AHEAD * 64
@@ -206,6 +218,9 @@ def test_runs_begin_as_the_restarts_of_one_search_would() -> None:
     within = side_by_side("snes", None, 1, 5, {"bounds": [(3, 4), (3, 4)]})
     assert isinstance(within[0].domain, Domain)
     assert all(((one.theta >= 3) & (one.theta <= 4)).all() for one in within)
+    alike = side_by_side("snes", np.zeros(3), 1, 5, {"restarts": None})
+    noise = [(one.ask() - one.theta).round(9).tobytes() for one in alike]
+    assert len(set(noise)) == 5, "each has random numbers of its own"
     seeds = {run_seed(1, number) for number in range(1000)}
     assert len(seeds) == 1000
     assert run_seed(1, 0) == 1
