@@ -35,7 +35,7 @@ def bumpy(x: np.ndarray) -> float:
 
 
 def place(x: np.ndarray) -> int:
-    """A number that says whether something goes wrong at x."""
+    """A number that decides whether something goes wrong at x."""
     return int(1e4 * abs(x[0])) % 32
 
 
