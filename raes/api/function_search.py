@@ -16,7 +16,7 @@ from raes.api.optimizer import LOOK, Optimizer
 from raes.api.optimum import Optimum
 from raes.api.reevaluation import NOISY
 from raes.api.search_file import SearchFile
-from raes.api.search_loop import Callback, FunctionSearch
+from raes.api.search_loop import MOST_AHEAD, Callback, FunctionSearch
 from raes.rng import run_seed
 from raes.runtime.memory import check_state
 from raes.search.endings import Tolerances
@@ -109,7 +109,8 @@ def search(
     calls = checked_calls(workers, deadline, retries, vectorized, args)
     check_callables(function, args, constraints, callback)
     given = {"optimizer": optimizer, "restarts": restarts, "tolerances": tolerances, "bounds": bounds} | settings
-    optimizers = side_by_side(algorithm, x0, seed, checked_runs(parallel_runs, limits.budget), given)
+    parallel_runs = checked_runs(parallel_runs, limits.budget)
+    optimizers = side_by_side(algorithm, x0, seed, parallel_runs, given, ahead=0 if calls.workers == 1 else MOST_AHEAD)
     first = optimizers[0]
     first.spread = SpreadWatch(first.settings, LOOK, sign=-1.0 if smallest else 1.0)
     with evaluator(function, smallest, first.theta.size, calls) as evaluate:
@@ -123,16 +124,25 @@ def search(
 
 
 def side_by_side(
-    algorithm: str | None, x0: ArrayLike | None, seed: int, runs: int, given: dict[str, Any]
+    algorithm: str | None, x0: ArrayLike | None, seed: int, runs: int, given: dict[str, Any], ahead: int = 0
 ) -> list[Optimizer]:
     """The optimizers of parallel runs: the first one is that of a search of one run, the others begin as its restarts
     would, each with a seed of its own.
+
+    Args:
+        algorithm: see `search`.
+        x0: see `search`.
+        seed: see `search`.
+        runs: how many.
+        given: further arguments of `Optimizer`.
+        ahead: further states of each run that may be held in memory, where there are several runs.
 
     Raises:
         UserError: an argument is wrong, or they do not fit in memory.
     """
     first = Optimizer(algorithm, x0, seed=seed, **given)
-    check_state(first.algorithm, runs * first.memory, first.theta.size)
+    if runs > 1:
+        check_state(f"{first.algorithm} parallel_runs={runs}", runs * (1 + ahead) * first.memory, first.theta.size)
     others = [Optimizer(algorithm, x0, seed=run_seed(seed, number), **given) for number in range(1, runs)]
     for number, one in enumerate(others, start=1):
         one.begin_with(number)

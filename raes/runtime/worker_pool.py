@@ -53,8 +53,8 @@ class ActorPool:
             start: makes a rollout on a node.
             placement: how many there should be on each node.
             deadline: seconds that an episode may take; None for automatic.
-            clock: what deadlines and retries are measured with.
-            retries: of an episode whose workers are lost, see `PendingTable`.
+            clock: what deadlines are measured with.
+            retries: see `PendingTable`.
         """
         self._start, self._placement, self._deadline, self._clock = start, placement, deadline, clock
         self._placed: Mapping[str, int] = {}
@@ -291,8 +291,8 @@ class ActorPool:
             again, culprits, losses = self._pending.strike(tasks, lone, killed)
             self.counters.tasks_reissued += again
             if len(culprits):
-                times = "once" if losses == 1 else f"{losses} times"
-                reason = f"its worker was lost {times} while it ran nothing else; the last: {cause}"
+                often = "once" if losses == 1 else f"{losses} times"
+                reason = f"its worker was lost {often} while it ran nothing else; the last: {cause}"
                 left_out = Results.failed(culprits, reason, quarantined=True, certain=blame is Blame.EPISODE)
                 quarantined.append(self._pending.accept(left_out)[0])
         return quarantined

@@ -257,3 +257,11 @@ def test_a_file_of_another_number_of_runs_is_refused(tmp_path: Path) -> None:
     raes.minimize(bumpy, np.ones(3), budget=100, run_dir=tmp_path, parallel_runs=2)
     with pytest.raises(UserError, match=r"was made with other arguments .*parallel_runs: 2 -> 3"):
         raes.minimize(bumpy, np.ones(3), budget=100, run_dir=tmp_path, resume="auto", parallel_runs=3)
+
+
+def test_runs_that_do_not_fit_in_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = side_by_side("cma_es", np.ones(30), 0, 1, {})[0].memory
+    monkeypatch.setattr("raes.runtime.memory.free_memory", lambda: 20 * one)
+    side_by_side("cma_es", np.ones(30), 0, 4, {})
+    with pytest.raises(UserError, match=r"algorithm=cma_es parallel_runs=4 needs .* of free memory"):
+        side_by_side("cma_es", np.ones(30), 0, 4, {}, ahead=MOST_AHEAD)
