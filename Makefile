@@ -31,8 +31,10 @@ $(READY_DEV): $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-train: $(READY) ## Train HalfCheetah for 2.5 minutes and show how well it runs
-	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$(RUN)/first-$$(date +%Y%m%d-%H%M%S)
+train: $(READY) ## Train HalfCheetah for 2.5 minutes and show how well it runs, and what it made of this machine
+	@run=$(RUN)/first-$$(date +%Y%m%d-%H%M%S); \
+	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$$run \
+		&& echo && $(BIN)/python -m raes.bench share run_dir=$$run
 
 test: $(READY_DEV) ## Run the tests (about 6 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder

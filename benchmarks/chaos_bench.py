@@ -21,8 +21,8 @@ from annotated_types import Ge
 
 from benchmarks.killer import Killer, plan
 from benchmarks.machines import Machines
-from benchmarks.trainings import prepare_run, records_of, theta_digest
 from raes.bench.measurement import BenchArguments, BenchReport
+from raes.bench.trainings import prepare_run, records_of, theta_digest
 from raes.console.tables import Column, Row, Section
 from raes.training.events import Event, EventLog
 from raes.training.limits import StopSignal

@@ -16,10 +16,10 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 
-from benchmarks.trainings import prepare_run, records_of
 from raes.algorithms import ES, ESSettings
 from raes.bench.measurement import BAR_COLUMNS, BenchReport, TimedArguments, against_bar
 from raes.bench.timing import interleave, wall_clock
+from raes.bench.trainings import prepare_run, records_of
 from raes.console.tables import Column, Row, Section
 from raes.problems.problem import Episode, EpisodeOutcome
 from raes.runtime.executor import Executor

@@ -42,6 +42,10 @@ class ScaleSearch:
         return noise.weighted_sum(self._table, noise_index, weights, 2, squared=squared)
 
 
+IDLE_PARTS = 3
+"""Parts of the time in which processes idle."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """Time, CPU seconds and calls so far.
@@ -110,9 +114,7 @@ def generations(
     runner.open(search.round(WARM_UP, min(episodes // 2, workers)))
     runner.collect()
     done = WARM_UP
-    resting = Cost.now(fleet, others)
-    time.sleep(idle_seconds)
-    idle = Cost.now(fleet, others).since(resting)
+    idle = _idle(fleet, idle_seconds, others)
     begun: Cost | None = None
     while True:
         if done == WARM_UP + pipeline:
@@ -129,6 +131,16 @@ def generations(
             # The workers' counts are read a moment before and a moment after: only their rate is used.
             rate = (fleet.useful() - before) / (time.perf_counter() - asked)
             return Measured(range(WARM_UP + pipeline + 1, done + 1), cost, rate * cost.wall, idle)
+
+
+def _idle(fleet: Fleet, seconds: float, others: Callable[[], dict[str, float]]) -> Cost:
+    """What waiting costs: in the quietest part of this time, since processes that have just started still have work."""
+    parts = []
+    for _ in range(IDLE_PARTS):
+        resting = Cost.now(fleet, others)
+        time.sleep(seconds / IDLE_PARTS)
+        parts.append(Cost.now(fleet, others).since(resting))
+    return min(parts, key=lambda part: (part.driver + sum(part.others.values())) / part.wall)
 
 
 class _Undisturbed(RoundHooks):

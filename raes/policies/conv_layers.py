@@ -2,45 +2,56 @@
 
 Maps are float32 (rows, columns, channels). A convolution copies its windows into the rows of a matrix, and is one
 matrix product. Every layer reads its predecessor's output buffer, so that no arrays are passed between them.
+
+From one timestep to the next most of a game's screen stays as it is (Pong: 93 % of the first layer's windows), and a
+window that has not changed has the output that it had. So a convolution of some size computes the windows that have
+changed, where these are not too many, and marks them for the layer after it. A dense layer, whose weights have to come
+from memory each time, adds up its sum from those of the map's rows, and keeps what has not changed of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from raes.types import Float32, UInt8
+from raes.types import Bool, Float32, Int64, UInt8
 
-Activate = Callable[[], Any]
+MOST_CHANGED = 0.6
+"""Share of changed windows above which a layer computes all of them, which takes less time then."""
+LEAST_PRODUCTS = 1_000_000
+"""Products in a layer below which it always computes all windows."""
+
+Activate = Callable[[Float32], Any]
 
 
-def _relu(x: Float32) -> Activate:
-    zeros = np.zeros_like(x)  # four times faster than the number 0
-    return lambda: np.maximum(x, zeros, out=x)
+def _relu(like: Float32) -> Activate:
+    zeros = np.zeros_like(like)  # four times faster than the number 0
+    return lambda x: np.maximum(x, zeros[: len(x)], out=x)
 
 
-def _elu(x: Float32) -> Activate:
-    zeros, below = np.zeros_like(x), np.empty_like(x)
+def _elu(like: Float32) -> Activate:
+    zeros, negative = np.zeros_like(like), np.empty_like(like)
 
-    def activate() -> None:  # max(x, 0) + exp(min(x, 0)) - 1
-        np.minimum(x, zeros, out=below)
+    def activate(x: Float32) -> None:  # max(x, 0) + exp(min(x, 0)) - 1
+        zero, below = zeros[: len(x)], negative[: len(x)]
+        np.minimum(x, zero, out=below)
         np.exp(below, out=below)
         np.subtract(below, 1, out=below)
-        np.maximum(x, zeros, out=x)
+        np.maximum(x, zero, out=x)
         np.add(x, below, out=x)
 
     return activate
 
 
-def _tanh(x: Float32) -> Activate:
-    return lambda: np.tanh(x, out=x)
+def _tanh(like: Float32) -> Activate:
+    return lambda x: np.tanh(x, out=x)
 
 
 ACTIVATIONS: dict[str, Callable[[Float32], Activate]] = {"relu": _relu, "elu": _elu, "tanh": _tanh}
-"""Name -> a function that takes a buffer and returns a function that transforms it in place."""
+"""Name -> a function that takes a buffer and returns a function that transforms its first rows in place."""
 
 
 def windows(maps: Any, kernel: int, stride: int) -> Any:
@@ -49,6 +60,47 @@ def windows(maps: Any, kernel: int, stride: int) -> Any:
     *steps, down, across, inner = maps.strides
     shape = (*outer, (rows - kernel) // stride + 1, (columns - kernel) // stride + 1, kernel, kernel * channels)
     return as_strided(maps, shape, (*steps, stride * down, stride * across, down, inner))
+
+
+def window_members(cells: Sequence[int], kernel: int, stride: int) -> Int64:
+    """The numbers of the cells in each window of a map of rows and columns, int64 (windows, kernel * kernel)."""
+    numbers = np.arange(cells[0] * cells[1]).reshape(*cells, 1)
+    return np.ascontiguousarray(windows(numbers, kernel, stride)).reshape(-1, kernel**2)
+
+
+class Changes:
+    """Which windows of a map hold a cell that has changed."""
+
+    def __init__(self, cells: tuple[int, ...], kernel: int, stride: int, products: int) -> None:
+        """Set up.
+
+        Args:
+            cells: rows and columns of the map.
+            kernel: rows and columns of a window.
+            stride: cells between two windows.
+            products: of a window.
+        """
+        rows, columns = ((size - kernel) // stride + 1 for size in cells)
+        down, across = stride * (rows - 1) + 1, stride * (columns - 1) + 1
+        self._down = [slice(start, start + down, stride) for start in range(kernel)]
+        self._across = [(slice(None), slice(start, start + across, stride)) for start in range(kernel)]
+        self._tall, self._windows = np.ones((rows, cells[1]), bool), np.ones((rows, columns), bool)
+        self._most = int(MOST_CHANGED * rows * columns)
+        self._small = products * rows * columns < LEAST_PRODUCTS
+
+    def __call__(self, cells: Bool) -> tuple[Bool, Int64 | None]:
+        """For bool (rows, columns) of cells: the same of windows, a buffer; and their numbers, None for all of them."""
+        tall, out = self._tall, self._windows
+        if self._small:
+            return out, None
+        np.copyto(tall, cells[self._down[0]])
+        for part in self._down[1:]:
+            np.logical_or(tall, cells[part], out=tall)
+        np.copyto(out, tall[self._across[0]])
+        for piece in self._across[1:]:
+            np.logical_or(out, tall[piece], out=out)
+        which = out.ravel().nonzero()[0]
+        return out, which if len(which) <= self._most else None
 
 
 class Layer(Protocol):
@@ -74,21 +126,30 @@ class Layer(Protocol):
 
 
 class _Windowed:
-    """A convolution whose windows lie in the rows of a matrix; base of both kinds."""
+    """A convolution whose windows lie in the rows of a matrix; base of both kinds.
 
-    def __init__(self, grid: tuple[int, int], inputs: int, units: int, activation: str) -> None:
+    Attributes:
+        changed: bool (rows, columns), the positions whose outputs the last `forward` has computed.
+    """
+
+    changed: Bool
+
+    def __init__(self, changes: Changes, grid: tuple[int, ...], inputs: int, units: int, activation: str) -> None:
         self.units, self.inputs = units, inputs
         self.output = np.zeros((*grid, units), np.float32)
-        self._inputs = np.zeros((grid[0] * grid[1], inputs), np.float32)
+        self._changes, self._inputs = changes, np.zeros((grid[0] * grid[1], inputs), np.float32)
         self._flat = self.output.reshape(-1, units)
+        self._some_inputs, self._some = np.empty_like(self._inputs), np.empty_like(self._flat)
         self._shift = np.zeros_like(self._flat)
         self._activate = ACTIVATIONS[activation](self._flat)
         self.matrix = np.zeros((inputs, units), np.float32)
 
-    def _finish(self, weights: Float32) -> None:
-        np.dot(self._inputs, weights, out=self._flat)
-        np.add(self._flat, self._shift, out=self._flat)
-        self._activate()
+    def _compute(self, inputs: Float32, weights: Float32, out: Float32) -> Float32:
+        """The outputs of windows, float32 (k, inputs), written to float32 (k, units)."""
+        np.dot(inputs, weights, out=out)
+        np.add(out, self._shift[: len(out)], out=out)
+        self._activate(out)
+        return out
 
 
 class FrameConvolution(_Windowed):
@@ -97,6 +158,7 @@ class FrameConvolution(_Windowed):
     A frame's pixels are first moved into blocks of stride * stride, one after the other; a window is then
     kernel / stride runs of memory (space-to-depth). The stack's windows lie side by side in a ring, in which the newest
     frame takes the place of the oldest; for each place of the newest there is a copy of the weights in that order.
+    A window has changed where any of the last steps from one frame of the stack to the next has changed it.
 
     A unit's weights are (kernel, kernel, stack), the oldest frame first, for pixels in [0, 1].
     """
@@ -112,16 +174,21 @@ class FrameConvolution(_Windowed):
             activation: one of `ACTIVATIONS`.
         """
         self._stack, rows, columns = shape
-        grid = ((rows - kernel) // stride + 1, (columns - kernel) // stride + 1)
-        super().__init__(grid, self._stack * kernel**2, filters, activation)
+        blocks, across = (rows // stride, columns // stride), kernel // stride
+        grid = (blocks[0] - across + 1, blocks[1] - across + 1)
+        inputs = self._stack * kernel**2
+        super().__init__(Changes(blocks, across, 1, inputs * filters), grid, inputs, filters, activation)
         self._pixels, self._word = rows * columns, np.dtype(f"u{stride}")
-        self._rows = (rows // stride, stride, columns // stride)
-        blocks = np.zeros((rows // stride, columns // stride, stride**2), np.uint8)
-        self._blocks = blocks.view(self._word)
-        self._windows = windows(blocks, kernel // stride, 1)
+        self._rows = (blocks[0], stride, blocks[1])
+        frame = np.zeros((*blocks, stride**2), np.uint8)
+        self._frame, self._blocks = frame.view(self._word), frame.reshape(-1, stride**2)
+        self._windows = windows(frame, across, 1)
+        self._members = window_members(blocks, across, 1)
+        self._ring = self._inputs.reshape(-1, self._stack, kernel**2)
         ring = self._inputs.reshape(*grid, self._stack, *self._windows.shape[2:])
         self._slots = [ring[:, :, slot] for slot in range(self._stack)]
-        self._cut = (filters, kernel // stride, stride, kernel // stride, stride, self._stack)
+        self._steps = np.ones((self._stack, *blocks), bool)
+        self._cut = (filters, across, stride, across, stride, self._stack)
         self._weights: list[Float32] = []
         self._slot = -1
 
@@ -144,10 +211,21 @@ class FrameConvolution(_Windowed):
         """Run on a stack of frames, uint8 (stack * rows * columns,), whose newest one alone is new in an episode."""
         if self._slot < 0:
             self._take_all(observation)
+            self.changed, which = self._changes(self._steps[0])
         else:
-            self._slot = (self._slot + 1) % self._stack
-            self._take(observation[-self._pixels :], self._slot)
-        self._finish(self._weights[self._slot])
+            self._slot = slot = (self._slot + 1) % self._stack
+            self._read(observation[-self._pixels :], slot)
+            self.changed, which = self._changes(np.logical_or.reduce(self._steps, 0))
+            if which is None:
+                np.copyto(self._slots[slot], self._windows)
+            elif len(which):
+                self._ring[which, slot] = self._blocks.take(self._members[which], 0).reshape(len(which), -1)
+        weights = self._weights[self._slot]
+        if which is None:
+            self._compute(self._inputs, weights, self._flat)
+        elif count := len(which):
+            some = self._inputs.take(which, 0, self._some_inputs[:count], "clip")
+            self._flat[which] = self._compute(some, weights, self._some[:count])
 
     def cut(self, observations: UInt8) -> UInt8:
         """The windows of n observations, uint8 (n, rows, columns, inputs), in the order of `matrix`."""
@@ -160,23 +238,41 @@ class FrameConvolution(_Windowed):
 
     def _take_all(self, observation: UInt8) -> None:
         for slot in range(self._stack):
-            self._take(observation[slot * self._pixels : (slot + 1) * self._pixels], slot)
+            self._read(observation[slot * self._pixels : (slot + 1) * self._pixels], slot)
+            np.copyto(self._slots[slot], self._windows)
+        self._steps[:] = True
         self._slot = self._stack - 1
 
-    def _take(self, frame: UInt8, slot: int) -> None:
-        """Put a frame's windows into the ring."""
-        np.copyto(self._blocks, frame.view(self._word).reshape(self._rows).swapaxes(1, 2))
-        np.copyto(self._slots[slot], self._windows)
+    def _read(self, frame: UInt8, slot: int) -> None:
+        """Move a frame's pixels into blocks, and mark those that differ from the frame's before."""
+        words = frame.view(self._word).reshape(self._rows).swapaxes(1, 2)
+        np.logical_or.reduce(words != self._frame, 2, out=self._steps[slot])
+        np.copyto(self._frame, words)
 
 
 class MapConvolution(_Windowed):
     """A further layer, on the maps of the one before. A unit's weights are (kernel, kernel, channels)."""
 
-    def __init__(self, source: Float32, filters: int, kernel: int, stride: int, activation: str) -> None:
+    def __init__(self, before: _Windowed, filters: int, kernel: int, stride: int, activation: str) -> None:
+        """Set up.
+
+        Args:
+            before: the layer that it reads.
+            filters: units.
+            kernel: rows and columns of a window.
+            stride: positions between two windows.
+            activation: one of `ACTIVATIONS`.
+        """
+        source = before.output
+        *cells, channels = source.shape
+        self._before, self._cells = before, source.reshape(-1, channels)
         self._windows = windows(source, kernel, stride)
-        grid = self._windows.shape[:2]
-        super().__init__(grid, kernel**2 * source.shape[2], filters, activation)
+        self._members = window_members(cells, kernel, stride)
+        inputs = kernel**2 * channels
+        changes = Changes(tuple(cells), kernel, stride, inputs * filters)
+        super().__init__(changes, self._windows.shape[:2], inputs, filters, activation)
         self._target = self._inputs.reshape(self._windows.shape)
+        self._some_cells = self._some_inputs.reshape(len(self._members), -1, channels)
         self._weights = self.matrix
 
     def load(self, weights: Float32) -> None:
@@ -190,12 +286,21 @@ class MapConvolution(_Windowed):
 
     def forward(self) -> None:
         """Run on what the layer before has left in its buffer."""
-        np.copyto(self._target, self._windows)
-        self._finish(self._weights)
+        self.changed, which = self._changes(self._before.changed)
+        if which is None:
+            np.copyto(self._target, self._windows)
+            self._compute(self._inputs, self._weights, self._flat)
+        elif count := len(which):
+            self._cells.take(self._members[which], 0, self._some_cells[:count], "clip")
+            some = self._some_inputs[:count]
+            self._flat[which] = self._compute(some, self._weights, self._some[:count])
 
 
 class Dense:
-    """A layer whose units see all of the one before: maps as (row, column, channel). Its weights are not copied."""
+    """A layer whose units see all of the one before: maps as (row, column, channel).
+
+    Weights on a map are copied, so that those of one of its rows lie together; others are not.
+    """
 
     def __init__(self, source: Float32, units: int, activation: str | None) -> None:
         self._source = source.reshape(-1)
@@ -203,12 +308,20 @@ class Dense:
         self.output = np.zeros(units, np.float32)
         self._activate = None if activation is None else ACTIVATIONS[activation](self.output)
         self._scale: Float32 | None = None
-        self._rows = self._shift = self.output
+        self._weights = self._shift = self.output
         self.matrix = self.output[None]
+        rows = len(source) if source.ndim > 1 else 1
+        self._rows = list(self._source.reshape(rows, -1))
+        self._now, self._known = self._source.reshape(rows, -1), np.zeros((rows, self.inputs // rows), np.float32)
+        self._sums = np.zeros((rows, units), np.float32)
+        self._parts = np.empty((rows, units, self.inputs // rows) if rows > 1 else 0, np.float32)
 
     def load(self, weights: Float32) -> None:
-        """Take raw weights, float32 (units, inputs), which are not copied."""
-        self._rows, self.matrix = weights, weights.T
+        """Take raw weights, float32 (units, inputs), which must stay as they are until the next call."""
+        self._weights, self.matrix = weights, weights.T
+        if len(self._rows) > 1:
+            np.copyto(self._parts, weights.reshape(self.units, len(self._rows), -1).swapaxes(0, 1))
+            self._known[:] = np.nan
 
     def fold(self, scale: Float32 | None, shift: Float32) -> None:
         """Compute activation(scale * raw + shift) from now on; float32 (units,), None for a scale of 1."""
@@ -217,9 +330,17 @@ class Dense:
     def forward(self) -> None:
         """Run on what the layer before has left in its buffer."""
         output = self.output
-        np.dot(self._rows, self._source, out=output)
+        if len(self._rows) == 1:
+            np.dot(self._weights, self._source, out=output)
+        else:
+            changed = np.logical_or.reduce(self._now != self._known, 1).nonzero()[0].tolist()
+            for row in changed:
+                np.dot(self._parts[row], self._rows[row], out=self._sums[row])
+            if changed:
+                np.copyto(self._known, self._now)
+            np.add.reduce(self._sums, 0, out=output)
         if self._scale is not None:
             np.multiply(output, self._scale, out=output)
         np.add(output, self._shift, out=output)
         if self._activate is not None:
-            self._activate()
+            self._activate(output)

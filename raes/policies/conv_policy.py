@@ -96,10 +96,11 @@ class ConvPolicy:
         _check_sizes(shape, settings)
         self._first = FrameConvolution(shape, filters, kernel, stride, kind)  # type: ignore[arg-type]
         self._further: list[MapConvolution | Dense] = []
-        source: Float32 = self._first.output
+        last: FrameConvolution | MapConvolution = self._first
         for filters, kernel, stride in settings.convolutions[1:]:
-            self._further.append(MapConvolution(source, filters, kernel, stride, kind))
-            source = self._further[-1].output
+            last = MapConvolution(last, filters, kernel, stride, kind)
+            self._further.append(last)
+        source = last.output
         for units in settings.hidden:
             self._further.append(Dense(source, units, kind))
             source = self._further[-1].output
@@ -176,7 +177,7 @@ class ConvPolicy:
         layer.fold(scale, shift - mean * scale)
         outputs *= scale
         outputs += shift
-        self._activation(outputs)()
+        self._activation(outputs)(outputs)
         return outputs
 
 

@@ -17,13 +17,20 @@ SUM_PAIRS = 256
 """Pairs in a block of the sum, whose thin factors stay in the cache."""
 
 
-def perturbation(form: LowRank, noise: Float32) -> Float32:
-    """The noise on theta, float32 (d,), that float32 (noise_size,) stands for."""
-    parts = []
+def perturbation(form: LowRank, noise: Float32, out: Float32 | None = None) -> Float32:
+    """The noise on theta, float32 (d,), that float32 (noise_size,) stands for, written to `out` or to a new array."""
+    if out is None:
+        out = np.empty(sum(outputs * (inputs + biases) for outputs, inputs, biases in form.layers), np.float32)
+    start, root = 0, np.float32(math.sqrt(form.rank))
     for left, right, bias in form.factors(noise):
-        matrix = left.T @ right / np.float32(math.sqrt(form.rank))
-        parts.append(np.concatenate([matrix, bias[:, None]], axis=1).ravel() if bias.size else matrix.ravel())
-    return np.concatenate(parts)
+        outputs, inputs = left.shape[1], right.shape[1]
+        end = start + outputs * inputs + bias.size
+        layer = out[start:end].reshape(outputs, -1)
+        np.divide(left.T @ right, root, out=layer[:, :inputs])
+        if bias.size:
+            layer[:, inputs] = bias
+        start = end
+    return out
 
 
 def weighted_sum(form: LowRank, table: Float32, noise_index: Int64, weights: Float32) -> Float32:

@@ -39,7 +39,7 @@ class Decoder:
             return out  # type: ignore[no-any-return]
         start, form = int(genomes.noise_index[row]), snapshot.low_rank
         noise = noise_slice(self._noise, start, out.size if form is None else form.noise_size)
-        np.multiply(noise if form is None else perturbation(form, noise), scale, out=out)
+        np.multiply(noise if form is None else perturbation(form, noise, out), scale, out=out)
         if snapshot.spread is not None:
             np.multiply(out, snapshot.spread, out=out)
         return np.add(out, base, out=out)  # type: ignore[no-any-return]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import raes
 from benchmarks.__main__ import BENCHES as DEVELOPERS_BENCHES
 from raes.bench.__main__ import BENCHES
 from raes.bench.measurement import against_bar, run_named
@@ -22,10 +24,10 @@ from raes.console.tables import Column, Section, table
 from .limits import SHORT_BENCHES
 
 
-def run_bench(name: str, folder: Path, timeout: float = 240.0) -> dict[str, Any]:
+def run_bench(name: str, folder: Path, timeout: float = 240.0, words: Sequence[str] = ()) -> dict[str, Any]:
     out = folder / f"{name}.json"
     program = "raes.bench" if name in BENCHES else "benchmarks"
-    command = [sys.executable, "-m", program, name, f"out={out}", *SHORT_BENCHES[name]]
+    command = [sys.executable, "-m", program, name, f"out={out}", *SHORT_BENCHES[name], *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
     content: dict[str, Any] = json.loads(out.read_text())
@@ -72,6 +74,35 @@ def test_rollout_compares_the_worker_with_the_bare_loops(tmp_path: Path) -> None
         assert 0.3 < row["of_mj_step"] < 1
         if row["policy"] != "linear":
             assert row["met"] == (None if row["bar"] is None else row["against_bare"] >= row["bar"])
+
+
+@pytest.mark.tools
+def test_workers_compares_several_with_one_and_with_the_machine(tmp_path: Path) -> None:
+    [row] = run_bench("workers", tmp_path)["rows"]
+    assert (row["task"], row["policy"], row["workers"], row["bar"]) == ("Hopper", "8", 2, 1.85)
+    assert positive(row, "one", "several", "times_one", "machine", "busy", "driver_busy")
+    assert row["times_one"] == row["several"] / row["one"]  # of one turn
+
+
+@pytest.mark.tools
+def test_share_compares_a_run_with_its_environment_alone(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    raes.fit("CartPole", generations=2, runtime="serial", run_dir=str(run_dir), evaluation={"episodes": 1})
+    [row] = run_bench("share", tmp_path, words=[f"run_dir={run_dir}"])["rows"]
+    assert (row["environment"], row["workers"]) == ("CartPole", 1)
+    assert positive(row, "run", "one", "at_once")
+    assert row["share"] == row["run"] / row["at_once"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [([], "run_dir is missing"), (["run_dir=nowhere"], "nowhere"), (["seconds=0"], "seconds")]
+)
+def test_share_says_what_it_needs(words: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "raes.bench", "share", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr
 
 
 @pytest.mark.tools

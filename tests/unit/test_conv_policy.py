@@ -10,6 +10,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from raes.policies import ActionSpec, ConvPolicy, ConvSettings, build_policy
+from raes.policies.conv_layers import FrameConvolution, MapConvolution
 from raes.policies.conv_policy import VARIANCE_FLOOR
 from raes.types import Float32, UInt8, UserError
 
@@ -38,9 +39,20 @@ def frames(count: int, seed: int = 0) -> UInt8:
     return coarse.repeat(4, axis=1).repeat(4, axis=2)
 
 
-def stacks(count: int, seed: int = 0, stack: int = 4) -> UInt8:
+def calm_frames(count: int, seed: int = 0) -> UInt8:
+    """Grey frames of which little changes from one to the next: a ball that moves, at times nothing, at times all."""
+    (background, other), shown = frames(2, seed), []
+    for number in range(count):
+        frame = (other if number > 3 * count // 4 else background).copy()
+        moved = 3 * (number - number % 5 // 3)  # two of five steps change nothing
+        frame[moved % 78 : moved % 78 + 5, 2 * moved % 80 : 2 * moved % 80 + 3] = 200
+        shown.append(frame)
+    return np.stack(shown)
+
+
+def stacks(count: int, seed: int = 0, stack: int = 4, calm: bool = False) -> UInt8:
     """The observations of an episode, the newest frame last."""
-    shown = frames(count + stack - 1, seed)
+    shown = (calm_frames if calm else frames)(count + stack - 1, seed)
     return np.stack([shown[number : number + stack] for number in range(count)])
 
 
@@ -87,7 +99,7 @@ def torch_outputs(theta: Float32, settings: ConvSettings, batch: UInt8, seen: UI
     return x[len(batch) :].numpy()
 
 
-@pytest.mark.parametrize("reference", [0, 8])
+@pytest.mark.parametrize(("reference", "calm"), [(0, False), (8, False), (8, True)])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -97,9 +109,9 @@ def torch_outputs(theta: Float32, settings: ConvSettings, batch: UInt8, seen: UI
         replace(TINY, convolutions=((5, 6, 2), (4, 3, 3)), hidden=(9, 7)),
     ],
 )
-def test_it_is_the_network_that_pytorch_computes(settings: ConvSettings, reference: int) -> None:
+def test_it_is_the_network_that_pytorch_computes(settings: ConvSettings, reference: int, calm: bool) -> None:
     settings = replace(settings, reference=reference, init_norm=1.0)
-    policy, batch, seen = policy_of(settings), stacks(8, seed=5), stacks(11)
+    policy, batch, seen = policy_of(settings), stacks(8, seed=5), stacks(40 if calm else 11, calm=calm)
     theta = some_theta(policy)
     if reference:
         policy.set_reference(batch)
@@ -121,11 +133,27 @@ def test_other_stacks_and_sizes_fit(stack: int, size: int) -> None:
     np.testing.assert_allclose(ours, torch_outputs(theta, settings, seen[:0], seen), rtol=1e-3, atol=1e-4)
 
 
+def test_windows_that_have_not_changed_are_not_computed_again() -> None:
+    policy, seen = policy_of(NATURE), stacks(40, calm=True)
+    policy.set_reference(stacks(8, seed=5))
+    policy.set_parameters(some_theta(policy))
+    first, *further = (layer for layer in policy._layers if isinstance(layer, (FrameConvolution, MapConvolution)))
+    shares = []
+    for observation in seen:
+        policy.outputs(observation.ravel())
+        shares.append([layer.changed.mean() for layer in (first, *further)])
+    assert shares[0] == [1, 1, 1]
+    calm = np.mean(shares[5:25], axis=0)
+    assert 0 < calm[0] < 0.1
+    assert calm[0] < calm[1] < calm[2] < 0.7
+
+
 @pytest.mark.kernels
+@pytest.mark.parametrize("calm", [False, True])
 @pytest.mark.parametrize("settings", [SMALL, NATURE])
-def test_an_episode_has_the_same_bits_whatever_came_before(settings: ConvSettings) -> None:
+def test_an_episode_has_the_same_bits_whatever_came_before(settings: ConvSettings, calm: bool) -> None:
     used, fresh = policy_of(settings), policy_of(settings)
-    batch, seen = stacks(128, seed=2), stacks(7)
+    batch, seen = stacks(128, seed=2), stacks(12 if calm else 7, calm=calm)
     theta = some_theta(used)
     used.set_reference(batch)
     for length in (3, 6):
@@ -142,13 +170,13 @@ def test_an_episode_has_the_same_bits_whatever_came_before(settings: ConvSetting
 @pytest.mark.kernels
 @pytest.mark.parametrize("settings", [SMALL, replace(NATURE, reference=0)])
 def test_an_episode_has_the_same_bits_wherever_its_buffers_lie(settings: ConvSettings) -> None:
-    theta, found = some_theta(policy_of(settings)), []
+    theta, found, calm = some_theta(policy_of(settings)), [], stacks(8, calm=True)
     for offset in ALIGNMENTS:
         with buffers_at(offset):
             policy = policy_of(settings)
             policy.set_reference(at(offset, stacks(16, seed=2)))
             policy.set_parameters(at(offset, theta))
-            found.append([policy.outputs(at(offset, seen.ravel())).tolist() for seen in stacks(4)])
+            found.append([policy.outputs(at(offset, seen.ravel())).tolist() for seen in [*stacks(4), *calm]])
     assert all(outputs == found[0] for outputs in found)
 
 
