@@ -23,8 +23,17 @@ PAIRS = ("es", "ars", "ns_es", "nsr_es", "nsra_es", "pgpe")
 SHORT_BENCHES = {
     "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
     "atari": ["seconds=0.05"],
-    "workers": ["seconds=0.1", "workers=2", "turns=1", "generations=1", "pairs=2", "timesteps=1", "cases=[[Hopper,[8]]]"],
+    "workers": [
+        "seconds=0.1",
+        "workers=2",
+        "turns=1",
+        "generations=1",
+        "pairs=2",
+        "timesteps=1",
+        "cases=[[Hopper,[8]]]",
+    ],
     "share": ["seconds=0.2"],
+    "timestep": ["seconds=0.01", "task=InvertedPendulum"],
     "low_rank": ["seconds=0.05", "tasks=[Hopper]", "ranks=[1]", "pairs=10"],
     "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
     "models": ["width=64", "layers=2", "vocabulary=100", "generations=1", "workers=1", "pairs=2"],
