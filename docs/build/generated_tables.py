@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from bench_tables import bench
 from curves import RESULTS, measured
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -289,6 +290,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "actions": actions,
     "arithmetic": arithmetic,
     "bbob": bbob,
+    "bench": bench,
     "commands": commands,
     "common": common,
     "example": example,
