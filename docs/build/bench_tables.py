@@ -59,5 +59,5 @@ def _words(module: Any, arguments: dict[str, Any]) -> list[str]:
         default = one.default_factory() if one.default_factory is not MISSING else one.default
         value = arguments.get(one.name)
         if one.name in arguments and json.loads(json.dumps(default)) != value:
-            words.append(f"{one.name}={json.dumps(value, separators=(',', ':')).replace('\"', '')}")
+            words.append(f"{one.name}={json.dumps(value, separators=(',', ':')).replace('"', '')}")
     return words
