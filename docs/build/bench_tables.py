@@ -31,14 +31,16 @@ def bench(name: str, section: str, *keys: str) -> str:
     columns = _columns(module)
     words = " ".join([f"python -m {program} {content['bench']}", *_words(module, content["arguments"])])
     machine = content["machine"]
+    where = f"{machine['cores']} cores of {machine['cpu']}, load {machine['load'][0]:.1f}"
     lines = [
-        f"`{words}`, {content['date'][:10]}, {machine['cores']} cores of {machine['cpu']}, load {machine['load'][0]:.1f}:",
+        f"`{words}`, {content['date'][:10]}, {where}:",
         "",
         "| " + " | ".join(columns[key].heading for key in keys) + " |",
         "| " + " | ".join("---:" if columns[key].form else "---" for key in keys) + " |",
     ]
-    for row in content[section]:
-        lines.append("| " + " | ".join(cell(row.get(key), columns[key].form) for key in keys) + " |")
+    lines += [
+        "| " + " | ".join(cell(row.get(key), columns[key].form) for key in keys) + " |" for row in content[section]
+    ]
     return "\n".join(lines)
 
 
@@ -59,5 +61,6 @@ def _words(module: Any, arguments: dict[str, Any]) -> list[str]:
         default = one.default_factory() if one.default_factory is not MISSING else one.default
         value = arguments.get(one.name)
         if one.name in arguments and json.loads(json.dumps(default)) != value:
-            words.append(f"{one.name}={json.dumps(value, separators=(',', ':')).replace('"', '')}")
+            text = json.dumps(value, separators=(",", ":")).replace('"', "")
+            words.append(f"{one.name}={text}")
     return words
