@@ -15,32 +15,32 @@ from raes.console.tables import Column, cell
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
-def bench(name: str, section: str, *keys: str) -> str:
+def bench(name: str, section: str, *words: str) -> str:
     """A section of a benchmark's file, with some of its columns, below the command, its date and its machine.
 
     Args:
         name: of the file, `results/bench_NAME.json`.
         section: its key in the file.
-        keys: of the columns, in order.
+        words: keys of the columns, in order; and `key=value`: the rows that are shown.
     """
     from benchmarks.__main__ import BENCHES as DEVELOPERS_BENCHES  # a checkout has it, an installation not
 
     content = json.loads((RESULTS / f"bench_{name}.json").read_text())
     program = "raes.bench" if content["bench"] in BENCHES else "benchmarks"
     module = importlib.import_module((BENCHES | DEVELOPERS_BENCHES)[content["bench"]].module)
-    columns = _columns(module)
-    words = " ".join([f"python -m {program} {content['bench']}", *_words(module, content["arguments"])])
+    columns, keys = _columns(module), [word for word in words if "=" not in word]
+    shown = [word.split("=") for word in words if "=" in word]
+    rows = [row for row in content[section] if all(str(row[key]) == value for key, value in shown)]
+    command = " ".join([f"python -m {program} {content['bench']}", *_words(module, content["arguments"])])
     machine = content["machine"]
     where = f"{machine['cores']} cores of {machine['cpu']}, load {machine['load'][0]:.1f}"
     lines = [
-        f"`{words}`, {content['date'][:10]}, {where}:",
+        f"`{command}`, {content['date'][:10]}, {where}:",
         "",
         "| " + " | ".join(columns[key].heading for key in keys) + " |",
         "| " + " | ".join("---:" if columns[key].form else "---" for key in keys) + " |",
     ]
-    lines += [
-        "| " + " | ".join(cell(row.get(key), columns[key].form) for key in keys) + " |" for row in content[section]
-    ]
+    lines += ["| " + " | ".join(cell(row.get(key), columns[key].form) for key in keys) + " |" for row in rows]
     return "\n".join(lines)
 
 
