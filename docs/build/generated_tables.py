@@ -366,7 +366,7 @@ def _benchmarks(module: str) -> str:
     """The benchmarks of a command that has some."""
     benches = getattr(importlib.import_module(module), "BENCHES", {})
     program = module.removesuffix(".__main__")
-    rows = [(f"python -m {program} {name}", bench.summary) for name, bench in benches.items()]
+    rows = [(f"python -m {program} {name} {bench.words}".strip(), bench.summary) for name, bench in benches.items()]
     return _table(("benchmark", "what it measures"), rows) if rows else ""
 
 

@@ -12,7 +12,7 @@ BENCHES = {
     "atari": Benchmark("raes.bench.atari_bench", "one worker on an Atari game, against the bare emulator"),
     "timestep": Benchmark("raes.bench.timestep_bench", "where a timestep of each policy goes"),
     "workers": Benchmark("raes.bench.workers_bench", "what several workers make of the speed of one"),
-    "share": Benchmark("raes.bench.share_bench", "what a run made of this machine, against its environment alone"),
+    "share": Benchmark("raes.bench.share_bench", "what a run made of this machine", "run_dir=runs/first"),
     "update": Benchmark("raes.bench.update_bench", "the weighted noise sum against the machine's memory speed"),
 }
 """The benchmarks that a user runs to see their own machine."""

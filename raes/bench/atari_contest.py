@@ -12,7 +12,7 @@ import numpy as np
 
 from raes.bench.timing import Timer, cpu_clock, seconds_of
 from raes.policies import ConvPolicy, ConvSettings
-from raes.policies.conv_layers import Dense
+from raes.policies.dense_layers import Dense
 from raes.problems.atari import AtariEnvironment, AtariSettings
 from raes.problems.episode import EpisodeProblem, EpisodeSpec
 from raes.problems.problem import Episode

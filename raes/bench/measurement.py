@@ -80,15 +80,18 @@ def write_report(report: BenchReport, arguments: BenchArguments) -> None:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark by name: its module, which holds its arguments and `run`, and a summary."""
+    """A benchmark by name: its module, which holds its arguments and `run`, a summary, and words that it needs."""
 
     module: str
     summary: str
+    words: str = ""
 
 
 def usage(program: str, benches: Mapping[str, Benchmark]) -> str:
     """The command's usage, with the names of its benchmarks."""
-    names = "\n".join(f"  {name:9s} {bench.summary}" for name, bench in benches.items())
+    calls = {f"{name} {bench.words}".strip(): bench.summary for name, bench in benches.items()}
+    width = max(map(len, calls))
+    names = "\n".join(f"  {call:{width}s}  {summary}" for call, summary in calls.items())
     return f"usage: python -m {program} NAME [out=FILE.json] [key=value ...]\n{names}\nkeys of one: NAME --help"
 
 

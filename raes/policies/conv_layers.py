@@ -5,8 +5,7 @@ matrix product. Every layer reads its predecessor's output buffer, so that no ar
 
 From one timestep to the next most of a game's screen stays as it is (Pong: 93 % of the first layer's windows), and a
 window that has not changed has the output that it had. So a convolution of some size computes the windows that have
-changed, where these are not too many, and marks them for the layer after it. A dense layer, whose weights have to come
-from memory each time, adds up its sum from those of the map's rows, and keeps what has not changed of them.
+changed, where these are not too many, and marks them for the layer after it.
 """
 
 from __future__ import annotations
@@ -294,53 +293,3 @@ class MapConvolution(_Windowed):
             self._cells.take(self._members[which], 0, self._some_cells[:count], "clip")
             some = self._some_inputs[:count]
             self._flat[which] = self._compute(some, self._weights, self._some[:count])
-
-
-class Dense:
-    """A layer whose units see all of the one before: maps as (row, column, channel).
-
-    Weights on a map are copied, so that those of one of its rows lie together; others are not.
-    """
-
-    def __init__(self, source: Float32, units: int, activation: str | None) -> None:
-        self._source = source.reshape(-1)
-        self.units, self.inputs = units, self._source.size
-        self.output = np.zeros(units, np.float32)
-        self._activate = None if activation is None else ACTIVATIONS[activation](self.output)
-        self._scale: Float32 | None = None
-        self._weights = self._shift = self.output
-        self.matrix = self.output[None]
-        rows = len(source) if source.ndim > 1 else 1
-        self._rows = list(self._source.reshape(rows, -1))
-        self._now, self._known = self._source.reshape(rows, -1), np.zeros((rows, self.inputs // rows), np.float32)
-        self._sums = np.zeros((rows, units), np.float32)
-        self._parts = np.empty((rows, units, self.inputs // rows) if rows > 1 else 0, np.float32)
-
-    def load(self, weights: Float32) -> None:
-        """Take raw weights, float32 (units, inputs), which must stay as they are until the next call."""
-        self._weights, self.matrix = weights, weights.T
-        if len(self._rows) > 1:
-            np.copyto(self._parts, weights.reshape(self.units, len(self._rows), -1).swapaxes(0, 1))
-            self._known[:] = np.nan
-
-    def fold(self, scale: Float32 | None, shift: Float32) -> None:
-        """Compute activation(scale * raw + shift) from now on; float32 (units,), None for a scale of 1."""
-        self._scale, self._shift = scale, shift
-
-    def forward(self) -> None:
-        """Run on what the layer before has left in its buffer."""
-        output = self.output
-        if len(self._rows) == 1:
-            np.dot(self._weights, self._source, out=output)
-        else:
-            changed = np.logical_or.reduce(self._now != self._known, 1).nonzero()[0].tolist()
-            for row in changed:
-                np.dot(self._parts[row], self._rows[row], out=self._sums[row])
-            if changed:
-                np.copyto(self._known, self._now)
-            np.add.reduce(self._sums, 0, out=output)
-        if self._scale is not None:
-            np.multiply(output, self._scale, out=output)
-        np.add(output, self._shift, out=output)
-        if self._activate is not None:
-            self._activate(output)

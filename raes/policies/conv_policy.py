@@ -20,7 +20,8 @@ from typing import Literal
 
 import numpy as np
 
-from raes.policies.conv_layers import ACTIVATIONS, Dense, FrameConvolution, Layer, MapConvolution
+from raes.policies.conv_layers import ACTIVATIONS, FrameConvolution, Layer, MapConvolution
+from raes.policies.dense_layers import Dense, MapDense
 from raes.policies.heads import Head
 from raes.policies.reference_batch import DistinctWindows, distinct_windows
 from raes.tasks import Layers
@@ -102,7 +103,7 @@ class ConvPolicy:
             self._further.append(last)
         source = last.output
         for units in settings.hidden:
-            self._further.append(Dense(source, units, kind))
+            self._further.append((MapDense if source.ndim > 1 else Dense)(source, units, kind))
             source = self._further[-1].output
         self._further.append(Dense(source, head.outputs, None))
         self._layers: list[Layer] = [self._first, *self._further]
