@@ -6,6 +6,7 @@ import importlib
 import json
 from dataclasses import MISSING, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from raes.bench.__main__ import BENCHES
@@ -45,12 +46,12 @@ def bench(name: str, section: str, *words: str) -> str:
 
 
 def _columns(module: Any) -> dict[str, Column]:
-    """Key -> column, of all tables of a benchmark; the first one where two have the same key."""
+    """Key -> column, of all tables of a benchmark and of its parts; the first one where two have the same key."""
+    parts = [part for part in vars(module).values() if isinstance(part, ModuleType) and hasattr(part, "COLUMNS")]
+    tables = [value for part in (module, *parts) for value in vars(part).values() if isinstance(value, tuple)]
     found: dict[str, Column] = {}
-    for value in vars(module).values():
-        for column in value if isinstance(value, tuple) else ():
-            if isinstance(column, Column):
-                found.setdefault(column.key, column)
+    for column in (column for table in tables for column in table if isinstance(column, Column)):
+        found.setdefault(column.key, column)
     return found
 
 
