@@ -168,6 +168,7 @@ class Restarts:
         ranked, worst = batch, state.worst
         if batch is not None:
             worst = float(batch.returns.min(initial=worst, where=np.isfinite(batch.returns)))
+            ranked = batch = _penalized(batch, worst)
             compared = comparable(
                 batch.returns, worst if getattr(algorithm, "compares_generations", False) else math.inf
             )
@@ -251,18 +252,29 @@ class Restarts:
         return np.where(np.isnan(low), near, low + (high - low) * (share + 1) / 2)
 
 
-def kind_of(algorithm: str, restarts: str | None) -> Kind:
+def _penalized(batch: Batch, worst: float) -> Batch:
+    """Points that violate constraints are worse than the worst, by how much they do (Deb 2000, equation 4)."""
+    if batch.violations is None:
+        return batch
+    base = worst if math.isfinite(worst) else 0.0
+    return replace(
+        batch, returns=np.where(batch.violations > 0, base - batch.violations, batch.returns), violations=None
+    )
+
+
+def kind_of(algorithm: str, restarts: str | None, noisy: bool = False) -> Kind:
     """Which restarts an algorithm has.
 
     Args:
         algorithm: its name.
         restarts: `auto`, or a kind; None is `none`.
+        noisy: whether the function is; then `auto` is IPOP, whose populations grow.
 
     Raises:
         UserError: there are no such ones, or it never ends by itself.
     """
     if restarts == "auto":
-        return "bipop" if algorithm in ADAPTIVE else "none"
+        return ("ipop" if noisy else "bipop") if algorithm in ADAPTIVE else "none"
     kinds: tuple[str, ...] = get_args(Kind)
     kind: Any = "none" if restarts is None else restarts
     if kind not in kinds:

@@ -1,22 +1,14 @@
-"""What a search of a function has to keep: its limits, and the constraints of x."""
+"""What a search of a function has to keep: its limits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 from raes.runtime.scheduling import Size
-from raes.text import described
-from raes.types import Float64, UserError, check_fault
-from raes.validation import plain, real, whole
-
-NO_VALUE = 1e100
-"""What a constraint is violated by that is NaN or infinite."""
+from raes.types import UserError
+from raes.validation import real, whole
 
 
 @dataclass(frozen=True)
@@ -56,26 +48,3 @@ def checked_workers(workers: Any) -> int | str:
     except ValueError as error:
         raise UserError(str(error)) from error
     return workers if isinstance(workers, str) and not workers.isdigit() else whole("workers", int(workers), 1)
-
-
-class Violation:
-    """How much points violate the constraints."""
-
-    def __init__(self, constraints: Callable[[Float64], ArrayLike]) -> None:
-        self._constraints = constraints
-
-    def __call__(self, points: Float64) -> Float64:
-        """The sum of what is above 0, float64 (n,); a very large number where a constraint has no value.
-
-        Raises:
-            UserError: the constraints give no numbers.
-        """
-        total = np.empty(len(points))
-        for row, point in enumerate(points.copy()):
-            try:
-                values = np.atleast_1d(plain(self._constraints(point)).astype(np.float64))
-            except BaseException as error:
-                check_fault(error)
-                raise UserError(f"constraints fails at x={point.tolist()}: {described(error)}") from error
-            total[row] = np.maximum(np.nan_to_num(values, nan=NO_VALUE, posinf=NO_VALUE, neginf=0.0), 0.0).sum()
-        return np.minimum(total, NO_VALUE)

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from raes.api.conditions import Limits, Violation, checked_workers
+from raes.api.conditions import Limits, checked_workers
 from raes.api.evaluators import Evaluator, evaluator
 from raes.api.keyword_arguments import warn_caller
 from raes.api.optimizer import LOOK, Optimizer
 from raes.api.optimum import MESSAGES, Optimum, Status
-from raes.api.reevaluation import CANDIDATES, LEAST, NOISY, chosen, reserved
+from raes.api.reevaluation import CANDIDATES, LEAST, chosen, reserved
 from raes.api.search_file import Progress, SearchFile
+from raes.problems.constraints import Violation
 from raes.search.endings import Tolerances
 from raes.search.optimizers import OptimizerSettings
 from raes.search.spread import SpreadWatch
@@ -94,7 +95,7 @@ def search(
     if noisy:
         if target is not None:
             raise UserError(f"target={target}: one value of a noisy function means little; remove it, or noisy=True")
-        restarts, tolerances = "ipop" if restarts == "auto" else restarts, tolerances or NOISY
+        restarts, tolerances = "ipop" if restarts == "auto" else restarts, tolerances or Tolerances().of_noise()
     workers = checked_workers(workers)
     if not callable(function):
         raise UserError(f"the function must be callable, got {function!r}")

@@ -38,6 +38,11 @@ class Tolerances:
     growth: NotNegative = 1e4
     lost: NotNegative = 1.0
 
+    def of_noise(self) -> Tolerances:
+        """The same for a noisy function: differences between values mean little there, so that a run ends by
+        stagnation and by x."""
+        return replace(self, f=0.0, lost=0.0)
+
 
 @dataclass(frozen=True)
 class RunRecord:
