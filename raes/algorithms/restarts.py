@@ -136,9 +136,17 @@ class Restarts:
         """That of the inner algorithm."""
         return int(self._made[1].memory(num_params))
 
-    def init(self, theta: Floating, observations: RunningStats) -> RestartState:
-        """The state whose first run starts at theta."""
+    def init(self, theta: Floating, observations: RunningStats, correlation: Float64 | None = None) -> RestartState:
+        """The state whose first run starts at theta.
+
+        Args:
+            theta: (d,).
+            observations: their statistics.
+            correlation: float64 (d, d), of the first run's first points; None for none.
+        """
         inner = self.inner(FIRST).init(theta, observations)
+        if correlation is not None:
+            inner = self.inner(FIRST).correlated(inner, correlation)
         start = theta.astype(np.float64)
         return RestartState(
             0, inner.theta, inner, FIRST, RunRecord.empty(), 0, 0, 0, 0, start, -math.inf, math.inf, 0, "", False

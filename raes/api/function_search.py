@@ -42,6 +42,8 @@ def search(
     restarts: str | None = "auto",
     tolerances: Tolerances | None = None,
     bounds: Any = None,
+    cov: ArrayLike | None = None,
+    warm_start: Optimum | None = None,
     constraints: Callable[[Float64], ArrayLike] | None = None,
     noisy: bool = False,
     workers: int | str = 1,
@@ -71,6 +73,9 @@ def search(
         tolerances: what ends a run.
         bounds: (low, high) of each coordinate, None for an infinite end; or `raes.Interval(low, high, log, integer)`,
             or `raes.Category(count)`; a single (low, high) is for all. `sigma` is a share of each range then.
+        cov: (d, d) or its diagonal (d,): the first points have the covariance sigma^2 cov, sigma 1 by default.
+        warm_start: an earlier result: its centre, where there is no x0, and the shape of its last points, of which
+            `sigma` is the largest standard deviation.
         constraints: takes x and returns numbers, all of which must be at most 0. Where one is not, the function is not
             called; the point counts in the budget and ranks behind those that keep all, by the sum of what is above 0.
         noisy: whether the function gives another value each time. Then the population grows with each restart, a tenth
@@ -86,7 +91,8 @@ def search(
         resume: `auto`: go on with what the folder holds, with the same bits as without a stop; `never`: refuse it.
         seed: the same one gives the same points.
         optimizer: of the methods that follow a gradient.
-        settings: keys of the algorithm's configuration, e.g. `sigma`, `population`, `pairs`.
+        settings: keys of the algorithm's configuration, e.g. `sigma`, one for all or one for each coordinate,
+            `population`, `pairs`.
 
     Raises:
         UserError: an argument is wrong, or the function raises an exception wherever it is called.
@@ -113,6 +119,8 @@ def search(
         restarts=restarts,
         tolerances=tolerances,
         bounds=bounds,
+        cov=cov,
+        warm_start=warm_start,
         **settings,
     )
     if isinstance(workers, int) and workers > (points := optimizing.settings.episodes):

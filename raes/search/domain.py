@@ -72,6 +72,8 @@ class Domain:
     Attributes:
         size: numbers in x.
         dim: numbers in z: one for each number in x, and `count` for a category, the largest of which decides.
+        unit: float64 (size,), the width of 1 in z, on the scale of x or ln x.
+        ranged: bool (size,), whether a coordinate has two ends.
         finite: float64 (2, n), where runs may begin in z; NaN where a coordinate has no range.
         least_spread: float64 (n,), the least standard deviation in z; 0 for none. None where all are 0.
     """
@@ -93,8 +95,8 @@ class Domain:
         self._low, self._high = ends.T
         both = np.isfinite(self._low) & np.isfinite(self._high)
         factor = np.ones(self.size) if scale is None else scale
-        self._unit = np.where(both, (self._high - self._low) / UNITS, 1.0) * factor
-        self._both = both
+        self.unit = np.where(both, (self._high - self._low) / UNITS, 1.0) * factor
+        self.ranged = both
         self._log = np.array([isinstance(part, Interval) and part.log for part in self._parts])
         self._whole = np.array([isinstance(part, Interval) and part.integer for part in self._parts])
         self._categories = [(row, part.count) for row, part in enumerate(self._parts) if isinstance(part, Category)]
@@ -104,10 +106,10 @@ class Domain:
             self.finite[:, self._first[row] : self._first[row] + count] = [[-1.0], [1.0]]
         least = np.zeros(self.dim)
         linear = self._whole & ~self._log
-        least[self._first[linear]] = LEAST_STEP / self._unit[linear]
+        least[self._first[linear]] = LEAST_STEP / self.unit[linear]
         logarithmic = self._whole & self._log
         widest = np.array([_last_step(part) for part in self._parts])
-        least[self._first[logarithmic]] = LEAST_STEP * widest[logarithmic] / self._unit[logarithmic]
+        least[self._first[logarithmic]] = LEAST_STEP * widest[logarithmic] / self.unit[logarithmic]
         self.least_spread = least if least.any() else None
 
     def __repr__(self) -> str:
@@ -117,16 +119,16 @@ class Domain:
         """The points, float64 (k, size), that z, float64 (k, dim), mean."""
         single = z[:, self._first]
         low, high = self._low, self._high
-        scaled = np.where(self._both, low, 0.0) + single * self._unit
+        scaled = np.where(self.ranged, low, 0.0) + single * self.unit
         with np.errstate(invalid="ignore"):
-            span = np.where(self._both, high - low, 1.0)
+            span = np.where(self.ranged, high - low, 1.0)
             turned = np.abs((scaled - low) % (2 * span))
             inside = low + np.where(turned > span, 2 * span - turned, turned)
             above = low + np.abs(scaled - low)
             below = high - np.abs(high - scaled)
-        x = np.where(self._both, inside, scaled)
-        x = np.where(~self._both & np.isfinite(low), above, x)
-        x = np.where(~self._both & np.isfinite(high), below, x)
+        x = np.where(self.ranged, inside, scaled)
+        x = np.where(~self.ranged & np.isfinite(low), above, x)
+        x = np.where(~self.ranged & np.isfinite(high), below, x)
         if self._log.any():
             x[:, self._log] = np.exp(x[:, self._log])
         for row, part in enumerate(self._parts):
@@ -157,7 +159,7 @@ class Domain:
                     f"x0[{row}]={value:g} must be {what} from {part.low:g} to {part.high:g}, as bounds have it"
                 )
             scaled = math.log(value) if part.log else value
-            z[first] = (scaled - (self._low[row] if self._both[row] else 0.0)) / self._unit[row]
+            z[first] = (scaled - (self._low[row] if self.ranged[row] else 0.0)) / self.unit[row]
         return z
 
     def center(self) -> Float64:
@@ -167,14 +169,14 @@ class Domain:
             UserError: a coordinate has no range.
         """
         for row, part in enumerate(self._parts):
-            if isinstance(part, Interval) and not self._both[row]:
+            if isinstance(part, Interval) and not self.ranged[row]:
                 raise UserError(f"x0 is needed, since bounds[{row}]=({part.low:g}, {part.high:g}) has no middle")
         center: Float64 = np.nan_to_num(self.finite.mean(axis=0))
         return center
 
     def std(self, spread: Float64) -> Float64:
         """Standard deviations of x, float64 (size,), from those of z; on a log scale of ln x, of categories NaN."""
-        std: Float64 = np.array(spread[self._first] * self._unit)
+        std: Float64 = np.array(spread[self._first] * self.unit)
         for row, _ in self._categories:
             std[row] = np.nan
         return std
@@ -184,19 +186,8 @@ class Domain:
         category."""
         if self._categories:
             return None
-        covariance: Float64 = inner * (np.square(self._unit) if inner.ndim == 1 else np.outer(self._unit, self._unit))
+        covariance: Float64 = inner * (np.square(self.unit) if inner.ndim == 1 else np.outer(self.unit, self.unit))
         return covariance
-
-    def inner(self, covariance: Float64) -> Float64:
-        """The covariance of z, float64 (dim, dim), from that of x, float64 (size, size).
-
-        Raises:
-            UserError: there is a category, whose hidden numbers it does not name.
-        """
-        if self._categories:
-            raise UserError(f"covariance: x[{self._categories[0][0]}] is a category, which has none; give sigma alone")
-        inner: Float64 = covariance / np.outer(self._unit, self._unit)
-        return inner
 
 
 def domain_of(bounds: Any, size: int | None, scale: Float64 | None = None) -> Domain:
