@@ -3,6 +3,7 @@
 Each run of the inner algorithm ends by `raes.search.endings`; the next one begins elsewhere with another population.
 IPOP doubles it. BIPOP alternates between that and runs of a small population and a small sigma, so that both kinds have
 spent equally many evaluations. Deviation: a run whose values converge to worse ones than an earlier run's is cut short.
+The population of a noisy function grows within a run, too, where noise hides the progress (Hellwig & Beyer 2016).
 
 Fitness that is not finite, as where a function fails, counts as a little worse than the worst.
 """
@@ -18,7 +19,7 @@ import numpy as np
 
 from raes.results import Batch
 from raes.rng import Purpose, generator
-from raes.search.endings import RunRecord, Tolerances, ending
+from raes.search.endings import RunRecord, Tolerances, ending, hindered
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import comparable
 from raes.tasks import Round, Snapshot
@@ -35,6 +36,8 @@ SMALLEST_SIGMA = 2.0
 """Powers of ten by which the sigma of a small run may be smaller than the first one (Hansen 2009, equation 4)."""
 BARREN_RUNS = 3
 """Runs without a finite value after which the search ends, if there was none before."""
+GROWTH = 1.5
+"""Factor on the population of a noisy function where it shows no progress."""
 ADAPTIVE = ("cma_es", "xnes", "snes", "gaussian_es", "cem", "pgpe")
 """The algorithms whose runs end by themselves, so that a restart makes sense."""
 
@@ -115,6 +118,7 @@ class Restarts:
         tolerances: what ends a run.
         seed: of the search.
         box: float64 (2, d), in which runs begin; NaN, or None for all: near x0.
+        noisy: whether the function is.
     """
 
     def __init__(
@@ -125,7 +129,9 @@ class Restarts:
         tolerances: Tolerances,
         seed: int,
         box: Float64 | None = None,
+        noisy: bool = False,
     ) -> None:
+        self._grows = noisy and kind != "none"
         self._make, self._settings, self._kind = make, settings, kind
         self._tolerances, self._seed, self._box = tolerances, seed, box
         self._made = (FIRST, make(settings))
@@ -204,6 +210,9 @@ class Restarts:
             reason = "the budget of a small run"
         if reason is not None:
             state = self._ended(state, reason)
+        elif self._grows and hindered(record):
+            run = replace(state.run, population=GROWTH * state.run.population)
+            state = replace(state, run=run, record=RunRecord.empty())
         return state, metrics | {"run": float(state.run.number)}
 
     def _first_spread(self, state: RestartState) -> float:
@@ -231,7 +240,8 @@ class Restarts:
             following = Run(run.number + 1, True, population, 10 ** (-SMALLEST_SIGMA * float(rng.random())), large // 2)
         else:
             doublings += 1
-            following = Run(run.number + 1, False, 2.0**doublings, 1.0, 0)
+            population = max(2.0**doublings, run.population if self._grows else 0.0)
+            following = Run(run.number + 1, False, population, 1.0, 0)
         start = self._start(rng, state.start).astype(state.theta.dtype)
         inner = self.inner(following).init(start, state.conditions.observations)
         return replace(

@@ -78,9 +78,9 @@ def search(
             `sigma` is the largest standard deviation.
         constraints: takes x and returns numbers, all of which must be at most 0. Where one is not, the function is not
             called; the point counts in the budget and ranks behind those that keep all, by the sum of what is above 0.
-        noisy: whether the function gives another value each time. Then the population grows with each restart, a tenth
-            of the budget evaluates the centres of the runs and the best point again, and the one with the best mean is
-            the result, `fun` this mean and `error` its standard error.
+        noisy: whether the function gives another value each time. Then the population grows where there is no
+            progress, and with each restart, a tenth of the budget evaluates the centres of the runs and the best point
+            again, and the one with the best mean is the result, `fun` this mean and `error` its standard error.
         workers: processes on Ray, `auto` for all of its CPUs, or `2..8`; 1: this process, without Ray. The result is
             the same to the bit.
         vectorized: whether the function takes all points of a generation at once, (n, d), and returns (n,).
@@ -98,10 +98,8 @@ def search(
         UserError: an argument is wrong, or the function raises an exception wherever it is called.
     """
     limits = Limits.of(budget, target, max_seconds, smallest)
-    if noisy:
-        if target is not None:
-            raise UserError(f"target={target}: one value of a noisy function means little; remove it, or noisy=True")
-        restarts, tolerances = "ipop" if restarts == "auto" else restarts, tolerances or Tolerances().of_noise()
+    if noisy and target is not None:
+        raise UserError(f"target={target}: one value of a noisy function means little; remove it, or noisy=True")
     workers = checked_workers(workers)
     if not callable(function):
         raise UserError(f"the function must be callable, got {function!r}")
@@ -121,6 +119,7 @@ def search(
         bounds=bounds,
         cov=cov,
         warm_start=warm_start,
+        noisy=bool(noisy),
         **settings,
     )
     if isinstance(workers, int) and workers > (points := optimizing.settings.episodes):

@@ -56,6 +56,7 @@ class Optimizer:
         bounds: Any = None,
         cov: ArrayLike | None = None,
         warm_start: Optimum | None = None,
+        noisy: bool = False,
         **settings: Any,
     ) -> None:
         """Start at x0.
@@ -74,6 +75,8 @@ class Optimizer:
             cov: (d, d) or its diagonal (d,): the first points have the covariance sigma^2 cov, sigma 1 by default.
             warm_start: an earlier result: its centre, where there is no x0, and the shape of its last points, of which
                 `sigma` is the largest standard deviation.
+            noisy: whether fitness is another one each time: the population grows where it shows no progress, and with
+                each restart.
             settings: keys of the algorithm's configuration, e.g. `sigma`, one for all or one for each coordinate,
                 `population`, `pairs`.
 
@@ -93,8 +96,9 @@ class Optimizer:
             seed,
             least_spread=None if self.domain is None else self.domain.least_spread,
         )
-        self._kind, self._tolerances, self._seed = kind_of(self.algorithm, restarts), tolerances or Tolerances(), seed
-        self._algorithm = Restarts(make, self.settings, self._kind, self._tolerances, seed, box)
+        self._kind, self._seed, self._noisy = kind_of(self.algorithm, restarts, noisy), seed, noisy
+        self._tolerances = tolerances or (Tolerances().of_noise() if noisy else Tolerances())
+        self._algorithm = Restarts(make, self.settings, self._kind, self._tolerances, seed, box, noisy)
         check_state(self.algorithm, self._algorithm.memory(theta.size), theta.size)
         self.state: Any = self._algorithm.init(theta, running_stats.init(0), begins.correlation)
         self._correlation = begins.correlation
@@ -141,6 +145,7 @@ class Optimizer:
             "optimizer": repr(getattr(self._algorithm.inner(FIRST), "_optimizer", None)),
             "restarts": self._kind,
             "tolerances": asdict(self._tolerances),
+            "noisy": self._noisy,
             "seed": self._seed,
             "x0": self.state.start.tolist(),
             "bounds": repr(self.domain),

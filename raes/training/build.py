@@ -70,7 +70,7 @@ def _with_restarts(config: Config, function: FunctionSettings, make: Callable[[A
     kind = kind_of(config.algorithm.name, function.restarts, noisy)
     tolerances = function.tolerances.of_noise() if noisy else function.tolerances
     box = None if domain is None else domain.finite
-    return Restarts(made, config.algorithm, kind, tolerances, config.seed, box)
+    return Restarts(made, config.algorithm, kind, tolerances, config.seed, box, noisy)
 
 
 def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> ProblemSpec:
