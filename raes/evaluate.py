@@ -114,6 +114,10 @@ def evaluate(
     problem, snapshot = recipe(config, checkpoint)
     records = _run(config, problem, snapshot, arguments, notify, busy)
     good = records[~records["fault"]]
+    if not good.size and isinstance(config.env, FunctionSettings) and config.env.constraints is not None:
+        raise RunFailedError(
+            f"x violates env.constraints={config.env.constraints}, or the function fails there; name another checkpoint"
+        )
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
     returns, lengths = summarize(good["return"]), good["length"]

@@ -73,11 +73,7 @@ class FunctionSettings:
                 raise ValueError(f"{key} has {len(given)} numbers, and dim={self.dim}; give one number or {self.dim}")
         if self.constraints is not None and self.constraints.count(":") != 1:
             raise ValueError(f"constraints={self.constraints}: must be module:callable, e.g. my_problem:g")
-        domain = self.domain
-        if domain is not None and domain.size != self.dim:
-            raise ValueError(f"bounds has {domain.size} entries, and dim={self.dim}; give one entry for each number")
-        if domain is not None:
-            self._start(domain)
+        self.start()
 
     @property
     def id(self) -> str:
@@ -96,10 +92,18 @@ class FunctionSettings:
         scale = None if self.scale == 1.0 else np.broadcast_to(np.array(self.scale, np.float64), (self.dim,))
         bounds = [(None, None)] * self.dim if self.bounds is None else list(self.bounds)
         each = len(bounds) == 2 and not any(isinstance(one, list | tuple | Mapping) for one in bounds)
-        return domain_of([bounds] * self.dim if each else bounds, None, scale)
+        if each:
+            bounds = [bounds] * self.dim
+        if bounds and len(bounds) != self.dim:
+            raise UserError(f"bounds has {len(bounds)} entries, and dim={self.dim}; give one entry for each number")
+        return domain_of(bounds, None, scale)
 
     def start(self) -> Float64:
-        """Where a search starts, in the coordinates in which it moves, float64 (n,)."""
+        """Where a search starts, in the coordinates in which it moves, float64 (n,).
+
+        Raises:
+            UserError: the bounds are none, or do not hold x0.
+        """
         domain = self.domain
         return self._x0() if domain is None else self._start(domain)
 

@@ -198,7 +198,7 @@ def domain_of(bounds: Any, size: int | None, scale: Float64 | None = None) -> Do
             the keys of one of these; a single (low, high) is that of all of `size` coordinates; or an object with `lb`
             and `ub`, as SciPy has it.
         size: of x0; None where there is none.
-        scale: see `Domain`.
+        scale: see `Domain`; one number for each entry.
 
     Raises:
         UserError: it describes none, or another number of coordinates.
@@ -223,8 +223,6 @@ def domain_of(bounds: Any, size: int | None, scale: Float64 | None = None) -> Do
         raise UserError("bounds is empty; give (low, high) for each coordinate, or leave it out")
     if size is not None and len(entries) != size:
         raise UserError(f"bounds has {len(entries)} entries, and x0 has {size} numbers; give one entry for each number")
-    if scale is not None and len(scale) != len(entries):
-        raise UserError(f"sigma has {len(scale)} numbers, and x has {len(entries)}; give one number for each")
     return Domain(map(_part, entries), scale)
 
 
