@@ -23,7 +23,15 @@ PAIRS = ("es", "ars", "ns_es", "nsr_es", "nsra_es", "pgpe")
 SHORT_BENCHES = {
     "rollout": ["seconds=0.05", "tasks=[Hopper,Humanoid]"],
     "atari": ["seconds=0.05"],
-    "workers": ["seconds=0.1", "workers=2", "turns=1", "generations=1", "pairs=2", "timesteps=1", "cases=[[Hopper,[8]]]"],
+    "workers": [
+        "seconds=0.1",
+        "workers=2",
+        "turns=1",
+        "generations=1",
+        "pairs=2",
+        "timesteps=1",
+        "cases=[[Hopper,[8]]]",
+    ],
     "share": ["seconds=0.2"],
     "low_rank": ["seconds=0.05", "tasks=[Hopper]", "ranks=[1]", "pairs=10"],
     "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],

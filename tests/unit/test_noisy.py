@@ -72,3 +72,35 @@ def test_halving_finds_the_best_candidate() -> None:
 def test_a_target_is_refused() -> None:
     with pytest.raises(UserError, match=r"target=1\.0: one value of a noisy function means little"):
         raes.minimize(true_value, [0.0], noisy=True, target=1.0)
+
+
+def test_the_population_grows_where_noise_hides_the_progress_and_not_before() -> None:
+    def sizes(std: float) -> list[int]:
+        search, rng, found = raes.Optimizer("cma_es", np.full(5, 3.0), noisy=True), np.random.default_rng(0), []
+        for _ in range(60):
+            points = search.ask()
+            found.append(len(points))
+            search.tell([-true_value(x) - std * rng.standard_normal() for x in points])
+        return found
+
+    exact, noisy = sizes(0.0), sizes(1.0)
+    assert set(exact) == {16}
+    assert noisy[:10] == [16] * 10
+    assert noisy == sorted(noisy)
+    assert noisy[-1] > 50
+
+
+@pytest.mark.parametrize("std", [0.5, 5.0])
+def test_a_noisy_search_comes_closer_than_one_that_knows_of_no_noise(std: float) -> None:
+    ratios = []
+    for seed in range(10):
+        keys: dict[str, Any] = {"budget": 1500, "seed": seed}
+        found = raes.minimize(noisy_sphere(std, seed), np.full(5, -2.0), noisy=True, **keys)
+        plain = raes.minimize(noisy_sphere(std, seed), np.full(5, -2.0), **keys)
+        ratios.append(np.log(true_value(found.x) / true_value(plain.x)))
+    assert np.mean(ratios) < np.log(0.7)
+
+
+def test_methods_without_standard_deviations_of_their_own_take_noise_too() -> None:
+    found = raes.minimize(noisy_sphere(0.1, 0), np.zeros(3), algorithm="es", noisy=True, budget=600)
+    assert found.error is not None
