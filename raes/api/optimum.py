@@ -46,7 +46,7 @@ class Optimum:
         x: float64 (d,), the best point that was evaluated, x0 among them.
         fun: the function's value there; NaN where no value was finite.
         nfev: evaluations of the function, the one of x0 included.
-        nit: generations.
+        nit: generations, of all parallel runs.
         success: whether the target was reached; without a target, whether the search ended as it was meant to.
         status: a number, see `Status`.
         message: why it ended, in words.

@@ -165,10 +165,13 @@ def test_a_search_goes_on_with_the_same_bits_after_a_stop_at_any_moment(case: di
         assert (done.x.tobytes(), done.nfev) == (whole.x.tobytes(), whole.nfev)
 
 
-def test_what_was_evaluated_before_ctrl_c_counts_though_its_turn_had_not_come() -> None:
+@pytest.mark.parametrize("status", [Status.INTERRUPTED, Status.TIME])
+def test_what_was_evaluated_before_an_end_by_the_clock_counts_though_its_turn_had_not_come(status: Status) -> None:
     for seed in range(5):
-        evaluate = AnyOrder(seed, 12)
-        found = in_any_order(evaluate)
+        evaluate = AnyOrder(seed, 12 if status is Status.INTERRUPTED else 10**9)
+        limits = Limits(10**6, np.inf, np.inf if status is Status.INTERRUPTED else 0.05)
+        found = in_any_order(evaluate, limits=limits)
+        assert (found.status, found.surplus) == (status, 0)
         values = [value for request in evaluate.answered for value in request.values if np.isfinite(value)]
         assert found.fun <= min(values)
         assert found.nfev >= sum(request.calls for request in evaluate.answered)
