@@ -15,9 +15,9 @@ from raes.types import SETTINGS, Float64, NotNegative
 
 LONGEST_RECORD = 20_000
 """Generations that stagnation looks back at, at most."""
-TREND = 10
+TREND = 7
 """Generations in which a noisy function must show progress."""
-CERTAIN = 2.0
+CERTAIN = 2.5
 """Standard errors above 0 of a slope that is progress."""
 BARREN_GENERATIONS = 10
 """Generations in a row without a finite value after which a run ends."""
@@ -92,10 +92,10 @@ class RunRecord:
 
 
 def hindered(record: RunRecord) -> bool:
-    """Whether noise hides the progress of a run: the medians of its last generations have no trend upwards by a t-test
-    on the slope of their regression line (Hellwig & Beyer 2016, PPSN XIV, section 3)."""
-    if record.generations < TREND or len(record.medians) < TREND:
-        return False
+    """Whether noise hides the progress of a run, which is asked every `TREND` generations: their medians have no trend
+    upwards by a t-test on the slope of their regression line (Hellwig & Beyer 2016, PPSN XIV, section 3)."""
+    if not record.generations or record.generations % TREND or len(record.medians) < TREND:
+        return False  # one test for each stretch: many would find a lack of progress by chance
     values, time = record.medians[-TREND:], np.arange(TREND) - (TREND - 1) / 2
     slope = float(time @ values) / float(time @ time)
     rest = values - values.mean() - slope * time
