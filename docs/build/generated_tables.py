@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from bench_tables import bench
 from curves import RESULTS, measured
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -276,22 +277,6 @@ def bbob(*names: str) -> str:
     return _table(head, rows, ())
 
 
-def busy(name: str) -> str:
-    """How busy workers are by parallel runs and population, and the share of BBOB's targets that is reached."""
-    report = json.loads((RESULTS / f"{name}.json").read_text())
-    budgets = sorted({row["evaluations"] for row in report["solved"]})
-    solved = {
-        (row["parallel_runs"], row["population"], row["evaluations"]): f"{row['share']:.3f}" for row in report["solved"]
-    }
-    rows = []
-    for row in report["rows"]:
-        case = row["parallel_runs"], row["population"]
-        rows.append((*map(str, case), f"{row['busy']:.2f}", *(solved[(*case, budget)] for budget in budgets)))
-    shares = (f"solved with {budget:,} evaluations" for budget in budgets)
-    workers = f"{report['rows'][0]['workers']} workers busy"
-    return f"{report['date'][:10]}:\n\n" + _table(("parallel_runs", "population", workers, *shares), rows, ())
-
-
 def _formatted(value: Any) -> str:
     return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
@@ -305,7 +290,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "actions": actions,
     "arithmetic": arithmetic,
     "bbob": bbob,
-    "busy": busy,
+    "bench": bench,
     "commands": commands,
     "common": common,
     "example": example,

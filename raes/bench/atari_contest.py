@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from raes.bench.timing import cpu_clock, seconds_of
+from raes.bench.timing import Timer, cpu_clock, seconds_of
 from raes.policies import ConvPolicy, ConvSettings
 from raes.policies.conv_layers import Dense
 from raes.problems.atari import AtariEnvironment, AtariSettings
@@ -152,40 +151,3 @@ class AtariContest:
         """Close both emulators."""
         self.problem.close()
         self._bare.close()
-
-
-class Timer:
-    """Replaces a callable and records the wall time of each call, until it is removed."""
-
-    def __init__(self, owner: Any, key: str | int) -> None:
-        self._owner, self._key, self._seconds = owner, key, [0.0][:0]
-        self._own = not isinstance(key, int) and key in vars(owner)
-        self._call: Callable[..., Any] = owner[key] if isinstance(key, int) else getattr(owner, key)
-        self._put(self)
-
-    def __call__(self, *arguments: Any) -> Any:
-        start = time.perf_counter()
-        answer = self._call(*arguments)
-        self._seconds.append(time.perf_counter() - start)
-        return answer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._call, name)
-
-    @property
-    def median(self) -> float:
-        """Microseconds of a call."""
-        return 1e6 * float(np.median(self._seconds))
-
-    def remove(self) -> None:
-        """Put the callable back."""
-        if isinstance(self._key, int) or self._own:
-            self._put(self._call)
-        else:
-            delattr(self._owner, self._key)
-
-    def _put(self, what: Any) -> None:
-        if isinstance(self._key, int):
-            self._owner[self._key] = what
-        else:
-            setattr(self._owner, self._key, what)

@@ -47,6 +47,8 @@ class BenchReport:
     sections: Sequence[Section]
 
 
+PLACES = ("out", "picture", "python", "run_dir")
+"""Keys that say where something lies on the machine, which is no part of a measurement."""
 BAR_COLUMNS = (Column("bar", "bar", ".2f"), Column("met", "met"))
 
 
@@ -71,7 +73,7 @@ def write_report(report: BenchReport, arguments: BenchArguments) -> None:
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "machine": machine(),
         "versions": versions(),
-        "arguments": asdict(arguments),
+        "arguments": {key: value for key, value in asdict(arguments).items() if key not in PLACES},
     } | {section.key: list(section.rows) for section in report.sections}
     Path(arguments.out).write_text(json.dumps(content, indent=1) + "\n")
 

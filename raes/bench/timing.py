@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -45,3 +46,45 @@ def interleave(loops: Loops, seconds: float, min_rounds: int, clock: TimeSource)
 def median_ratio(numerator: Float64, denominator: Float64) -> float:
     """The median over the rounds of the ratio within a round."""
     return float(np.median(numerator / denominator))
+
+
+class Timer:
+    """Replaces a callable and records the wall time of each call, until it is removed."""
+
+    def __init__(self, owner: Any, key: str | int) -> None:
+        self._owner, self._key, self._seconds = owner, key, [0.0][:0]
+        self._own = not isinstance(key, int) and key in vars(owner)
+        self._call: Callable[..., Any] = owner[key] if isinstance(key, int) else getattr(owner, key)
+        self._put(self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        start = time.perf_counter()
+        answer = self._call(*arguments)
+        self._seconds.append(time.perf_counter() - start)
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    @property
+    def total(self) -> float:
+        """Seconds of all calls."""
+        return sum(self._seconds)
+
+    @property
+    def median(self) -> float:
+        """Microseconds of a call."""
+        return 1e6 * float(np.median(self._seconds))
+
+    def remove(self) -> None:
+        """Put the callable back."""
+        if isinstance(self._key, int) or self._own:
+            self._put(self._call)
+        else:
+            delattr(self._owner, self._key)
+
+    def _put(self, what: Any) -> None:
+        if isinstance(self._key, int):
+            self._owner[self._key] = what
+        else:
+            setattr(self._owner, self._key, what)

@@ -17,12 +17,8 @@ from typing import Any
 import numpy as np
 
 from raes.policies.clip import clip
+from raes.policies.einsum import einsum
 from raes.types import Float32, Float64
-
-try:
-    from numpy._core.multiarray import c_einsum as einsum  # without its Python wrapper, which costs as much again
-except ImportError:
-    einsum = np.einsum
 
 Outcome = Callable[[Float32], tuple[float, bool]]
 """Reward and end of the step that an action has just made; called once after each step."""

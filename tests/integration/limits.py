@@ -33,6 +33,7 @@ SHORT_BENCHES = {
         "cases=[[Hopper,[8]]]",
     ],
     "share": ["seconds=0.2"],
+    "timestep": ["seconds=0.01", "task=InvertedPendulum"],
     "low_rank": ["seconds=0.05", "tasks=[Hopper]", "ranks=[1]", "pairs=10"],
     "update": ["seconds=0.05", "cases=[[50,10],[2000,300]]", "shared=[140000,1000]"],
     "models": ["width=64", "layers=2", "vocabulary=100", "generations=1", "workers=1", "pairs=2"],

@@ -79,9 +79,20 @@ def test_rollout_compares_the_worker_with_the_bare_loops(tmp_path: Path) -> None
 @pytest.mark.tools
 def test_workers_compares_several_with_one_and_with_the_machine(tmp_path: Path) -> None:
     [row] = run_bench("workers", tmp_path)["rows"]
-    assert (row["task"], row["policy"], row["workers"], row["bar"]) == ("Hopper", "8", 2, 1.85)
+    assert (row["task"], row["policy"], row["workers"], row["bar"]) == ("Hopper", "linear", 2, 1.85)
     assert positive(row, "one", "several", "times_one", "machine", "busy", "driver_busy")
     assert row["times_one"] == row["several"] / row["one"]  # of one turn
+
+
+@pytest.mark.tools
+def test_timestep_shows_where_the_time_goes(tmp_path: Path) -> None:
+    rows = run_bench("timestep", tmp_path)["rows"]
+    assert {("linear", "full"), ("256-256", "rank 1"), ("64-64, PyTorch", "full")} <= {
+        (row["policy"], row["perturbation"]) for row in rows
+    }
+    for row in rows:
+        assert positive(row, "step", "network", "head", "rest", "all")
+        assert row["all"] > row["step"] + row["network"]
 
 
 @pytest.mark.tools
@@ -95,14 +106,14 @@ def test_share_compares_a_run_with_its_environment_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [([], "run_dir is missing"), (["run_dir=nowhere"], "nowhere"), (["seconds=0"], "seconds")]
+    ("words", "message"), [([], "run_dir is missing"), (["run_dir=nowhere"], "nowhere"), (["seconds=0"], "seconds")]
 )
-def test_share_says_what_it_needs(words: list[str], said: str) -> None:
+def test_share_names_what_it_needs(words: list[str], message: str) -> None:
     command = [sys.executable, "-m", "raes.bench", "share", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.tools

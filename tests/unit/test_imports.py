@@ -27,6 +27,7 @@ ROOMS = {
 PYTORCH = (
     "raes.policies.torch_policy", "raes.policies.torch_export", "raes.api.torch_modules", "raes.api.seeded_modules",
     "raes.export", "raes.models.tensor_noise", "raes.models.held_tensor", "raes.models.torch_engine",
+    "raes.bench.tanh_module",
 )  # fmt: skip
 RAY_INSIDE_FUNCTIONS = ("raes.training.launch", "raes.training.sweep", "raes.evaluate", "raes.bench", "raes.doctor")
 FLOOR = {room: floor for floor, rooms in ROOMS.items() for room in rooms.split()}

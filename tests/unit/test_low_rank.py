@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from raes.algorithms.es import ES, ESSettings
 from raes.policies import MLP, ActionSpec, PolicySettings
-from raes.policies.batched import BatchedMLP, cache_lines
+from raes.policies.batched import BatchedMLP
 from raes.policies.heads import Continuous
 from raes.problems.episode import EpisodeSpec
 from raes.problems.lockstep import LANES
@@ -149,15 +149,6 @@ def test_a_lanes_bits_depend_on_the_lane_alone(
         assert found == {member: whole[member] for member in order[:count]}
 
     check()
-
-
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.sampled_from([0, 4, 20, 48]))
-def test_rows_of_whole_cache_lines_begin_at_one(shape: list[int], offset: int) -> None:
-    with buffers_at(offset):
-        rows = cache_lines(*shape)
-    assert rows.shape[:-1] == tuple(shape[:-1])
-    assert rows.shape[-1] - shape[-1] in range(16)
-    assert not any(number % 64 for number in (rows.ctypes.data, *rows.strides[:-1]))
 
 
 @pytest.mark.kernels
