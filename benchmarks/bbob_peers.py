@@ -86,10 +86,23 @@ def evotorch_xnes(function: Function, x0: Float64, budget: int, target: float, s
 
 def optuna_tpe(function: Function, x0: Float64, budget: int, target: float, seed: int) -> None:
     """Optuna's tree-structured Parzen estimator, its default, in the domain."""
+    from optuna.samplers import TPESampler
+
+    _by_optuna(TPESampler(seed=seed), function, x0)
+
+
+def optuna_gp(function: Function, x0: Float64, budget: int, target: float, seed: int) -> None:
+    """Optuna's Gaussian process with the logarithm of the expected improvement, in the domain; it needs PyTorch."""
+    from optuna.samplers import GPSampler
+
+    _by_optuna(GPSampler(seed=seed), function, x0)
+
+
+def _by_optuna(sampler: Any, function: Function, x0: Float64) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    study = optuna.create_study(sampler=sampler)
     names = [str(number) for number in range(len(x0))]
     study.enqueue_trial(dict(zip(names, x0.tolist(), strict=True)))
     study.optimize(lambda trial: function(np.array([trial.suggest_float(one, -BOX, BOX) for one in names])), None)
@@ -108,6 +121,7 @@ PEERS: dict[str, tuple[Solver, str]] = {
     "scipy_de": (scipy_de, "scipy"),
     "evotorch_xnes": (evotorch_xnes, "evotorch"),
     "optuna_tpe": (optuna_tpe, "optuna"),
+    "optuna_gp": (optuna_gp, "optuna"),
     "random": (random, "numpy"),
 }
 """Name -> (solver, the package that it needs)."""

@@ -24,7 +24,7 @@ from raes.config.stored import load_to_use
 from raes.console.busy import Busy
 from raes.console.console import figure
 from raes.console.output import show
-from raes.problems.function import FunctionSettings
+from raes.problems.function import FunctionSettings, FunctionSpec
 from raes.problems.problem import Problem, ProblemSpec
 from raes.results import Results
 from raes.rng import Purpose
@@ -59,7 +59,7 @@ class EvaluateArguments:
         episodes: how many.
         seed: of the episodes; another seed gives other episodes.
         workers: `auto`, or how many.
-        runtime: `ray`, `serial`.
+        runtime: `ray`, `serial`; `auto`: serial for a function, unless `workers` or `ray.address` is given, else ray.
         ray: `ray.address`, as of the training command.
         out: a JSON file for the metrics.
         trust: whether code of its own that a run of somebody else names may be used.
@@ -72,7 +72,7 @@ class EvaluateArguments:
     episodes: Count = 100
     seed: Seed = 0
     workers: int | str = "auto"
-    runtime: Literal["ray", "serial"] = "ray"
+    runtime: Literal["auto", "ray", "serial"] = "auto"
     ray: RaySettings = field(default_factory=RaySettings)
     out: str | None = None
     trust: bool = False
@@ -107,12 +107,17 @@ def evaluate(
     config = replace(
         config,
         noise=replace(config.noise, size=0 if isinstance(config.env, FunctionSettings) else NO_TABLE),
-        runtime=replace(config.runtime, name=arguments.runtime),
+        runtime=replace(config.runtime, name=_runtime(arguments, config)),
         ray=arguments.ray,
         workers=arguments.workers,
     )
-    records = _run(config, arguments, checkpoint, notify, busy)
+    problem, snapshot = recipe(config, checkpoint)
+    records = _run(config, problem, snapshot, arguments, notify, busy)
     good = records[~records["fault"]]
+    if not good.size and isinstance(config.env, FunctionSettings) and config.env.constraints is not None:
+        raise RunFailedError(
+            f"x violates env.constraints={config.env.constraints}, or the function fails there; name another checkpoint"
+        )
     if not good.size:
         raise RunFailedError("every episode failed; run `python -m raes.train` with runtime=serial to see why")
     returns, lengths = summarize(good["return"]), good["length"]
@@ -135,9 +140,17 @@ def evaluate(
         "training_timesteps": checkpoint.state["progress"]["timesteps"],
         "training_seconds": checkpoint.state["seconds"],
     }
-    if isinstance(config.env, FunctionSettings):
-        metrics["x"] = checkpoint.arrays["theta"].tolist()
+    if isinstance(problem, FunctionSpec):
+        metrics["x"] = problem.settings.x(checkpoint.arrays["theta"]).tolist()
     return metrics
+
+
+def _runtime(arguments: EvaluateArguments, config: Config) -> Literal["ray", "serial"]:
+    """Where episodes run: a function is too quickly evaluated to start Ray for it unasked."""
+    if arguments.runtime != "auto":
+        return arguments.runtime
+    unasked = arguments.workers in ("auto", 1) and arguments.ray == RaySettings()
+    return "serial" if isinstance(config.env, FunctionSettings) and unasked else "ray"
 
 
 def policy_snapshot(config: Config, checkpoint: Checkpoint, problem: Problem) -> Snapshot:
@@ -170,12 +183,12 @@ def recipe(config: Config, checkpoint: Checkpoint) -> tuple[ProblemSpec, Snapsho
 
 def _run(
     config: Config,
+    problem: ProblemSpec,
+    snapshot: Snapshot,
     arguments: EvaluateArguments,
-    checkpoint: Checkpoint,
     notify: Callable[[str], None],
     busy: Busy | None,
 ) -> np.ndarray[Any, Any]:
-    problem, snapshot = recipe(config, checkpoint)
     spec = WorkerSpec(problem, arguments.seed)
     files = WeightFiles(run_location(arguments.run_dir))
     if config.runtime.name == "serial":

@@ -103,7 +103,10 @@ def export(arguments: ExportArguments) -> str:
         return _export_model(config, run_dir, checkpoint, Path(arguments.out))
     with closing(problem_spec(config, checkpoint).build()) as problem:
         if not isinstance(problem, EpisodeProblem):
-            raise UserError(f"run_dir={run_dir} searched a function, and has no policy to export")
+            raise UserError(
+                f"run_dir={run_dir} searched a function, and has no policy to export; raes.evaluate with out=x.json "
+                "writes its x"
+            )
         snapshot = policy_snapshot(config, checkpoint, problem)
         spec = action_spec(problem.env.action_space, config.env.id)
         torch_wanted = Path(arguments.out).suffix == ".pt"

@@ -24,7 +24,8 @@ RESULT_DTYPE = np.dtype(
     ]
 )
 """One episode's result, 30 bytes: task index, undiscounted return, sum of the rewards' signs, timesteps, seconds in
-the actor, whether the episode cap ended it, whether it failed."""
+the actor, whether the episode cap ended it, whether it failed. The return of a failed one is NaN; that of a point that
+violates the constraints of a function is by how much, and there is no `Fault` for it, since nothing broke."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Results:
     Attributes:
         records: RESULT_DTYPE (k,).
         moments: observation statistics of the episodes that were to be observed, or None.
-        faults: a reason for each record whose `fault` is set.
+        faults: a reason for each record whose `fault` is set, but for violated constraints.
         behaviors: what the episodes without a fault did, where the run has a descriptor, else None.
         weights: reports of the workers, where they hold a model.
         parts: (task index, uint8 (n,)) of a snapshot of a model's weights; of purpose WEIGHTS alone.
@@ -215,6 +216,8 @@ class Batch:
         capped_share: share of the episodes that the episode cap ended.
         moments: of the observed episodes in task order, or None.
         behaviors: float64 (n, m, b), or None.
+        violations: float64 (n, m), by how much points violate the constraints of a function; their returns are NaN.
+            None where all keep them.
     """
 
     index: Int64
@@ -225,6 +228,7 @@ class Batch:
     capped_share: float
     moments: Moments | None = None
     behaviors: Float64 | None = None
+    violations: Float64 | None = None
 
     def finite(self) -> Batch | None:
         """The groups whose returns are all finite; None where there is none."""
@@ -241,4 +245,5 @@ class Batch:
             sign_returns=self.sign_returns[kept],
             lengths=self.lengths[kept],
             behaviors=None if self.behaviors is None else self.behaviors[kept],
+            violations=None,
         )

@@ -9,7 +9,7 @@ weights by rank. With `covariance=diagonal` C is I and S alone adapts. A member 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -109,6 +109,11 @@ class CMAES(PopulationSearch):
         return CMAESState(
             0, 0, theta, mean, self._settings.sigma, one, square, square, one, zero, zero, zero, conditions
         )
+
+    def correlated(self, state: CMAESState, correlation: Float64) -> CMAESState:
+        """A first state with these correlations, float64 (d, d), between its members' numbers."""
+        scale, shape, basis, axes = _decomposed(state.scale, correlation, state.basis, state.axes)
+        return replace(state, scale=scale, shape=shape, basis=basis, axes=axes)
 
     def genomes(self, state: CMAESState, first: int, count: int) -> Genomes:
         """m + sigma S B D z_k, as vectors, cut from one product: BLAS rounds a row by where it is among the others."""

@@ -24,6 +24,8 @@ than a usual budget has."""
 FALLING = {"sigma": 1.0, "sigma_decay": 0.97, "sigma_min": 1e-8}
 """Of the methods whose noise does not adapt: it falls a thousandfold in 230 generations."""
 EXPLORING = FALLING | {"pairs": 10}
+WIDE = {"sigma": 2.5, "pairs": 10}
+"""Of the method that reads no values, so that only wide samples find anything."""
 
 FUNCTION_KEYS: dict[str, dict[str, Any]] = {
     "es": EXPLORING,
@@ -36,9 +38,9 @@ FUNCTION_KEYS: dict[str, dict[str, Any]] = {
     "cem": {"population": 30, "sigma": SIGMA, "elite": 0.4, "extra_sigma": 0.5, "extra_decay": 0.95},
     "gaussian_es": {"population": 20, "sigma": SIGMA, "elite": 0.25},
     "canonical_es": {"population": None, "sigma": SIGMA, "adapt_sigma": 2.0},
-    "random_search": {"population": None, "sigma": 2.5},
+    "random_search": {"population": None, "sigma": 0.5, "around": "best"},
     "ga": {"population": None, "sigma": 0.5, "parents": 5, "candidates": 1, "elite_episodes": 0},
-    "ns_es": EXPLORING,
+    "ns_es": WIDE,
     "nsr_es": EXPLORING | {"weight": 0.9},
     "nsra_es": EXPLORING,
 }
@@ -47,8 +49,9 @@ FUNCTION_KEYS: dict[str, dict[str, Any]] = {
 FUNCTION_OPTIMIZERS: dict[str, OptimizerSettings] = {
     "ars": OptimizerSettings("sgd", stepsize=0.5, stepsize_decay=0.97, momentum=0.0, weight_decay=0.0),
     "pgpe": OptimizerSettings("clipup", stepsize=0.15, weight_decay=0.0),
+    "ns_es": OptimizerSettings("adam", stepsize=0.02, weight_decay=0.0),
     **dict.fromkeys(
-        ("es", "ns_es", "nsr_es", "nsra_es"),
+        ("es", "nsr_es", "nsra_es"),
         OptimizerSettings("adam", stepsize=0.5, stepsize_decay=0.97, weight_decay=0.0),
     ),
 }

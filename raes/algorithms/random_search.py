@@ -1,6 +1,7 @@
 """Random search: members are drawn near the first parameters, the best one is kept. The baseline that others must beat.
 
-(Such et al. 2018, arXiv 1712.06567, section 4, compare with it on Atari.) A return seen once is all that decides.
+(Such et al. 2018, arXiv 1712.06567, section 4, compare with it on Atari.) A return seen once is all that decides. With
+`around=best` they are drawn near the best one, as in the localized random search of Spall 2003 (section 2.2).
 Where observations are normalised, the first generation only finds their statistics, which stay: a policy that was good
 under some would be another one under others.
 """
@@ -24,9 +25,14 @@ from .protocol import Conditions, WeightedSum
 
 @dataclass(frozen=True)
 class RandomSearchSettings(PopulationSettings):
-    """Configuration group `algorithm`, option `random_search`; the keys of `PopulationSettings`."""
+    """Configuration group `algorithm`, option `random_search`; the keys of `PopulationSettings`, and:
+
+    Attributes:
+        around: what members are drawn near: `first`, the first parameters, or `best`, the best member so far.
+    """
 
     name: Literal["random_search"] = "random_search"
+    around: Literal["first", "best"] = "first"
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class RandomSearchState:
     Attributes:
         generation: so far.
         theta: (d,), the best member.
-        root: (d,), the mean of the members.
+        root: (d,), the mean of the members: the first parameters, or theta.
         best: the best member's fitness.
         conditions: of the episodes.
     """
@@ -86,4 +92,5 @@ class RandomSearch(PopulationSearch):
             best = float(fitness[row])
             one = batch.genomes.noise_index[row : row + 1]
             theta = state.root + weighted_sum(one, np.full(1, self._settings.sigma, theta.dtype))
-        return RandomSearchState(state.generation + 1, theta, state.root, best, conditions), {"best": best}
+        root = theta if self._settings.around == "best" else state.root
+        return RandomSearchState(state.generation + 1, theta, root, best, conditions), {"best": best}

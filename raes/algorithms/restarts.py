@@ -3,6 +3,7 @@
 Each run of the inner algorithm ends by `raes.search.endings`; the next one begins elsewhere with another population.
 IPOP doubles it. BIPOP alternates between that and runs of a small population and a small sigma, so that both kinds have
 spent equally many evaluations. Deviation: a run whose values converge to worse ones than an earlier run's is cut short.
+The population of a noisy function grows within a run, too, where noise hides the progress (Hellwig & Beyer 2016).
 
 Fitness that is not finite, as where a function fails, counts as a little worse than the worst.
 """
@@ -18,7 +19,7 @@ import numpy as np
 
 from raes.results import Batch
 from raes.rng import Purpose, generator
-from raes.search.endings import RunRecord, Tolerances, ending
+from raes.search.endings import RunRecord, Tolerances, ending, hindered
 from raes.search.running_stats import RunningStats
 from raes.search.shaping import comparable
 from raes.tasks import Round, Snapshot
@@ -37,6 +38,8 @@ BARREN_RUNS = 3
 """Runs without a finite value after which the search ends, if there was none before."""
 MOST_DOUBLINGS = 3
 """Of the population with which one of several runs side by side begins."""
+GROWTH = 1.5
+"""Factor on the population of a noisy function where it shows no progress."""
 ADAPTIVE = ("cma_es", "xnes", "snes", "gaussian_es", "cem", "pgpe")
 """The algorithms whose runs end by themselves, so that a restart makes sense."""
 
@@ -117,6 +120,7 @@ class Restarts:
         tolerances: what ends a run.
         seed: of the search.
         box: float64 (2, d), in which runs begin; NaN, or None for all: near x0.
+        noisy: whether the function is.
     """
 
     def __init__(
@@ -127,7 +131,9 @@ class Restarts:
         tolerances: Tolerances,
         seed: int,
         box: Float64 | None = None,
+        noisy: bool = False,
     ) -> None:
+        self._grows = noisy and kind != "none"
         self._make, self._settings, self._kind = make, settings, kind
         self._tolerances, self._seed, self._box = tolerances, seed, box
         self._made = (FIRST, make(settings))
@@ -138,12 +144,19 @@ class Restarts:
         """That of the inner algorithm."""
         return int(self._made[1].memory(num_params))
 
-    def init(self, theta: Floating, observations: RunningStats, restart: int = 0) -> RestartState:
+    def init(
+        self,
+        theta: Floating,
+        observations: RunningStats,
+        correlation: Float64 | None = None,
+        restart: int = 0,
+    ) -> RestartState:
         """The state whose first run starts at theta.
 
         Args:
             theta: (d,).
-            observations: none, of a function.
+            observations: their statistics.
+            correlation: float64 (d, d), of the first run's first points; None for none.
             restart: where not 0, it begins elsewhere and with another population, as the restart of this number does.
         """
         start = theta.astype(np.float64)
@@ -153,6 +166,8 @@ class Restarts:
             theta = self._start(rng, start).astype(theta.dtype)
             run, doublings = self._early(restart, rng)
         inner = self.inner(run).init(theta, observations)
+        if correlation is not None:
+            inner = self.inner(run).correlated(inner, correlation)
         return RestartState(
             0, inner.theta, inner, run, RunRecord.empty(), 0, 0, 0, doublings, start, -math.inf, math.inf, 0, "", False
         )
@@ -197,6 +212,7 @@ class Restarts:
         ranked, worst = batch, state.worst
         if batch is not None:
             worst = float(batch.returns.min(initial=worst, where=np.isfinite(batch.returns)))
+            ranked = batch = _penalized(batch, worst)
             compared = comparable(
                 batch.returns, worst if getattr(algorithm, "compares_generations", False) else math.inf
             )
@@ -224,6 +240,9 @@ class Restarts:
             reason = "the budget of a small run"
         if reason is not None:
             state = self._ended(state, reason)
+        elif self._grows and hindered(record):
+            run = replace(state.run, population=GROWTH * state.run.population)
+            state = replace(state, run=run, record=RunRecord.empty())
         return state, metrics | {"run": float(state.run.number)}
 
     def _first_spread(self, state: RestartState) -> float:
@@ -249,7 +268,8 @@ class Restarts:
             following = self._small(run.number + 1, doublings, large // 2, rng)
         else:
             doublings += 1
-            following = Run(run.number + 1, False, 2.0**doublings, 1.0, 0)
+            population = max(2.0**doublings, run.population if self._grows else 0.0)
+            following = Run(run.number + 1, False, population, 1.0, 0)
         start = self._start(rng, state.start).astype(state.theta.dtype)
         inner = self.inner(following).init(start, state.conditions.observations)
         return replace(
@@ -278,18 +298,29 @@ class Restarts:
         return np.where(np.isnan(low), near, low + (high - low) * (share + 1) / 2)
 
 
-def kind_of(algorithm: str, restarts: str | None) -> Kind:
+def _penalized(batch: Batch, worst: float) -> Batch:
+    """Points that violate constraints are worse than the worst, by how much they do (Deb 2000, equation 4)."""
+    if batch.violations is None:
+        return batch
+    base = worst if math.isfinite(worst) else 0.0
+    return replace(
+        batch, returns=np.where(batch.violations > 0, base - batch.violations, batch.returns), violations=None
+    )
+
+
+def kind_of(algorithm: str, restarts: str | None, noisy: bool = False) -> Kind:
     """Which restarts an algorithm has.
 
     Args:
         algorithm: its name.
         restarts: `auto`, or a kind; None is `none`.
+        noisy: whether the function is; then `auto` is IPOP, whose populations grow.
 
     Raises:
         UserError: there are no such ones, or it never ends by itself.
     """
     if restarts == "auto":
-        return "bipop" if algorithm in ADAPTIVE else "none"
+        return ("ipop" if noisy else "bipop") if algorithm in ADAPTIVE else "none"
     kinds: tuple[str, ...] = get_args(Kind)
     kind: Any = "none" if restarts is None else restarts
     if kind not in kinds:

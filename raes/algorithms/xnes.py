@@ -7,7 +7,7 @@ Symbols: members mu + sigma B s_k with s_k ~ N(0, I), |det B| = 1, utilities u_k
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -74,6 +74,13 @@ class XNES(PopulationSearch):
         """The state that starts at theta with these observation statistics."""
         conditions = self.first_conditions(observations)
         return XNESState(0, theta, theta.astype(np.float64), self._settings.sigma, np.eye(theta.size), conditions)
+
+    def correlated(self, state: XNESState, correlation: Float64) -> XNESState:
+        """A first state with these correlations, float64 (d, d), between members' numbers: those of B B^T."""
+        values, turned = np.linalg.eigh(correlation)
+        factor = math.exp(float(np.log(values).mean()) / 2)
+        shape = (turned * (np.sqrt(values) / factor)) @ turned.T
+        return replace(state, sigma=state.sigma * factor, shape=shape)
 
     def spread(self, state: XNESState) -> Float64:
         """sigma * sqrt(diag(B B^T))."""

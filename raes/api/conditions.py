@@ -1,23 +1,15 @@
-"""What a search of a function has to keep: its limits, and the constraints of x."""
+"""What a search of a function has to keep: its limits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 from raes.api.evaluators import Calls
 from raes.runtime.scheduling import Size
-from raes.text import described
-from raes.types import Float64, UserError, check_fault
-from raes.validation import plain, real, whole
-
-NO_VALUE = 1e100
-"""What a constraint is violated by that is NaN or infinite."""
+from raes.types import UserError
+from raes.validation import real, whole
 
 
 @dataclass(frozen=True)
@@ -96,26 +88,3 @@ def check_callables(function: Any, args: Any, constraints: Any, callback: Any) -
         raise UserError(f"constraints must be callable, got {constraints!r}; e.g. constraints=lambda x: [x.sum() - 1]")
     if callback is not None and not callable(callback):
         raise UserError(f"callback must be callable, got {callback!r}")
-
-
-class Violation:
-    """How much points violate the constraints."""
-
-    def __init__(self, constraints: Callable[[Float64], ArrayLike]) -> None:
-        self._constraints = constraints
-
-    def __call__(self, points: Float64) -> Float64:
-        """The sum of what is above 0, float64 (n,); a very large number where a constraint has no value.
-
-        Raises:
-            UserError: the constraints give no numbers.
-        """
-        total = np.empty(len(points))
-        for row, point in enumerate(points.copy()):
-            try:
-                values = np.atleast_1d(plain(self._constraints(point)).astype(np.float64))
-            except BaseException as error:
-                check_fault(error)
-                raise UserError(f"constraints fails at x={point.tolist()}: {described(error)}") from error
-            total[row] = np.maximum(np.nan_to_num(values, nan=NO_VALUE, posinf=NO_VALUE, neginf=0.0), 0.0).sum()
-        return np.minimum(total, NO_VALUE)

@@ -14,7 +14,6 @@ from raes.api.evaluators import evaluator
 from raes.api.keyword_arguments import warn_caller
 from raes.api.optimizer import LOOK, Optimizer
 from raes.api.optimum import Optimum
-from raes.api.reevaluation import NOISY
 from raes.api.search_file import SearchFile
 from raes.api.search_loop import MOST_AHEAD, Callback, FunctionSearch
 from raes.rng import run_seed
@@ -42,6 +41,8 @@ def search(
     restarts: str | None = "auto",
     tolerances: Tolerances | None = None,
     bounds: Any = None,
+    cov: ArrayLike | None = None,
+    warm_start: Optimum | None = None,
     constraints: Callable[[Float64], ArrayLike] | None = None,
     noisy: bool = False,
     workers: int | str = 1,
@@ -74,11 +75,14 @@ def search(
         tolerances: what ends a run.
         bounds: (low, high) of each coordinate, None for an infinite end; or `raes.Interval(low, high, log, integer)`,
             or `raes.Category(count)`; a single (low, high) is for all. `sigma` is a share of each range then.
+        cov: (d, d) or its diagonal (d,): the first points have the covariance sigma^2 cov, sigma 1 by default.
+        warm_start: an earlier result: its centre, where there is no x0, and the shape of its last points, of which
+            `sigma` is the largest standard deviation.
         constraints: takes x and returns numbers, all of which must be at most 0. Where one is not, the function is not
             called; the point counts in the budget and ranks behind those that keep all, by the sum of what is above 0.
-        noisy: whether the function gives another value each time. Then the population grows with each restart, a tenth
-            of the budget evaluates the centres of the runs and the best point again, and the one with the best mean is
-            the result, `fun` this mean and `error` its standard error.
+        noisy: whether the function gives another value each time. Then the population grows where there is no
+            progress, and with each restart, a tenth of the budget evaluates the centres of the runs and the best point
+            again, and the one with the best mean is the result, `fun` this mean and `error` its standard error.
         workers: processes on Ray, `auto` for all of its CPUs, or `2..8`; 1: this process, without Ray. The result is
             the same to the bit.
         parallel_runs: sequences of restarts side by side, each from another start, with an equal share of the budget,
@@ -96,19 +100,19 @@ def search(
         resume: `auto`: go on with what the folder holds, with the same bits as without a stop; `never`: refuse it.
         seed: the same one gives the same points.
         optimizer: of the methods that follow a gradient.
-        settings: keys of the algorithm's configuration, e.g. `sigma`, `population`, `pairs`.
+        settings: keys of the algorithm's configuration, e.g. `sigma`, one for all or one for each coordinate,
+            `population`, `pairs`.
 
     Raises:
         UserError: an argument is wrong, or the function raises an exception wherever it is called.
     """
     limits = Limits.of(budget, target, max_seconds, smallest)
-    if noisy:
-        if target is not None:
-            raise UserError(f"target={target}: one value of a noisy function means little; remove it, or noisy=True")
-        restarts, tolerances = "ipop" if restarts == "auto" else restarts, tolerances or NOISY
+    if noisy and target is not None:
+        raise UserError(f"target={target}: one value of a noisy function means little; remove it, or noisy=True")
     calls = checked_calls(workers, deadline, retries, vectorized, args)
     check_callables(function, args, constraints, callback)
     given = {"optimizer": optimizer, "restarts": restarts, "tolerances": tolerances, "bounds": bounds} | settings
+    given |= {"cov": cov, "warm_start": warm_start, "noisy": bool(noisy)}
     parallel_runs = checked_runs(parallel_runs, limits.budget)
     optimizers = side_by_side(algorithm, x0, seed, parallel_runs, given, ahead=0 if calls.workers == 1 else MOST_AHEAD)
     first = optimizers[0]

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from raes.algorithms.function_defaults import default_algorithm
 from raes.algorithms.restarts import FIRST, Restarts, kind_of
+from raes.api.beginning import Beginning
 from raes.api.keyword_arguments import maker, settings_of, warn_caller
+from raes.api.optimum import Optimum
 from raes.results import Batch
 from raes.rng import Purpose
 from raes.runtime.memory import check_state
 from raes.search import running_stats
-from raes.search.domain import UNITS, Domain, domain_of
 from raes.search.drawn_noise import DrawnNoise
 from raes.search.endings import Tolerances
 from raes.search.optimizers import OptimizerSettings
@@ -24,12 +24,10 @@ from raes.search.shaping import comparable
 from raes.search.spread import SpreadWatch
 from raes.tasks import Round, Tasks
 from raes.types import Bool, Float64, UserError
-from raes.validation import plain, vector, whole
+from raes.validation import plain, whole
 
 LOOK = "check that the function uses its argument, or give a larger sigma (pgpe: radius)"
 """Where the user may find why values do not differ."""
-SHARES = ("sigma", "radius")
-"""Keys of the methods that are a share of a range where there are bounds."""
 
 
 class Optimizer:
@@ -38,7 +36,7 @@ class Optimizer:
     Attributes:
         algorithm: its name.
         state: of the search.
-        domain: of the function; None for all numbers.
+        domain: of the function; None where it is what the search moves in.
         evaluations: points with a fitness so far.
         generations: so far.
         best_x: float64 (d,), the point with the highest fitness so far; None before the first.
@@ -58,6 +56,9 @@ class Optimizer:
         restarts: str | None = "auto",
         tolerances: Tolerances | None = None,
         bounds: Any = None,
+        cov: ArrayLike | None = None,
+        warm_start: Optimum | None = None,
+        noisy: bool = False,
         **settings: Any,
     ) -> None:
         """Start at x0.
@@ -73,31 +74,34 @@ class Optimizer:
             tolerances: what ends a run.
             bounds: the domain, see `raes.search.domain.domain_of`; None for all numbers. `sigma` is a share of each
                 range then.
-            settings: keys of the algorithm's configuration, e.g. `sigma`, `population`, `pairs`.
+            cov: (d, d) or its diagonal (d,): the first points have the covariance sigma^2 cov, sigma 1 by default.
+            warm_start: an earlier result: its centre, where there is no x0, and the shape of its last points, of which
+                `sigma` is the largest standard deviation.
+            noisy: whether fitness is another one each time: the population grows where it shows no progress, and with
+                each restart.
+            settings: keys of the algorithm's configuration, e.g. `sigma`, one for all or one for each coordinate,
+                `population`, `pairs`.
 
         Raises:
             UserError: there is no such algorithm or key, a value is wrong, the algorithm has no use for the optimizer,
                 or it cannot have so many parameters.
         """
         seed = whole("seed", seed, 0)
-        self.domain, theta = _start(x0, bounds)
-        if algorithm is None:
-            algorithm, keys = default_algorithm(theta.size)
-            settings = keys | settings
-        self.algorithm = algorithm
-        self.settings = settings_of(algorithm, settings, theta.size)
+        begins = Beginning.of(algorithm, x0, bounds, settings, cov, warm_start)
+        self.algorithm, self.domain, theta = begins.algorithm, begins.domain, begins.theta
+        self.settings = settings_of(self.algorithm, begins.settings, theta.size)
         box = least_spread = None
         if self.domain is not None:
             box, least_spread = self.domain.finite, self.domain.least_spread
-            units = {key: UNITS * getattr(self.settings, key) for key in SHARES if key in settings}
-            self.settings = replace(self.settings, **units)
-        make = maker(algorithm, self.settings, optimizer, seed, least_spread)
-        self._kind, self._tolerances, self._seed = kind_of(algorithm, restarts), tolerances or Tolerances(), seed
-        self._algorithm = Restarts(make, self.settings, self._kind, self._tolerances, seed, box)
-        check_state(algorithm, self._algorithm.memory(theta.size), theta.size)
+        make = maker(self.algorithm, self.settings, optimizer, seed, least_spread)
+        self._kind, self._seed, self._noisy = kind_of(self.algorithm, restarts, noisy), seed, noisy
+        self._tolerances = tolerances or (Tolerances().of_noise() if noisy else Tolerances())
+        self._algorithm = Restarts(make, self.settings, self._kind, self._tolerances, seed, box, noisy)
         self.memory = self._algorithm.memory(theta.size)
-        self.state: Any = self._algorithm.init(theta, running_stats.init(0))
+        check_state(self.algorithm, self.memory, theta.size)
+        self.state: Any = self._algorithm.init(theta, running_stats.init(0), begins.correlation)
         self.first = 0
+        self._correlation = begins.correlation
         self._noise = DrawnNoise(seed)
         self._decode = Decoder(self._noise, theta.size)
         self._round: Round | None = None
@@ -121,8 +125,8 @@ class Optimizer:
 
     @property
     def covariance(self) -> Float64 | None:
-        """The covariance of the points, float64 (d, d), its diagonal (d,), or None where the method has none, or where
-        there are bounds."""
+        """The covariance of x, float64 (d, d) or its diagonal (d,), in the units of `std`; None where the method has
+        none, or where there is a category."""
         return self.covariance_of(self.state)
 
     def center(self, state: Any) -> Float64:
@@ -137,7 +141,8 @@ class Optimizer:
 
     def covariance_of(self, state: Any) -> Float64 | None:
         """`covariance` in this state."""
-        return self._known("covariance", state) if self.domain is None else None
+        covariance = self._known("covariance", state)
+        return covariance if covariance is None or self.domain is None else self.domain.covariance(covariance)
 
     @property
     def ended(self) -> str | None:
@@ -146,7 +151,7 @@ class Optimizer:
 
     def begin_with(self, restart: int) -> None:
         """Start anew as the restart of this number would in a search of one run."""
-        self.state = self._algorithm.init(self.state.theta, running_stats.init(0), restart)
+        self.state = self._algorithm.init(self.state.theta, running_stats.init(0), restart=restart)
         self.first = restart
 
     def facts(self) -> dict[str, Any]:
@@ -157,9 +162,11 @@ class Optimizer:
             "optimizer": repr(getattr(self._algorithm.inner(FIRST), "_optimizer", None)),
             "restarts": self._kind,
             "tolerances": asdict(self._tolerances),
+            "noisy": self._noisy,
             "seed": self._seed,
             "x0": self.state.start.tolist(),
             "bounds": repr(self.domain),
+            **({} if self._correlation is None else {"correlation": self._correlation.tolist()}),
         }
 
     def ask(self) -> Float64:
@@ -236,18 +243,3 @@ class Optimizer:
 
     def _sum(self, noise_index: Any, weights: Any, squared: bool = False) -> Any:
         return self._noise.weighted_sum(noise_index, weights, self.state.theta.size, squared)
-
-
-def _start(x0: ArrayLike | None, bounds: Any) -> tuple[Domain | None, Float64]:
-    """The domain, and where the search starts in its coordinates.
-
-    Raises:
-        UserError: they do not fit each other, or there is neither.
-    """
-    start = None if x0 is None else vector("x0", x0)
-    if bounds is None:
-        if start is None:
-            raise UserError("x0 is needed where there are no bounds: where the search starts, a vector")
-        return None, start
-    domain = domain_of(bounds, None if start is None else start.size)
-    return domain, domain.center() if start is None else domain.z(start)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from raes.api.conditions import Violation
 from raes.api.evaluators import Request
 from raes.api.optimizer import Optimizer
+from raes.problems.constraints import Violation
 from raes.types import Bool, Float64
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from raes.search.endings import Tolerances
 from raes.types import Float64
 
 SHARE = 0.1
@@ -16,8 +15,6 @@ CANDIDATES = 8
 """Centres of ended runs that are kept, the newest."""
 LEAST = 5
 """Evaluations below which there is nothing to choose by."""
-NOISY = Tolerances(f=0.0, lost=0.0)
-"""Differences between values mean little where there is noise, so that a run ends by stagnation and by x."""
 
 
 def reserved(budget: int) -> int:

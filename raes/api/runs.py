@@ -163,9 +163,21 @@ class Run:
 
     @property
     def theta(self) -> Float32:
-        """The parameters, float32 (d,); of a function, where the search stands; none of a model trained by seeds."""
+        """The parameters, float32 (d,); of a function, float64, what the search moves in, see `x`; none of a model
+        trained by seeds."""
         theta: Float32 = self._checkpoint.arrays["theta"]
         return theta
+
+    @property
+    def x(self) -> Float64:
+        """Where the search of a function stands, float64 (d,), which `theta` is too unless there are bounds.
+
+        Raises:
+            UserError: the run searched no function.
+        """
+        if not isinstance(self._config.env, FunctionSettings):
+            raise UserError(f"{self.run_dir} searched no function and has no x; its parameters are run.theta")
+        return self._config.env.x(self._checkpoint.arrays["theta"])
 
     @property
     def records(self) -> list[Record]:
@@ -203,7 +215,7 @@ class Run:
             UserError: the run searched a function, or its environment cannot be made here.
         """
         if isinstance(self._config.env, FunctionSettings):
-            raise UserError(f"{self.run_dir} searched a function and has no policy; its x is run.theta")
+            raise UserError(f"{self.run_dir} searched a function and has no policy; its x is run.x")
         if isinstance(self._config.env, ModuleSettings):
             raise UserError(
                 f"{self.run_dir} trained a model and has no policy; python -m raes.export writes its weights"

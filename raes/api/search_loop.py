@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from raes.api.conditions import Limits, Violation
+from raes.api.conditions import Limits
 from raes.api.evaluators import Evaluator, Request
 from raes.api.keyword_arguments import warn_caller
 from raes.api.optimizer import Optimizer
@@ -27,6 +27,7 @@ from raes.api.parallel_run import ParallelRun, Step
 from raes.api.progress import Progress
 from raes.api.reevaluation import LEAST, chosen, reserved
 from raes.api.search_file import SearchFile
+from raes.problems.constraints import Violation
 from raes.search.spread import SpreadWatch
 from raes.text import described, one_line
 from raes.types import Float64, UserError

@@ -9,6 +9,7 @@ OTHER_NAMES = {
     **dict.fromkeys(("epochs", "iterations", "n_iter", "num_generations", "max_generations"), ("generations",)),
     **dict.fromkeys(("net_arch", "hidden_sizes", "hidden_layers"), ("policy.hidden",)),
     **dict.fromkeys(("eval_freq", "eval_every"), ("evaluation.every",)),
+    **dict.fromkeys(("target", "ftarget", "stop_fitness"), ("goal.return_mean",)),
     **dict.fromkeys(("logdir", "log_dir", "output_dir", "out_dir", "save_path"), ("run_dir",)),
 }
 """By the last part of a key; the first of ours that there is counts."""

@@ -25,8 +25,8 @@ GROUPS = ("env", "algorithm", "policy", "optimizer", "runtime", "experiment", "d
 """Keys that choose which keys there are."""
 
 TEXTS = (
-    "run_dir", "resume", "start_from", "upload.spool", "behavior", "env.id", "env.call", "env.build", "env.reward",
-    "env.tasks", "env.held_out", "env.engine", "policy.module", "algorithm.module", "ray.address",
+    "run_dir", "resume", "start_from", "upload.spool", "behavior", "env.id", "env.call", "env.constraints", "env.build",
+    "env.reward", "env.tasks", "env.held_out", "env.engine", "policy.module", "algorithm.module", "ray.address",
 )  # fmt: skip
 """Keys that hold a path, an address, or `module:name`."""
 

@@ -130,6 +130,10 @@ class Config:
             raise ValueError(f"video.every={self.video.every}: a {what} has nothing to see; set video.every=0")
         if self.noise.size == 0 and not isinstance(self.env, FunctionSettings):
             raise ValueError("noise.size=0: must be at least 1; null lets the number of parameters decide")
+        if self.evaluation.episodes is None and not isinstance(self.env, FunctionSettings):
+            raise ValueError(
+                "evaluation.episodes=None: must be a number, but for env=function; give evaluation.episodes=10"
+            )
         if self.run_dir == "":
             raise ValueError("run_dir is empty; name a folder, or null for a new one under runs/")
         if (self.run_dir or "").startswith(PREFIX) or self.resume.startswith(PREFIX):
@@ -284,7 +288,7 @@ def explain(error: Any, known: Mapping[str, Any]) -> str:
         message = str(error["ctx"]["error"])
         if not key:
             return message
-        names_field = f"{key}.{re.split(r'[ =]', message)[0]}" in known
+        names_field = f"{key}.{re.split(r'[ =:[]', message)[0]}" in known
         return f"{key}.{message}" if names_field else f"{key}: {message}"
     if (asked := RANGES.get(error["type"])) is not None:
         (limit,) = error["ctx"].values()

@@ -54,13 +54,13 @@ class EvaluationSettings:
 
     Attributes:
         every: generations between evaluations; 0 leaves only the one at the end.
-        episodes: of one evaluation.
+        episodes: of one evaluation; None is for functions alone: 1, or 20 where they are noisy.
     """
 
     __pydantic_config__ = SETTINGS
 
     every: Natural = 10
-    episodes: Count = 10
+    episodes: Count | None = 10
 
 
 @dataclass(frozen=True)

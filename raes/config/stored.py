@@ -78,6 +78,7 @@ def outside_code(config: Config) -> list[str]:
     code = []
     if isinstance(config.env, FunctionSettings):
         code.append(f"env.call={config.env.call}")
+        code += [f"env.constraints={config.env.constraints}"] if config.env.constraints else []
     elif isinstance(config.env, ModuleSettings):
         keys = ("build", "reward", "tasks", "held_out", "engine")
         code += [f"env.{key}={path}" for key in keys if (path := getattr(config.env, key))]

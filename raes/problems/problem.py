@@ -41,6 +41,7 @@ class EpisodeOutcome:
         capped: whether the episode cap ended it.
         observations: statistics of what was observed, or None.
         behavior: float64 (b,), what the policy did, where the problem has a descriptor, else None.
+        violation: by how much a point violates the constraints of a function, which then has no return.
     """
 
     total: float
@@ -49,6 +50,7 @@ class EpisodeOutcome:
     capped: bool
     observations: RunningStats | None = None
     behavior: Float64 | None = None
+    violation: float = 0.0
 
 
 class EpisodeError(RuntimeError):

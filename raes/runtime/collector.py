@@ -104,16 +104,17 @@ class Collector:
             return None
         records = self._records.reshape(-1, self._group)[kept]
         genomes = Genomes.join([tasks.genomes for tasks in self._asked]).take(self._group * kept)
-        capped = records["capped"]
+        capped, violations = records["capped"], np.where(records["fault"], np.nan_to_num(records["return"]), 0.0)
         return Batch(
             index=kept,
             genomes=genomes,
-            returns=records["return"].astype(np.float64),
+            returns=np.where(records["fault"], np.nan, records["return"]),
             sign_returns=records["sign_return"].astype(np.float64),
             lengths=records["length"].astype(np.int64),
             capped_share=float(capped.mean()),
             moments=self._ordered_moments(kept),
             behaviors=self._ordered_behaviors(kept),
+            violations=violations if violations.any() else None,
         )
 
     @property

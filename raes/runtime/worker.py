@@ -62,6 +62,9 @@ class Worker:
                 faults.append(Fault(index, one_line(answer, KEPT)))
                 continue
             outcomes.append((index, answer))
+            if answer.violation:
+                records[row] = (index, answer.violation, 0, answer.length, seconds, False, True)
+                continue
             records[row] = (index, answer.total, answer.sign_total, answer.length, seconds, answer.capped, False)
         moments, behaviors = _moments(outcomes), _behaviors(outcomes)
         return Results(tasks.purpose, tasks.generation, records, moments, tuple(faults), behaviors)

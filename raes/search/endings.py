@@ -15,6 +15,10 @@ from raes.types import SETTINGS, Float64, NotNegative
 
 LONGEST_RECORD = 20_000
 """Generations that stagnation looks back at, at most."""
+TREND = 7
+"""Generations in which a noisy function must show progress."""
+CERTAIN = 2.5
+"""Standard errors above 0 of a slope that is progress."""
 BARREN_GENERATIONS = 10
 """Generations in a row without a finite value after which a run ends."""
 
@@ -37,6 +41,11 @@ class Tolerances:
     f: NotNegative = 1e-11
     growth: NotNegative = 1e4
     lost: NotNegative = 1.0
+
+    def of_noise(self) -> Tolerances:
+        """The same for a noisy function: differences between values mean little there, so that a run ends by
+        stagnation and by x."""
+        return replace(self, f=0.0, lost=0.0)
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,17 @@ class RunRecord:
             barren=0,
             equal=self.equal + 1 if flat and len(ranked) > 1 else 0,
         )
+
+
+def hindered(record: RunRecord) -> bool:
+    """Whether noise hides the progress of a run, which is asked every `TREND` generations: their medians have no trend
+    upwards by a t-test on the slope of their regression line (Hellwig & Beyer 2016, PPSN XIV, section 3)."""
+    if not record.generations or record.generations % TREND or len(record.medians) < TREND:
+        return False  # one test for each stretch: many would find a lack of progress by chance
+    values, time = record.medians[-TREND:], np.arange(TREND) - (TREND - 1) / 2
+    slope = float(time @ values) / float(time @ time)
+    rest = values - values.mean() - slope * time
+    return slope < CERTAIN * math.sqrt(float(rest @ rest) / (TREND - 2) / float(time @ time))
 
 
 def ending(

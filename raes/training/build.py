@@ -26,7 +26,6 @@ from raes.rng import Purpose, generator
 from raes.runtime.executor import Executor
 from raes.runtime.scheduling import Size
 from raes.runtime.worker import WorkerSpec
-from raes.search.endings import Tolerances
 from raes.storage.checkpoint import Checkpoint, DamagedCheckpointError
 from raes.storage.tree import Arrays
 from raes.tasks import Layers
@@ -54,11 +53,24 @@ def build_algorithm(config: Config, layers: Layers | None = None) -> Any:
                 layers = problem.layers
         arguments += (layers,)
     if isinstance(config.env, FunctionSettings):
-        kind = kind_of(config.algorithm.name, config.env.restarts)
-        return Restarts(
-            lambda settings: algorithm(settings, *arguments[1:]), config.algorithm, kind, Tolerances(), config.seed
-        )
+        return _with_restarts(config, config.env, lambda settings: algorithm(settings, *arguments[1:]))
     return algorithm(*arguments)
+
+
+def _with_restarts(config: Config, function: FunctionSettings, make: Callable[[Any], Any]) -> Restarts:
+    """The search of a function, in the domain that it has."""
+    domain, noisy = function.domain, function.noisy
+
+    def made(settings: Any) -> Any:
+        one = make(settings)
+        if domain is not None and domain.least_spread is not None:
+            one.least_spread = domain.least_spread
+        return one
+
+    kind = kind_of(config.algorithm.name, function.restarts, noisy)
+    tolerances = function.tolerances.of_noise() if noisy else function.tolerances
+    box = None if domain is None else domain.finite
+    return Restarts(made, config.algorithm, kind, tolerances, config.seed, box, noisy)
 
 
 def problem_spec(config: Config, checkpoint: Checkpoint | None = None) -> ProblemSpec:

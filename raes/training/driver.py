@@ -228,7 +228,9 @@ class Driver(RoundHooks):
         return limit or self._stop.reason or search_over(self._state.search)
 
     def _evaluation_tasks(self, generation: int) -> Tasks:
-        return evaluation_tasks(Purpose.EVALUATION, generation, self._config.evaluation.episodes)
+        episodes = self._config.evaluation.episodes
+        assert episodes is not None
+        return evaluation_tasks(Purpose.EVALUATION, generation, episodes)
 
     # What came of it.
 

@@ -39,6 +39,9 @@ NOT_IN_NAMES = (
 )  # fmt: skip
 """What a multirun's folder is not named after: what a resume may change, so that it finds the folder again."""
 
+NOISY_EPISODES = 20
+"""Of an evaluation of a noisy function; an exact one needs one."""
+
 LONGEST_NAME = 200
 """Letters of a folder of a multirun; most file systems take 255."""
 
@@ -119,6 +122,8 @@ def fit_to_problem(config: Config, problem: Problem) -> Config:
     """
     if isinstance(problem, ModelProblem):
         return _fit_to_model(config, problem)
+    if isinstance(config.env, FunctionSettings):
+        config = _fit_to_function(config, config.env)
     config = replace(config, algorithm=_sized(config.algorithm, problem))
     check_dimension(config.algorithm.name, config.algorithm, problem.num_params)
     size = config.noise.size if config.noise.size is not None else table_size(problem.num_params)
@@ -132,6 +137,27 @@ def fit_to_problem(config: Config, problem: Problem) -> Config:
     config = replace(config, noise=replace(config.noise, size=size))
     _check_algorithm(config, problem)
     return config
+
+
+def _fit_to_function(config: Config, function: FunctionSettings) -> Config:
+    """With what its settings leave open.
+
+    Raises:
+        UserError: they do not fit the algorithm.
+    """
+    algorithm = config.algorithm.name
+    if function.constraints is not None and getattr(ALGORITHMS[algorithm][0], "needs_behavior", False):
+        raise UserError(
+            f"env.constraints={function.constraints}: algorithm={algorithm} leaves out points that keep them not, and "
+            "learns nothing where none does; choose another algorithm"
+        )
+    episodes = config.evaluation.episodes or (NOISY_EPISODES if function.noisy else 1)
+    start = 0.0 if function.x0 is None and function.bounds is None else function.x0
+    return replace(
+        config,
+        env=replace(function, x0=start),
+        evaluation=replace(config.evaluation, episodes=episodes),
+    )
 
 
 def _check_first_weights(first: str, checkpoint: Checkpoint | None) -> None:
@@ -161,6 +187,7 @@ def _fit_to_model(config: Config, problem: ModelProblem) -> Config:
         )
     if config.behavior is not None:
         raise UserError(f"behavior={config.behavior}: a model's rewards have none; leave behavior=null")
+    assert config.evaluation.episodes is not None
     check_sizes(f"algorithm.{config.algorithm.size_key}", config.algorithm.episodes, config.algorithm.episodes)
     check_sizes("evaluation.episodes", config.evaluation.episodes, config.evaluation.episodes)
     if problem.memory is not None and not config.runtime.gpus_per_worker:
@@ -181,6 +208,7 @@ def _sized(settings: SearchSettings, problem: Problem) -> Any:
 def _check_algorithm(config: Config, problem: Problem) -> None:
     """Refuse what this algorithm cannot do with this problem."""
     settings = config.algorithm
+    assert config.evaluation.episodes is not None
     check_sizes(f"algorithm.{settings.size_key}", getattr(settings, settings.size_key), settings.episodes)
     check_sizes("evaluation.episodes", config.evaluation.episodes, config.evaluation.episodes)
     algorithm = build_algorithm(config, problem.layers)

@@ -119,3 +119,27 @@ def test_of_a_function_the_x_is_said(commands: Commands) -> None:
     assert figures["return_std"] is figures["return_ci_low"] is figures["return_ci_high"] is None  # of one episode
     command = commands.run("run_dir=run", "episodes=1", "runtime=serial", module="raes.evaluate")
     assert re.search(r"^x +0\.\S+ .* \.\.\. \(20 numbers\)$", command.out, re.MULTILINE)
+
+
+def test_a_function_with_a_domain_goes_on_after_a_stop_and_is_evaluated_without_ray(
+    module_commands: Commands, shared_ray: SharedRay
+) -> None:
+    commands, cwd = module_commands, module_commands.cwd
+    (cwd / "mixed.py").write_text(
+        "def f(x):\n    return float((x[0] - 0.01) ** 2 + (x[1] - 7) ** 2 + (x[2] != 1))\n\n\n"
+        "def g(x):\n    return x[1] - 9\n"
+    )
+    words = ("env=function", "env.call=mixed:f", "env.dim=3", "env.minimize=true", "env.constraints=mixed:g",
+             "env.bounds=[{low:1e-4,high:1,log:true},{low:1,high:20,integer:true},{count:3}]", "env.x0=[1,20,0]",
+             "algorithm=cma_es", "evaluation.every=5")  # fmt: skip
+    commands.run(*words, "generations=40", "runtime=serial", "run_dir=whole")
+    commands.run(*words, "generations=15", *shared_ray.words(), "workers=2", "run_dir=parts")
+    commands.run(*words, "generations=40", "runtime=serial", "run_dir=parts", "resume=auto")
+    whole, parts = (evaluate(commands, f"run_dir={name}", "episodes=1") for name in ("whole", "parts"))
+    assert whole["x"] == parts["x"]
+    assert whole["x"][1:] == [7.0, 1.0]
+    np.testing.assert_allclose(whole["x"][0], 0.01, rtol=0.05)
+    command = commands.run("run_dir=whole", "episodes=1", module="raes.evaluate", RAY_ADDRESS="127.0.0.1:1")
+    assert "Ray" not in command.out + command.err
+    message = commands.refuse("run_dir=whole", "out=policy.npz", module="raes.export")
+    assert "raes.evaluate with out=x.json writes its x" in message

@@ -342,6 +342,15 @@ def test_random_search_keeps_the_statistics_that_its_best_was_found_with() -> No
     assert state.conditions.observations.m2.tobytes() == first.conditions.observations.m2.tobytes()
 
 
+def test_localized_random_search_draws_members_near_the_best_so_far() -> None:
+    run = FunctionSearch("random_search", sphere, population=6, normalize_observations=False, around="best")
+    before = run.generations(2).state
+    assert before.root.tobytes() == before.theta.tobytes()
+    assert before.theta.any()
+    far = FunctionSearch("random_search", sphere, population=6, normalize_observations=False).generations(40).state
+    assert run.generations(38).state.best > far.best
+
+
 @pytest.mark.parametrize("name", ["xnes", "cma_es"])
 def test_a_fixed_population_cannot_grow(name: str) -> None:
     with pytest.raises(ValueError, match="min_timesteps=100: must be 0 for"):

@@ -30,7 +30,21 @@ def test_the_default_solves_what_it_is_meant_to_and_as_much_as_the_peers() -> No
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["snes", "xnes", "pgpe", "cem", "es", "ars", "ga", "gaussian_es", "canonical_es", "nsra_es"]
+    "algorithm",
+    [
+        "snes",
+        "xnes",
+        "pgpe",
+        "cem",
+        "es",
+        "ars",
+        "ga",
+        "gaussian_es",
+        "canonical_es",
+        "nsr_es",
+        "nsra_es",
+        "random_search",
+    ],
 )
 def test_every_default_is_above_random_search_on_every_group(algorithm: str) -> None:
     ours, random = share(f"raes_{algorithm}", 5, 600), share("random", 5, 600)

@@ -9,6 +9,7 @@ import pytest
 
 import raes
 from raes.api.reevaluation import chosen, reserved
+from raes.search.endings import TREND
 from raes.types import UserError
 
 
@@ -72,3 +73,42 @@ def test_halving_finds_the_best_candidate() -> None:
 def test_a_target_is_refused() -> None:
     with pytest.raises(UserError, match=r"target=1\.0: one value of a noisy function means little"):
         raes.minimize(true_value, [0.0], noisy=True, target=1.0)
+
+
+def test_the_population_grows_where_noise_hides_the_progress_and_not_before() -> None:
+    def sizes(std: float) -> list[int]:
+        search, rng, found = raes.Optimizer("cma_es", np.full(5, 3.0), noisy=True), np.random.default_rng(0), []
+        for _ in range(60):
+            points = search.ask()
+            found.append(len(points))
+            search.tell([-true_value(x) - std * rng.standard_normal() for x in points])
+        return found
+
+    exact, noisy = sizes(0.0), sizes(1.0)
+    assert set(exact) == {16}
+    assert noisy[:TREND] == [16] * TREND
+    assert noisy == sorted(noisy)
+    assert noisy[-1] > 50
+
+
+def test_a_noisy_search_comes_closer_than_one_that_knows_of_no_noise() -> None:
+    weights = 100.0 ** np.linspace(0, 1, 5)
+
+    def exact(x: np.ndarray) -> float:
+        return float((weights * np.square(x - 1)).sum())
+
+    def found(seed: int, noisy: bool) -> float:
+        rng = np.random.default_rng(seed)
+        result = raes.minimize(
+            lambda x: exact(x) * np.exp(rng.standard_normal()) + 2 * rng.standard_normal(), np.full(5, -2.0),
+            noisy=noisy, budget=4000, seed=seed,
+        )  # fmt: skip
+        return exact(result.x)
+
+    ratios = [np.log(found(seed, True) / found(seed, False)) for seed in range(8)]
+    assert np.mean(ratios) < np.log(0.5)
+
+
+def test_methods_without_standard_deviations_of_their_own_take_noise_too() -> None:
+    found = raes.minimize(noisy_sphere(0.1, 0), np.zeros(3), algorithm="es", noisy=True, budget=600)
+    assert found.error is not None

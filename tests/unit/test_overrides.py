@@ -30,7 +30,7 @@ def values(word: str, sweep: bool = False) -> list[str]:
     ["123", "über", "a: b", "a=0,b.c=0.1", "it's", "a{b", "~/x", "1e3", "true", "[::1]:6379", "back\\"],
 )
 @pytest.mark.parametrize(
-    "key", ["run_dir", "resume", "start_from", "upload.spool", "behavior", "env.call", "ray.address"]
+    "key", ["run_dir", "resume", "start_from", "upload.spool", "behavior", "env.call", "env.constraints", "ray.address"]
 )
 def test_a_text_is_taken_as_it_stands(key: str, text: str) -> None:
     assert values(f"{key}={text}") == [text]

@@ -73,7 +73,8 @@ def in_any_order(
     evaluate: AnyOrder, file: SearchFile | None = None, limits: Limits | None = None, **given: Any
 ) -> raes.Optimum:
     """A search as `raes.minimize` makes it, with this evaluator."""
-    rest = {key: given.pop(key) for key in ("constraints", "callback", "noisy") if key in given}
+    rest = {key: given.pop(key) for key in ("constraints", "callback") if key in given}
+    rest |= {"noisy": given.get("noisy", False)}
     optimizers = side_by_side(given.pop("algorithm", None), np.ones(3), 4, given.pop("runs", RUNS), given)
     search = FunctionSearch(optimizers, evaluate, limits or Limits(900, np.inf, np.inf), smallest=True, **rest)
     if file is not None:
@@ -111,11 +112,9 @@ def test_the_order_of_arrival_changes_no_bit(case: dict[str, Any]) -> None:
 
 
 def test_the_result_of_a_noisy_search_depends_on_no_order_either() -> None:
-    given: dict[str, Any] = {"noisy": True}
-    alone = raes.minimize(bumpy, np.ones(3), budget=900, seed=4, parallel_runs=RUNS, **given)
-    noisy = {"restarts": "ipop", "tolerances": raes.Tolerances(f=0.0, lost=0.0)}
+    alone = raes.minimize(bumpy, np.ones(3), budget=900, seed=4, parallel_runs=RUNS, noisy=True)
     for seed in range(3):
-        assert bits(in_any_order(AnyOrder(seed), **given, **noisy)) == bits(alone)
+        assert bits(in_any_order(AnyOrder(seed), noisy=True)) == bits(alone)
     assert alone.error is not None
 
 

@@ -49,6 +49,9 @@ CODE: dict[str, dict[str, Any]] = {
     "env.id=evil:World-v0": {"env": {"name": "gymnasium", "id": "evil:World-v0"}},
     "behavior=evil:call": {"behavior": "evil:call"},
     "env.call=evil:call": {"env": {"name": "function", "call": "evil:call", "dim": 10}},
+    "env.constraints=evil:call": {
+        "env": {"name": "function", "call": "math:fsum", "dim": 10, "constraints": "evil:call"}
+    },
     "algorithm.module=evil:call": {"algorithm": {"name": "custom", "module": "evil:call"}},
 }
 USES: dict[str, Callable[[str, bool], Any]] = {
@@ -104,7 +107,7 @@ def test_a_stranger_s_figures_and_parameters_are_read_without_its_code(run: Path
     assert opened.theta.size
     assert opened.records
     assert read_for_report(run)
-    if "env.call" not in code:
+    if not code.startswith(("env.call", "env.constraints")):
         with pytest.raises(UserError, match="trust=true"):
             _ = opened.policy
     assert not Path("imported").exists()
