@@ -303,8 +303,21 @@ def test_a_function_has_no_policy(tmp_path: Path) -> None:
     keys = {key: value for key, value in SHORT.items() if key not in ("policy", "algorithm__pairs")}
     run = raes.fit("function", env__call="math:fsum", env__dim=3, run_dir=tmp_path / "run", **keys)
     assert run.theta.shape == (3,)
-    with pytest.raises(UserError, match=r"run\.theta"):
+    with pytest.raises(UserError, match=r"run\.x"):
         _ = run.policy
+    np.testing.assert_array_equal(run.x, run.theta)
+    bounded = raes.fit("function", env__call="math:fsum", env__dim=3, env__bounds=[[5, 6], [0, 1], [-9, -8]],
+                       run_dir=tmp_path / "bounded", **keys)  # fmt: skip
+    assert (bounded.x >= [5, 0, -9]).all()
+    assert (bounded.x <= [6, 1, -8]).all()
+    np.testing.assert_array_equal(raes.load(tmp_path / "bounded").x, bounded.x)
+    assert bounded.evaluate(episodes=1)["x"] == bounded.x.tolist()
+
+
+def test_a_policy_has_no_x(tmp_path: Path) -> None:
+    run = raes.fit("CartPole", run_dir=tmp_path / "run", **SHORT)
+    with pytest.raises(UserError, match=r"searched no function and has no x; its parameters are run\.theta"):
+        _ = run.x
 
 
 def test_the_program_that_calls_may_use_hydra_itself() -> None:
