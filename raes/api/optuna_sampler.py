@@ -127,7 +127,7 @@ class _Search:
         self.generation = 0
 
     def next_member(self, study: Study) -> int | None:
-        """The first point that no trial has; None where all are out. Generations that are complete update the search."""
+        """The first point that no trial has; None where all are out. Complete generations update the search first."""
         trials = study.get_trials(deepcopy=False)
         while self._optimizer.ended is None:
             values = np.full(len(self._optimizer.asked()), np.nan)
