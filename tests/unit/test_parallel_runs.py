@@ -88,6 +88,16 @@ def bits(found: raes.Optimum) -> dict[str, Any]:
     return {key: repr(value) if key == "history" else np.array(value).tobytes() for key, value in fields.items()}
 
 
+def least_sum(x: np.ndarray) -> float:
+    """At most 0 where the numbers of x add up to 1 or more."""
+    return float(1 - x.sum())
+
+
+def named(case: dict[str, Any]) -> str:
+    """A test's name, the same in every process."""
+    return " ".join(f"{key}={getattr(value, '__name__', value)}" for key, value in case.items()) or "defaults"
+
+
 CASES: list[dict[str, Any]] = [
     {"algorithm": "cma_es"},
     {"algorithm": "cma_es", "restarts": "ipop"},
@@ -96,11 +106,11 @@ CASES: list[dict[str, Any]] = [
     {"algorithm": "es"},
     {"algorithm": "ga"},
     {"algorithm": "nsra_es"},
-    {"algorithm": "xnes", "constraints": lambda x: 1 - x.sum()},
+    {"algorithm": "xnes", "constraints": least_sum},
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=named)
 def test_the_order_of_arrival_changes_no_bit(case: dict[str, Any]) -> None:
     alone = raes.minimize(bumpy, np.ones(3), budget=900, seed=4, parallel_runs=RUNS, **case)
     assert alone.surplus == 0
@@ -152,7 +162,7 @@ def test_a_callback_is_called_in_the_order_of_evaluations_and_ends_the_search() 
     assert alone.status == Status.CALLBACK
 
 
-@pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[4], CASES[7]], ids=str)
+@pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[4], CASES[7]], ids=named)
 def test_a_search_goes_on_with_the_same_bits_after_a_stop_at_any_moment(case: dict[str, Any], tmp_path: Path) -> None:
     whole = raes.minimize(bumpy, np.ones(3), budget=900, seed=4, parallel_runs=RUNS, **case)
     for stop in (1, 2, 9, 30):
