@@ -6,7 +6,8 @@ loop's seconds over the worker's, in which each round has its share of what an e
 CPU seconds, so that other work on the machine counts little.
 
 The second table shows the parts of a worker's timestep: medians of their wall time, measured inside the episodes.
-The third compares the network's forward with its matrix products alone, of the same shapes, on inputs that are ready.
+The third compares the network's forward with the matrix products of all its windows, on inputs that are ready: above 1
+it is faster, since windows that have not changed are not computed.
 The fourth compares our environment with ale-py's vector environment, which preprocesses in C++ (one game, one thread);
 the fifth shows the private memory of a worker's process.
 """

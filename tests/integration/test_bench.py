@@ -51,7 +51,7 @@ def test_atari_compares_the_worker_with_the_bare_emulator_and_says_where_its_tim
         assert positive(row, "worker_frames_per_second", "emulator_frames_per_second", "against_bare", "episode_length")
     parts = [row["part"] for row in content["parts"]]
     assert {"emulator", "resize", "first convolution", "dense 3", "head", "reference batch"} <= set(parts)
-    assert all(0 < row["ratio"] < 1.5 for row in content["forward"])
+    assert all(0.2 < row["ratio"] < 5 for row in content["forward"])  # above 1: unchanged windows are not computed
     assert all(positive(row, "ours", "vector") for row in content["vector"])
     assert all(20 < row["megabytes"] < 537 for row in content["memory"])
 
@@ -79,7 +79,7 @@ def test_rollout_compares_the_worker_with_the_bare_loops(tmp_path: Path) -> None
 @pytest.mark.tools
 def test_workers_compares_several_with_one_and_with_the_machine(tmp_path: Path) -> None:
     [row] = run_bench("workers", tmp_path)["rows"]
-    assert (row["task"], row["policy"], row["workers"], row["bar"]) == ("Hopper", "linear", 2, 1.85)
+    assert (row["task"], row["policy"], row["workers"], row["bar"]) == ("Hopper", "8", 2, 1.85)
     assert positive(row, "one", "several", "times_one", "machine", "busy", "driver_busy")
     assert row["times_one"] == row["several"] / row["one"]  # of one turn
 
