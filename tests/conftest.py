@@ -21,9 +21,11 @@ def _a_key_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ctrl_c_is_python_s() -> None:
-    """Also where a shell has started the tests in the background, with SIGINT ignored."""
+def _no_signal_is_ignored() -> None:
+    """Also where a shell or `nohup` has started the tests in the background, with signals ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
