@@ -36,7 +36,7 @@ train: $(READY) ## Train HalfCheetah for 2.5 minutes and show how well it runs, 
 	$(BIN)/python -m raes.train env=HalfCheetah max_minutes=2.5 run_dir=$$run \
 		&& echo && $(BIN)/python -m raes.bench share run_dir=$$run
 
-test: $(READY_DEV) ## Run the tests (about 6 minutes on 2 cores)
+test: $(READY_DEV) ## Run the tests (about 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-tools: $(READY_DEV) ## Run the tests of films, windows, pages, the notebook and the benchmarks (about 8 minutes)
