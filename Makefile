@@ -90,7 +90,7 @@ check: lint type test ## Everything that must pass before a commit
 
 bench: $(READY_DEV) ## Run all benchmarks, of raes.bench and of benchmarks/ (about two hours)
 	@mkdir -p $(RUN)
-	@for name in rollout atari update; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
+	@for name in rollout atari timestep workers update; do $(BIN)/python -m raes.bench $$name out=$(RUN)/bench_$$name.json || exit 1; done
 	@for name in low_rank bbob functions pool scale chaos; do $(BIN)/python -m benchmarks $$name out=$(RUN)/bench_$$name.json || exit 1; done
 
 tensorboard: $(READY) ## Show the curves of all runs
