@@ -19,7 +19,7 @@ from annotated_types import Ge
 from raes.algorithms import ES, ESSettings
 from raes.bench.measurement import BAR_COLUMNS, BenchReport, TimedArguments, against_bar
 from raes.bench.timing import interleave, wall_clock
-from raes.bench.trainings import prepare_run, records_of
+from raes.bench.trainings import mean, prepare_run, records_of
 from raes.console.tables import Column, Row, Section
 from raes.problems.problem import Episode, EpisodeOutcome
 from raes.runtime.executor import Executor
@@ -183,16 +183,11 @@ def measure_busy(workers: int, pipeline: int, bar: float | None, arguments: Pool
 
 def summarize(records: Sequence[Record]) -> Row:
     """The figures of several generations, each weighted by its time."""
-    seconds = np.array([record["speed/generation_seconds"] for record in records])
-
-    def average(key: str) -> float:
-        return float(np.average([record[key] for record in records], weights=seconds))
-
     return {
-        "worker_busy_fraction": average("speed/worker_busy_fraction"),
-        "driver_busy_fraction": average("speed/driver_busy_fraction"),
-        "timesteps_per_second": average("speed/timesteps_per_second"),
-        "generation_seconds": float(seconds.mean()),
+        "worker_busy_fraction": mean(records, "speed/worker_busy_fraction"),
+        "driver_busy_fraction": mean(records, "speed/driver_busy_fraction"),
+        "timesteps_per_second": mean(records, "speed/timesteps_per_second"),
+        "generation_seconds": float(np.mean([record["speed/generation_seconds"] for record in records])),
         "update_seconds": float(np.mean([record["speed/update_seconds"] for record in records])),
         "generations": len(records),
     }

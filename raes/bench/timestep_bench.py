@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -60,16 +61,6 @@ class TimestepArguments(TimedArguments):
     task: str = "HalfCheetah"
 
 
-class Part:
-    """A callable whose seconds are counted."""
-
-    def __init__(self) -> None:
-        self.call: Any = None
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.call(*arguments)
-
-
 @contextmanager
 def timed(problems: list[EpisodeProblem], network: Any) -> Iterator[dict[str, list[Timer]]]:
     """Timers of the parts, as long as the context lasts.
@@ -83,10 +74,8 @@ def timed(problems: list[EpisodeProblem], network: Any) -> Iterator[dict[str, li
     for problem in problems:
         native = problem._native
         assert native is not None
-        part = Part()
-        part.call = native.step
-        timers["step"].append(Timer(part, "call"))
-        problem._native = replace(native, step=part)
+        timers["step"].append(Timer(SimpleNamespace(step=native.step), "step"))
+        problem._native = replace(native, step=timers["step"][-1])
         timers["head"].append(Timer(problem.policy, "head"))
     yield timers
     for problem, native in zip(problems, kept, strict=True):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from raes.config.compose import compose
 from raes.storage.checkpoint import CheckpointStore
@@ -20,6 +23,12 @@ def prepare_run(run_dir: Path, *words: str) -> PreparedRun:
 def records_of(run_dir: Path) -> list[Record]:
     """The lines of metrics.jsonl."""
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def mean(records: Sequence[Record], key: str) -> float:
+    """A figure of several generations, each weighted by its time."""
+    seconds = [record["speed/generation_seconds"] for record in records]
+    return float(np.average([record[key] for record in records], weights=seconds))
 
 
 def theta_digest(run_dir: Path) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 from raes.algorithms import ES, ESSettings
 from raes.bench.at_once import Measure, speed_at_once
 from raes.bench.measurement import BAR_COLUMNS, BenchReport, TimedArguments, against_bar
-from raes.bench.trainings import prepare_run, records_of
+from raes.bench.trainings import mean, prepare_run, records_of
 from raes.console.tables import Column, Row, Section
 from raes.policies import PolicySettings
 from raes.problems.environment import EnvSettings
@@ -121,12 +120,6 @@ def training(task: str, hidden: tuple[int, ...], workers: int, arguments: Worker
         if outcome.code:
             raise RunFailedError(outcome.reason)
         return records_of(run_dir)[1:-1]
-
-
-def mean(records: Sequence[Record], key: str) -> float:
-    """A figure of several generations, each weighted by its time."""
-    seconds = [record["speed/generation_seconds"] for record in records]
-    return float(np.average([record[key] for record in records], weights=seconds))
 
 
 def measure(task: str, hidden: tuple[int, ...], workers: int, arguments: WorkersArguments) -> Row:
