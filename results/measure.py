@@ -1,66 +1,115 @@
-"""Trains a preset with several seeds, evaluates the best policy of each, and stores the results.
+"""Trains presets with several seeds, evaluates the best policy of each, and stores the results.
 
-    python results/measure.py NAME bar=NUMBER [seeds=0,1,2] [variant=NAME] [folder=PATH] [episodes=100] [key=value ...]
+    python results/measure.py all [folder=PATH] [jobs=1]
+    python results/measure.py NAME ... [folder=PATH] [jobs=1]
     python results/measure.py table
 
-The first command writes results/NAME.json, or results/NAME_VARIANT.json: command, date, machine, versions, and for each
-seed the curve of its evaluations, the minutes and core-minutes of its training, and the result of `raes.evaluate
-checkpoint=best episodes=100`. Core-minutes are CPU time, which other load on the machine hardly changes; they are
-measured with runtime=serial, where one process does everything. With `folder` the runs stay there, as seed0, seed1,
-..., and runs that it already contains are resumed. NAME is the environment, unless a key env=... names another; further
-keys are those of raes.train. The second command prints all results as a table.
+NAME is an entry of results/measurements.yaml, which has the keys of its training and its seeds. Each is written to
+results/NAME.json: command, date, machine, versions, and for each seed the curve of its evaluations, the minutes and
+core-minutes of its training, and the result of `raes.evaluate checkpoint=best episodes=100`. Seeds that the file has
+already, of the same command, are not trained again. With `folder` the runs stay there, as NAME/seed0, ..., and runs
+that it contains are gone on with; without, only whole runs outlast Ctrl-C. `jobs` runs are trained at a time, one core
+each. Core-minutes are CPU time, which other load on the machine hardly changes. The last command prints all results.
 """
 
 from __future__ import annotations
 
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from raes.storage.metrics import read_records
 from raes.storage.provenance import machine, versions
 
 HERE = Path(__file__).parent
-OWN_KEYS = ("bar", "seeds", "variant", "folder", "episodes")
-"""Arguments of this program; all others are keys of `raes.train`."""
+EPISODES = 100
+POINTS = 60
+"""Evaluations that the file keeps of a curve, at most twice as many and the last one."""
+WRITING = threading.Lock()
 
 
-def run(arguments: list[str]) -> None:
-    """Print and run a Python command that must succeed."""
+@dataclass(frozen=True)
+class Measurement:
+    """An entry of results/measurements.yaml.
+
+    Attributes:
+        task: the environment's name, and what sets this variant of it apart.
+        bar: the return that is to be reached.
+        keys: of `raes.train`.
+        seeds: that are reported; none of them was used to choose the keys.
+        chosen_on: seeds on which settings were tried.
+    """
+
+    task: str
+    bar: float
+    keys: str
+    seeds: tuple[int, ...]
+    chosen_on: tuple[int, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The training, without seed and folder."""
+        return f"python -m raes.train {self.keys}"
+
+
+def measurements() -> dict[str, Measurement]:
+    """All entries by name, in the order of the file."""
+    found = yaml.safe_load((HERE / "measurements.yaml").read_text())
+    return {name: Measurement(**{"task": name.partition("_")[0], **entry}) for name, entry in found.items()}
+
+
+def stored(name: str, command: str) -> list[dict[str, Any]]:
+    """The seeds that results/NAME.json has of this command."""
+    path = HERE / f"{name}.json"
+    report = json.loads(path.read_text()) if path.exists() else {}
+    return list(report["seeds"]) if report.get("command") == command else []
+
+
+def run(arguments: list[str]) -> float:
+    """Run a Python command that must succeed; its CPU seconds."""
     print("$ python", *arguments, flush=True)
-    subprocess.run([sys.executable, *arguments], check=True)
-
-
-def train(arguments: list[str], spent: Path) -> float:
-    """Train or resume, and return the CPU seconds of the run so far, which the file `spent` stores."""
-    before = _seconds_of_children()
-    try:
-        run(arguments)
-    finally:
-        seconds = _seconds_of_children() - before + (float(spent.read_text()) if spent.exists() else 0.0)
-        if spent.parent.exists():
-            spent.write_text(f"{seconds}\n")
-    return seconds
-
-
-def _seconds_of_children() -> float:
-    """User and system seconds of the finished child processes."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen([sys.executable, *arguments])
+    _, status, usage = os.wait4(process.pid, 0)  # unlike `resource`, the figures of this process alone
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, arguments)
     return usage.ru_utime + usage.ru_stime
 
 
-def measure_seed(keys: list[str], seed: int, run_dir: Path, episodes: str) -> dict[str, object]:
+def train(arguments: list[str], run_dir: Path) -> float:
+    """Train or resume; the CPU seconds of all parts of the run, those of parts that were killed estimated by its clock."""
+    spent = run_dir / "cpu_seconds.json"
+    before = json.loads(spent.read_text()) if spent.exists() else {"cpu": 0.0, "clock": 0.0}
+    began = _clock(run_dir)
+    cpu = before["cpu"] + max(0.0, began - before["clock"]) + run(arguments)
+    spent.write_text(json.dumps({"cpu": cpu, "clock": _clock(run_dir)}) + "\n")
+    return float(cpu)
+
+
+def _clock(run_dir: Path) -> float:
+    """Seconds of training that a run has behind it."""
+    path = run_dir / "metrics.jsonl"
+    records = read_records(path) if path.exists() else []
+    return float(records[-1]["progress/seconds"]) if records else 0.0
+
+
+def measure_seed(entry: Measurement, seed: int, run_dir: Path) -> dict[str, Any]:
     """Train and evaluate one seed."""
-    arguments = ["-m", "raes.train", *keys, f"seed={seed}", f"run_dir={run_dir}", "resume=auto", "console=plain"]
-    seconds = train(arguments, run_dir / "cpu_seconds.txt")
+    keys = [*entry.keys.split(), f"seed={seed}", f"run_dir={run_dir}", "resume=auto", "console=plain"]
+    cpu = train(["-m", "raes.train", *keys], run_dir)
     out = run_dir / "evaluation.json"
-    runtime = [key for key in keys if key == "runtime=serial"]  # the results are the same with Ray
-    chosen = [f"run_dir={run_dir}", "checkpoint=best", f"episodes={episodes}"]
-    run(["-m", "raes.evaluate", *chosen, f"out={out}", *runtime])
+    chosen = [f"run_dir={run_dir}", "checkpoint=best", f"episodes={EPISODES}", "runtime=serial", f"out={out}"]
+    run(["-m", "raes.evaluate", *chosen])
     evaluation = json.loads(out.read_text())
     records = read_records(run_dir / "metrics.jsonl")
     curve = [
@@ -73,40 +122,28 @@ def measure_seed(keys: list[str], seed: int, run_dir: Path, episodes: str) -> di
         "seed": seed,
         "timesteps": records[-1]["progress/timesteps"],
         "minutes": round(records[-1]["progress/seconds"] / 60, 2),
-        **({"cpu_minutes": round(seconds / 60, 2)} if "runtime=serial" in keys else {}),
+        "cpu_minutes": round(cpu / 60, 2),
         "evaluation": {key: evaluation[key] for key in kept},
-        "curve_timesteps_seconds_eval_mean": curve[:: max(1, len(curve) // 60)] + curve[-1:],
+        "curve_timesteps_seconds_eval_mean": curve[:: max(1, len(curve) // POINTS)] + curve[-1:],
     }
 
 
-def measure(name: str, own: dict[str, str], keys: list[str]) -> None:
-    """Measure all seeds of one task, one after the other; other seeds that the same command has measured are kept.
-
-    Args:
-        name: of the task.
-        own: `bar`, and optionally `seeds`, `variant`, `folder` and `episodes`.
-        keys: of the training.
-    """
-    bar, seeds = float(own["bar"]), [int(seed) for seed in own.get("seeds", "0,1,2").split(",")]
-    keys = keys if any(key.startswith("env=") for key in keys) else [f"env={name}", *keys]
-    command = " ".join(["python -m raes.train", *keys])
-    report: dict[str, object] = {"task": name, "bar": bar, "command": command, "date": time.strftime("%Y-%m-%d")}
-    report |= {"machine": machine(), "versions": versions()}
-    path = HERE / ("_".join([name, own["variant"]] if "variant" in own else [name]) + ".json")
-    with tempfile.TemporaryDirectory() as temporary:
-        for seed in seeds:
-            run_dir = Path(own.get("folder", temporary)) / f"seed{seed}"
-            result = measure_seed(keys, seed, run_dir, own.get("episodes", "100"))
-            before = json.loads(path.read_text()) if path.exists() else {}
-            others = before["seeds"] if before.get("command") == command else []
-            results = [other for other in others if other["seed"] != seed] + [result]
-            report["seeds"] = sorted(results, key=lambda one: one["seed"])
-            path.write_text(json.dumps(report, indent=1) + "\n")
+def measure(name: str, entry: Measurement, seed: int, folder: Path) -> None:
+    """Train and evaluate one seed, and add it to results/NAME.json."""
+    result = measure_seed(entry, seed, folder / name / f"seed{seed}")
+    with WRITING:
+        others = [one for one in stored(name, entry.command) if one["seed"] != seed]
+        report = {"task": entry.task, "bar": entry.bar, "command": entry.command, "chosen_on": list(entry.chosen_on)}
+        report |= {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "versions": versions()}
+        report["seeds"] = sorted([*others, result], key=lambda one: one["seed"])
+        (HERE / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    evaluation = result["evaluation"]
+    print(f"{name} seed {seed}: {evaluation['return_mean']:,.1f} of {entry.bar:,g}", flush=True)
 
 
 def table() -> None:
     """Print all results as a table."""
-    print("| task | bar | seed: evaluation mean [95 % interval], timesteps, minutes (core-minutes) | command |")
+    print("| name | bar | seed: evaluation mean [95 % interval], timesteps, minutes (core-minutes) | command |")
     print("| --- | --- | --- | --- |")
     for path in sorted(HERE.glob("*.json")):
         report = json.loads(path.read_text())
@@ -120,18 +157,37 @@ def table() -> None:
                 f"{one['seed']}: **{evaluation['return_mean']:,.1f}** [{evaluation['return_ci_low']:,.1f}, "
                 f"{evaluation['return_ci_high']:,.1f}], {one['timesteps'] / 1e6:.2f}e6, {one['minutes']:.1f}{cpu}"
             )
-        print(f"| {report['task']} | {report['bar']:,g} | {'<br>'.join(cells)} | `{report['command']}` |")
+        print(f"| {path.stem} | {report['bar']:,g} | {'<br>'.join(cells)} | `{report['command']}` |")
 
 
-def main() -> None:
-    """Measure a task, or print the table."""
-    if sys.argv[1:] == ["table"]:
+def main() -> int:
+    """Measure what is missing, or print the table; 1 where a training or an evaluation failed."""
+    words = [word for word in sys.argv[1:] if "=" not in word]
+    own = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+    entries = measurements()
+    unknown = [*(word for word in words if word not in (*entries, "all", "table")), *(own.keys() - {"folder", "jobs"})]
+    if unknown or not words:
+        print(f"{', '.join(unknown) or 'no name'}: name all, table, or some of {', '.join(entries)}", file=sys.stderr)
+        return 2
+    if "table" in words:
         table()
-        return
-    name, *arguments = sys.argv[1:]
-    own = {key: value for key, _, value in (argument.partition("=") for argument in arguments) if key in OWN_KEYS}
-    measure(name, own, [argument for argument in arguments if argument.partition("=")[0] not in OWN_KEYS])
+        return 0
+    names = list(entries) if "all" in words else words
+    there = {name: {one["seed"] for one in stored(name, entries[name].command)} for name in names}
+    missing = [(name, seed) for name in names for seed in entries[name].seeds if seed not in there[name]]
+    print(f"{len(missing)} runs of {len(names)} entries are missing", flush=True)
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(int(own.get("jobs", 1))) as pool:
+        folder = Path(own.get("folder", temporary)).absolute()
+        futures = {pool.submit(measure, name, entries[name], seed, folder): (name, seed) for name, seed in missing}
+        try:
+            failed = [f"{name} seed {seed}: {why}" for one, (name, seed) in futures.items() if (why := one.exception())]
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            print("stopped; the same command goes on", file=sys.stderr)
+            return 130
+    print(*failed, sep="\n", file=sys.stderr)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
