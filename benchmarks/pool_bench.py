@@ -155,10 +155,12 @@ def _overhead_row(workers: int, seconds_each: Float64, pool: Executor) -> Row:
 
 
 def humanoid(run_dir: Path, workers: int, pipeline: int, arguments: PoolBenchArguments) -> PreparedRun:
-    """The preset, with the sizes of the benchmark and no evaluation on the way."""
+    """The preset of ES, with the sizes of the benchmark and no evaluation on the way."""
     return prepare_run(
         run_dir,
         "env=Humanoid",
+        "algorithm=es",
+        "policy=linear",
         f"workers={workers}",
         f"runtime.pipeline={pipeline}",
         f"algorithm.pairs={arguments.pairs}",

@@ -1,6 +1,6 @@
 """Records the lengths of a run's perturbed episodes, for `python -m benchmarks scale`.
 
-    python -m raes.train env=Humanoid runtime=serial max_minutes=2 run_dir=RUN
+    python -m raes.train env=Humanoid algorithm=es policy=linear runtime=serial max_minutes=2 run_dir=RUN
     python results/lengths.py RUN falling "what the policy does" "the command that trained it" [pairs=250]
 
 Runs the pairs of the generation after the run's newest checkpoint, and writes their lengths under the given name into

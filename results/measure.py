@@ -87,7 +87,7 @@ def run(arguments: list[str]) -> float:
 
 
 def train(arguments: list[str], run_dir: Path) -> float:
-    """Train or resume; the CPU seconds of all parts of the run, those of parts that were killed estimated by its clock."""
+    """Train or resume; the CPU seconds of all parts, where those of a part that was killed are its clock's."""
     spent = run_dir / "cpu_seconds.json"
     before = json.loads(spent.read_text()) if spent.exists() else {"cpu": 0.0, "clock": 0.0}
     began = _clock(run_dir)

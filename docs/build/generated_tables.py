@@ -8,7 +8,6 @@ import importlib
 import inspect
 import json
 import re
-import statistics
 import sys
 import textwrap
 import typing
@@ -22,6 +21,7 @@ from bench_tables import bench
 from curves import RESULTS, measured
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from measured_table import HEAD, measured_rows
 from omegaconf import OmegaConf
 
 from raes.algorithms import ALGORITHMS
@@ -183,26 +183,9 @@ def results(*names: str) -> str:
     )
 
 
-def summary(*names: str) -> str:
-    """One row for each measured setting: medians over its seeds."""
-    rows = []
-    for name in names:
-        report = json.loads((RESULTS / f"{name}.json").read_text())
-        method = re.search(r"algorithm=(\w+)", report["command"])
-        returns = [one["evaluation"]["return_mean"] for one in report["seeds"]]
-        timesteps = statistics.median(one["timesteps"] for one in report["seeds"])
-        low, middle, high = (_rounded(one) for one in (min(returns), statistics.median(returns), max(returns)))
-        spread = f" ({low} to {high})" if low != high else ""
-        rows.append(
-            (report["task"], method[1] if method else "es", f"**{middle}**{spread}", str(len(returns)),
-             f"{timesteps / 1e6:.1f}e6", _rounded(report["bar"]), report["date"])
-        )  # fmt: skip
-    head = ("task", "method", "median (lowest to highest)", "seeds", "timesteps", "bar", "date")
-    return _table(head, rows, ())
-
-
-def _rounded(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{round(value, 1) + 0.0:,.1f}"
+def presets_measured() -> str:
+    """One row for each measured preset."""
+    return _table(HEAD, measured_rows(), ())
 
 
 def policies() -> str:
@@ -296,6 +279,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "example": example,
     "group": group,
     "keys": keys,
+    "measured": presets_measured,
     "milestones": milestones,
     "optimizers": optimizers,
     "options": options,
@@ -303,7 +287,6 @@ MAKERS: dict[str, Callable[..., str]] = {
     "presets": presets,
     "results": results,
     "settings": settings,
-    "summary": summary,
     "sweep": sweep,
 }
 """Name in `<!-- made: NAME ARGUMENTS -->` -> function that generates the table."""

@@ -288,8 +288,11 @@ def _config_of(command: str, task: str) -> dict[str, Any]:
     )
     plain = OmegaConf.to_container(tree)
     assert isinstance(plain, dict)
-    config = {"algorithm.name": "es"} | flatten_config({str(key): value for key, value in plain.items()})
+    config = flatten_config({str(key): value for key, value in plain.items()})
     preset = conf_dir() / "env" / f"{config.setdefault('env.name', task)}.yaml"
+    env = OmegaConf.load(preset) if preset.exists() else OmegaConf.create()
+    chosen = [entry["override /algorithm"] for entry in env.get("defaults", []) if "override /algorithm" in entry]
+    config.setdefault("algorithm.name", chosen[0] if chosen else "es")
     if preset.exists() and "env.id" not in config:
-        config |= flatten_config({"env": {"id": OmegaConf.select(OmegaConf.load(preset), "env.id", default=task)}})
+        config |= flatten_config({"env": {"id": OmegaConf.select(env, "env.id", default=task)}})
     return config

@@ -1,0 +1,66 @@
+"""The table of measured presets, from results/measurements.yaml and what `results/measure.py` wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+from typing import Any
+
+import numpy as np
+from curves import RESULTS, measured
+
+from raes.report import published
+from raes.report.interquartile import first_reaching, interval
+from raes.report.report_tables import held_out_scores
+
+sys.path.insert(0, str(RESULTS.parent))
+from results.measure import Measurement, measurements
+
+RESAMPLES = 2000
+HEAD = ("task", "algorithm", "return: IQM [95 % interval]", "bar", "seeds at the bar", "timesteps to the bar",
+        "core-minutes", "paper's ES", "TRPO", "other published returns", "date")  # fmt: skip
+Cells = tuple[str, ...]
+
+
+def measured_rows() -> list[Cells]:
+    """A row for each entry of the register that has results."""
+    rows = []
+    for name, entry in measurements().items():
+        path = RESULTS / f"{name}.json"
+        report = json.loads(path.read_text()) if path.exists() else {}
+        if report.get("command") == entry.command:
+            rows.append(_row(name, entry, report))
+    return rows
+
+
+def _row(name: str, entry: Measurement, report: dict[str, Any]) -> Cells:
+    (group,) = measured(name)
+    scores = held_out_scores(group)
+    assert scores is not None
+    found = interval([scores], RESAMPLES)
+    spread = f" [{number(found.low)}, {number(found.high)}]" if len(scores) > 1 and found.low != found.high else ""
+    first = [first_reaching(run.axes["timesteps"], run.returns, entry.bar) for run in group.runs]
+    shares = [at / run.totals["timesteps"] for at, run in zip(first, group.runs, strict=True)]
+    minutes = [share * one["cpu_minutes"] for share, one in zip(shares, report["seeds"], strict=True)]
+    paper = {one.score: one for one in published.milestones(group.task)}.get(entry.bar)
+    algorithm = str(group.runs[0].config["algorithm.name"])
+    others = [f"{one.method} on {one.environment}: {one.value}" for one in published.figures(group.task)
+              if one.what.startswith("return") and one.algorithm == algorithm]  # fmt: skip
+    return (
+        entry.task, algorithm, f"**{number(found.iqm)}**{spread}", number(entry.bar),
+        f"{sum(scores >= entry.bar)} of {len(scores)}", _median(first, ".1e"), _median(minutes, ",.1f"),
+        f"{paper.es:.1e}" if paper else "", f"{paper.trpo:.1e}" if paper else "", "; ".join(others), report["date"],
+    )  # fmt: skip
+
+
+def _median(values: list[float], form: str) -> str:
+    """The median, with infinity for what was never reached."""
+    middle = statistics.median(values)
+    return format(middle, form) if math.isfinite(middle) else ""
+
+
+def number(value: float) -> str:
+    """A return with as many digits as matter."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{np.round(value, 1) + 0.0:,.1f}"
