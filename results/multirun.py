@@ -1,8 +1,9 @@
 """Gathers the runs of a sweep, one row each: the keys in which they differ, and their metrics.
 
-    python results/multirun.py NAME RUN_DIR [RUN_DIR ...] [command="python -m raes.train -m ..."]
+    python results/multirun.py NAME RUN_DIR [RUN_DIR ...] [command="python -m raes.train -m ..."] [keys=KEY,KEY,...]
 
-It writes results/NAME.json from the run directories; `<!-- made: sweep NAME -->` in a page of docs/ shows its table.
+It writes results/NAME.json from the run directories, with `keys` only these of the keys in which they differ;
+`<!-- made: sweep NAME -->` in a page of docs/ shows its table.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ OWN = ("run_dir", "algorithm.layers")
 
 
 def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The configuration of a run, and its metrics."""
-    config = flatten_config(load(run_dir).as_dict())
+    """The configuration of a run with its folder's name, and its metrics."""
+    config = {"run": run_dir.name} | flatten_config(load(run_dir).as_dict())
+    if config["start_from"]:
+        config["start_from"] = Path(config["start_from"]).name
     records = read_records(run_dir / "metrics.jsonl")
     evaluations = [record for record in records if "eval/return_mean" in record]
     perturbed = [record["returns/mean"] for record in records if "returns/mean" in record]
@@ -32,6 +35,7 @@ def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     metrics = {
         "timesteps": records[-1]["progress/timesteps"],
         "frames": records[-1].get("progress/frames"),
+        "hours": round(records[-1]["progress/seconds"] / 3600, 2),
         "generations": len(perturbed),
         "perturbed, first 3": sum(perturbed[:3]) / len(perturbed[:3]),
         "perturbed, last 3": sum(perturbed[-3:]) / len(perturbed[-3:]),
@@ -44,11 +48,11 @@ def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return config, metrics
 
 
-def gather(name: str, run_dirs: list[str], command: str) -> None:
-    """Write the rows of all runs."""
+def gather(name: str, run_dirs: list[str], command: str, chosen: list[str]) -> None:
+    """Write the rows of all runs, with the chosen keys or, where none is, all keys in which they differ."""
     configs, metrics = zip(*(row(Path(run_dir)) for run_dir in run_dirs), strict=True)
-    keys = sorted({key for config in configs for key in config if key not in OWN})
-    differ = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    keys = chosen or sorted({key for config in configs for key in config if key not in ("run", *OWN)})
+    differ = ["run", *(key for key in keys if len({str(config.get(key)) for config in configs}) > 1)]
     rows = [{key: config.get(key) for key in differ} | one for config, one in zip(configs, metrics, strict=True)]
     report = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(), "versions": versions()}
     (HERE / f"{name}.json").write_text(json.dumps(report | {"keys": differ, "rows": rows}, indent=1) + "\n")
@@ -56,9 +60,10 @@ def gather(name: str, run_dirs: list[str], command: str) -> None:
 
 def main() -> None:
     """Gather the runs that the command line names."""
-    name, *arguments = sys.argv[1:]
-    command = next((argument.partition("=")[2] for argument in arguments if argument.startswith("command=")), "")
-    gather(name, [argument for argument in arguments if not argument.startswith("command=")], command)
+    name, *words = sys.argv[1:]
+    own = {key: value for key, _, value in (word.partition("=") for word in words) if key in ("command", "keys")}
+    run_dirs = [word for word in words if word.partition("=")[0] not in own]
+    gather(name, run_dirs, own.get("command", ""), [key for key in own.get("keys", "").split(",") if key])
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ PACKAGE = Path(schema.__file__).parents[1]
 GYMNASIUM = ("env=gymnasium", "env.id=CartPole-v1")
 FUNCTION = ("env=function", "env.call=module:f", "env.dim=1")
 MODULE = ("env=module", "env.build=module:build", "env.reward=module:reward")
-SWEEP = ("timesteps", "frames", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
+SWEEP = ("timesteps", "frames", "hours", "generations", "perturbed, first 3", "perturbed, last 3", "first evaluation",
          "last evaluation", "best evaluation")  # fmt: skip
 """The metrics that `results/multirun.py` gathers, as columns."""
 Row = tuple[str, str]
@@ -229,8 +229,10 @@ def sweep(name: str) -> str:
     """The runs of a sweep, one row each; *perturbed* is the mean return of the perturbed policies."""
     report = json.loads((RESULTS / f"{name}.json").read_text())
     columns = [one for one in (*report["keys"], *SWEEP) if any(row.get(one) is not None for row in report["rows"])]
-    rows = [[_formatted(row[column]) for column in columns] for row in report["rows"]]
-    return f"`{report['command']}`, {report['date']}:\n\n" + _table(tuple(columns), rows, ())
+    rows = [[_formatted(row.get(column)) for column in columns] for row in report["rows"]]
+    return f"`{report['command']}`, {report['date']}:\n\n" + _table(
+        tuple(column.rpartition(".")[2] for column in columns), rows, ()
+    )
 
 
 def arithmetic(name: str) -> str:
@@ -261,7 +263,9 @@ def bbob(*names: str) -> str:
 
 
 def _formatted(value: Any) -> str:
-    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 0.1 or not value else f"{value:.3g}"
+    return "" if value is None else f"{value:,}" if type(value) is int else str(value)
 
 
 def example(name: str) -> str:
