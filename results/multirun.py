@@ -34,6 +34,7 @@ def row(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     best = max(evaluations, key=lambda record: float(record["eval/return_mean"]))
     metrics = {
         "timesteps": records[-1]["progress/timesteps"],
+        "episodes": records[-1]["progress/episodes"],
         "frames": records[-1].get("progress/frames"),
         "hours": round(records[-1]["progress/seconds"] / 3600, 2),
         "generations": len(perturbed),

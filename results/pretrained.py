@@ -31,7 +31,7 @@ def main() -> None:
     target = FOLDER / name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    config = load(run_dir).as_dict() | {"run_dir": f"runs/{name}", "resume": "never"}
+    config = load(run_dir).as_dict() | {"run_dir": f"runs/{name}", "resume": "never", "start_from": None}
     best = Checkpoints(run_dir).find("best")
     for pointer in ("best", "latest"):
         CheckpointStore(target).save(best.state | {"config": config}, best.arrays, pointer)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from raes.report import charts
 from raes.report.groups import RunGroup, group
@@ -24,3 +28,17 @@ def measured(*names: str) -> list[RunGroup]:
     found = [one for path in find([str(RESULTS / f"{name}.json") for name in names]) for one in read(path)]
     groups, _ = group([one for one in found if isinstance(one, StoredRun)])
     return groups
+
+
+def trials(name: str, *chosen: str) -> bytes:
+    """A PNG of the chosen runs of a sweep, results/NAME.json, one curve each."""
+    rows = {row["run"]: row for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]}
+    picture = charts.curves([_trial(name.partition("_")[0], rows[run]) for run in chosen], "timesteps", RESAMPLES)
+    assert picture is not None
+    return picture
+
+
+def _trial(task: str, row: dict[str, Any]) -> RunGroup:
+    timesteps, returns = np.array(row["curve_timesteps_eval_mean"], dtype=np.float64).T
+    run = StoredRun(row["run"], "finished", "", {"seed": row["seed"]}, {"timesteps": timesteps}, returns)
+    return RunGroup(task, row["run"].replace("_", " "), [run])

@@ -1,8 +1,8 @@
 """`make tables`: write the generated parts of the documentation into its pages; with `--check`, name outdated pages.
 
 A page holds each part between `<!-- made: NAME ARGUMENTS -->` and `<!-- end -->`, so that it is read on a code host
-too. NAME is one of `generated_tables.MAKERS`, or `curves`: a picture in `docs/images/made/`, drawn anew where the
-results that it shows have changed.
+too. NAME is one of `generated_tables.MAKERS`, or `curves` or `trials`: a picture in `docs/images/made/`, drawn anew
+where the results that it shows have changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from posixpath import relpath
 
-from curves import RESULTS, curves
+from curves import RESULTS, curves, trials
 from generated_tables import MAKERS
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -43,8 +43,8 @@ def generated(text: str, page: Path, draw: bool) -> str:
 
     def part(found: re.Match[str]) -> str:
         name, arguments, data = found["name"], found["arguments"].split(), ""
-        if name == "curves":
-            data, body = _picture(arguments, page, found["data"], draw)
+        if name in ("curves", "trials"):
+            data, body = _picture(name, arguments, page, found["data"], draw)
         else:
             body = MAKERS[name](*arguments)
         words = " ".join([name, *arguments, *([f"data={data}"] if data else [])])
@@ -53,13 +53,14 @@ def generated(text: str, page: Path, draw: bool) -> str:
     return MADE.sub(part, text)
 
 
-def _picture(names: list[str], page: Path, known: str | None, draw: bool) -> tuple[str, str]:
+def _picture(kind: str, names: list[str], page: Path, known: str | None, draw: bool) -> tuple[str, str]:
     """The digest of the results, and the link to their picture."""
-    digest = hashlib.sha256(b"".join((RESULTS / f"{name}.json").read_bytes() for name in names)).hexdigest()[:8]
-    path = DOCS / "images" / "made" / f"{'-'.join(names)}.png"
+    files = names[:1] if kind == "trials" else names
+    digest = hashlib.sha256(b"".join((RESULTS / f"{name}.json").read_bytes() for name in files)).hexdigest()[:8]
+    path = DOCS / "images" / "made" / f"{'-'.join(files)}.png"
     if draw and (digest != known or not path.exists()):
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(curves(*names))
+        path.write_bytes(trials(*names) if kind == "trials" else curves(*names))
     return digest, f"![evaluation return against timesteps]({relpath(path, page.parent)})"
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import yaml
 from bench_tables import bench
+from cluster_minutes import HEAD as CLUSTER_HEAD
+from cluster_minutes import minutes
 from curves import RESULTS, measured
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -188,6 +190,11 @@ def presets_measured() -> str:
     return _table(HEAD, measured_rows(), ())
 
 
+def cluster() -> str:
+    """Minutes of Humanoid on a cluster."""
+    return _table(CLUSTER_HEAD, minutes(), ())
+
+
 def policies() -> str:
     """The trained policies that come along."""
     rows = []
@@ -230,9 +237,8 @@ def sweep(name: str) -> str:
     report = json.loads((RESULTS / f"{name}.json").read_text())
     columns = [one for one in (*report["keys"], *SWEEP) if any(row.get(one) is not None for row in report["rows"])]
     rows = [[_formatted(row.get(column)) for column in columns] for row in report["rows"]]
-    return f"`{report['command']}`, {report['date']}:\n\n" + _table(
-        tuple(column.rpartition(".")[2] for column in columns), rows, ()
-    )
+    head = tuple(column.removesuffix(".name").rpartition(".")[2] for column in columns)
+    return f"`{report['command']}`, {report['date']}:\n\n" + _table(head, rows, ())
 
 
 def arithmetic(name: str) -> str:
@@ -264,7 +270,7 @@ def bbob(*names: str) -> str:
 
 def _formatted(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.1f}" if abs(value) >= 0.1 or not value else f"{value:.3g}"
+        return f"{value:,.1f}" if abs(value) >= 1 or not value else f"{value:.3g}"
     return "" if value is None else f"{value:,}" if type(value) is int else str(value)
 
 
@@ -278,6 +284,7 @@ MAKERS: dict[str, Callable[..., str]] = {
     "arithmetic": arithmetic,
     "bbob": bbob,
     "bench": bench,
+    "cluster": cluster,
     "commands": commands,
     "common": common,
     "example": example,

@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,20 +31,22 @@ def measured_rows() -> list[Cells]:
     for name, entry in measurements().items():
         path = RESULTS / f"{name}.json"
         report = json.loads(path.read_text()) if path.exists() else {}
-        if report.get("command") == entry.command:
-            rows.append(_row(name, entry, report))
+        seeds = {one["seed"]: one for one in report.get("seeds", []) if one["seed"] in entry.seeds}
+        if report.get("command") == entry.command and seeds:
+            rows.append(_row(name, entry, seeds, report["date"]))
     return rows
 
 
-def _row(name: str, entry: Measurement, report: dict[str, Any]) -> Cells:
+def _row(name: str, entry: Measurement, seeds: dict[int, Any], date: str) -> Cells:
     (group,) = measured(name)
+    group = replace(group, runs=[run for run in group.runs if run.seed in seeds])
     scores = held_out_scores(group)
     assert scores is not None
     found = interval([scores], RESAMPLES)
     spread = f" [{number(found.low)}, {number(found.high)}]" if len(scores) > 1 and found.low != found.high else ""
     first = [first_reaching(run.axes["timesteps"], run.returns, entry.bar) for run in group.runs]
     shares = [at / run.totals["timesteps"] for at, run in zip(first, group.runs, strict=True)]
-    minutes = [share * one["cpu_minutes"] for share, one in zip(shares, report["seeds"], strict=True)]
+    minutes = [share * seeds[run.seed]["cpu_minutes"] for share, run in zip(shares, group.runs, strict=True)]
     paper = {one.score: one for one in published.milestones(group.task)}.get(entry.bar)
     algorithm = str(group.runs[0].config["algorithm.name"])
     others = [f"{one.method} on {one.environment}: {one.value}" for one in published.figures(group.task)
@@ -51,7 +54,7 @@ def _row(name: str, entry: Measurement, report: dict[str, Any]) -> Cells:
     return (
         entry.task, algorithm, f"**{number(found.iqm)}**{spread}", number(entry.bar),
         f"{sum(scores >= entry.bar)} of {len(scores)}", _median(first, ".1e"), _median(minutes, ",.1f"),
-        f"{paper.es:.1e}" if paper else "", f"{paper.trpo:.1e}" if paper else "", "; ".join(others), report["date"],
+        f"{paper.es:.1e}" if paper else "", f"{paper.trpo:.1e}" if paper else "", "; ".join(others), date,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ TASK = ("env=gymnasium", "env.id=gated_world:Gated-v0", "policy=linear", "algori
         "evaluation.every=5", "evaluation.episodes=2", "checkpoint.every=1", "runtime.deadline=600")  # fmt: skip
 GENERATIONS = 16
 WORDS = documented("aws")[3].partition('WORDS="')[2].rstrip('"').split()
-"""The documented keys of a run: what the test's own task replaces is `env=Humanoid` and the number of workers."""
+"""The documented keys of a run; the test has a task, a size and a number of workers of its own."""
 RUN_DIR = next(word for word in WORDS if word.startswith("run_dir=")).removeprefix("run_dir=")
 SPOT_TYPES = {"c6i.8xlarge", "m6i.8xlarge", "r6i.8xlarge"}
 FIGURES_ONLY = {"GET /metrics", "GET /api/local_raylet_healthz"}
@@ -49,14 +49,14 @@ def gate(up: AwsCluster) -> Path:
 @pytest.fixture(scope="module")
 def run(up: AwsCluster, gate: Path) -> Run:
     """A run as documented, but for its task and its size: one machine, since Ray takes each for one of 32 CPUs."""
-    assert WORDS[0] == "env=Humanoid"
-    assert WORDS[1].startswith("workers=1..")
+    assert WORDS[:2] == ["env=Humanoid", "algorithm.pairs=400"]
+    assert WORDS[2].startswith("workers=1..")
     return start(up, gate)
 
 
 def start(cluster: AwsCluster, gate: Path) -> Run:
     kwargs = f'env.kwargs={{variables:{{STEP_SECONDS:"0.05",GATE:"{gate}"}}}}'
-    words = (*TASK, kwargs, "workers=1..3", *WORDS[2:], f"generations={GENERATIONS}")
+    words = (*TASK, kwargs, "workers=1..3", *WORDS[3:], f"generations={GENERATIONS}")
     return cluster.train(folder_with_worlds(cluster.lab), *words)
 
 
