@@ -202,3 +202,21 @@ def test_the_environments_policy_gives_way_to_the_algorithms() -> None:
     assert composed("HalfCheetah", "es").policy.hidden == (32, 32)
     assert composed("HalfCheetah", "ars").policy.hidden == ()
     assert composed("HalfCheetah", "ars", "policy=mlp").policy.hidden == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("env", "algorithm"),
+    [("BipedalWalker", "ars"), ("Hopper", "pgpe"), ("Humanoid", "pgpe"), ("LunarLander", "pgpe"),
+     ("MountainCarContinuous", "nsra_es"), ("Swimmer", "ars"), ("Walker2d", "pgpe"), ("HalfCheetah", "es")],
+)  # fmt: skip
+def test_an_environment_names_its_algorithm_and_the_command_line_wins(env: str, algorithm: str) -> None:
+    assert compose([f"env={env}"]).algorithm.name == algorithm
+    assert compose([f"env={env}"]) == composed(env, algorithm)
+    assert composed(env, "es").algorithm.name == "es"
+    assert compose([f"env={env}", "algorithm=snes"]).algorithm.name == "snes"
+
+
+def test_the_preset_of_clipup_sets_its_largest_step() -> None:
+    assert compose(["env=Humanoid"]).optimizer.max_speed == 0.015  # type: ignore[attr-defined]
+    assert compose(["env=LunarLander"]).optimizer.max_speed == 0.3  # type: ignore[attr-defined]
+    assert compose(["env=Humanoid", "optimizer.max_speed=0.1"]).optimizer.max_speed == 0.1  # type: ignore[attr-defined]
