@@ -289,10 +289,11 @@ def _config_of(command: str, task: str) -> dict[str, Any]:
     plain = OmegaConf.to_container(tree)
     assert isinstance(plain, dict)
     config = flatten_config({str(key): value for key, value in plain.items()})
-    preset = conf_dir() / "env" / f"{config.setdefault('env.name', task)}.yaml"
-    env = OmegaConf.load(preset) if preset.exists() else OmegaConf.create()
-    chosen = [entry["override /algorithm"] for entry in env.get("defaults", []) if "override /algorithm" in entry]
-    config.setdefault("algorithm.name", chosen[0] if chosen else "es")
-    if preset.exists() and "env.id" not in config:
-        config |= flatten_config({"env": {"id": OmegaConf.select(env, "env.id", default=task)}})
+    path = conf_dir() / "env" / f"{config.setdefault('env.name', task)}.yaml"
+    preset = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    assert isinstance(preset, dict)
+    chosen = [entry for entry in preset.get("defaults", []) if "override /algorithm" in entry]
+    config.setdefault("algorithm.name", chosen[0]["override /algorithm"] if chosen else "es")
+    if "env.id" not in config:
+        config |= flatten_config({"env": {"id": preset.get("env", {}).get("id", task)}})
     return config
