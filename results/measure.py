@@ -2,14 +2,13 @@
 
     python results/measure.py all [folder=PATH] [jobs=1]
     python results/measure.py NAME ... [folder=PATH] [jobs=1]
-    python results/measure.py table
 
 NAME is an entry of results/measurements.yaml, which has the keys of its training and its seeds. Each is written to
-results/NAME.json: command, date, machine, versions, and for each seed the curve of its evaluations, the minutes and
-core-minutes of its training, and the result of `raes.evaluate checkpoint=best episodes=100`. Seeds that the file has
-already, of the same command, are not trained again. With `folder` the runs stay there, as NAME/seed0, ..., and runs
+results/measured/NAME.json: command, date, machine, versions, and for each seed the curve of its evaluations, minutes
+and core-minutes of its training, and the result of `raes.evaluate checkpoint=best episodes=100`. Seeds that the file
+has already, of the same command, are not trained again. With `folder` the runs stay there, as NAME/seed0, ..., and runs
 that it contains are gone on with; without, only whole runs outlast Ctrl-C. `jobs` runs are trained at a time, one core
-each. Core-minutes are CPU time, which other load on the machine hardly changes. The last command prints all results.
+each. Core-minutes are CPU time, which other load on the machine hardly changes.
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ import yaml
 from raes.storage.metrics import read_records
 from raes.storage.provenance import machine, versions
 
-HERE = Path(__file__).parent
+REGISTER = Path(__file__).with_name("measurements.yaml")
+FOLDER = Path(__file__).with_name("measured")
 EPISODES = 100
 POINTS = 60
 """Evaluations that the file keeps of a curve, at most twice as many and the last one."""
@@ -64,13 +64,13 @@ class Measurement:
 
 def measurements() -> dict[str, Measurement]:
     """All entries by name, in the order of the file."""
-    found = yaml.safe_load((HERE / "measurements.yaml").read_text())
+    found = yaml.safe_load(REGISTER.read_text())
     return {name: Measurement(**{"task": name.partition("_")[0], **entry}) for name, entry in found.items()}
 
 
 def stored(name: str, command: str) -> list[dict[str, Any]]:
-    """The seeds that results/NAME.json has of this command."""
-    path = HERE / f"{name}.json"
+    """The seeds that results/measured/NAME.json has of this command."""
+    path = FOLDER / f"{name}.json"
     report = json.loads(path.read_text()) if path.exists() else {}
     return list(report["seeds"]) if report.get("command") == command else []
 
@@ -124,54 +124,33 @@ def measure_seed(entry: Measurement, seed: int, run_dir: Path) -> dict[str, Any]
         "minutes": round(records[-1]["progress/seconds"] / 60, 2),
         "cpu_minutes": round(cpu / 60, 2),
         "evaluation": {key: evaluation[key] for key in kept},
-        "curve_timesteps_seconds_eval_mean": curve[:: max(1, len(curve) // POINTS)] + curve[-1:],
+        "curve_timesteps_seconds_eval_mean": [*curve[:-1][:: max(1, len(curve) // POINTS)], curve[-1]],
     }
 
 
 def measure(name: str, entry: Measurement, seed: int, folder: Path) -> None:
-    """Train and evaluate one seed, and add it to results/NAME.json."""
+    """Train and evaluate one seed, and add it to results/measured/NAME.json."""
     result = measure_seed(entry, seed, folder / name / f"seed{seed}")
     with WRITING:
         others = [one for one in stored(name, entry.command) if one["seed"] != seed]
         report = {"task": entry.task, "bar": entry.bar, "command": entry.command, "chosen_on": list(entry.chosen_on)}
         report |= {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "versions": versions()}
         report["seeds"] = sorted([*others, result], key=lambda one: one["seed"])
-        (HERE / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+        FOLDER.mkdir(exist_ok=True)
+        (FOLDER / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
     evaluation = result["evaluation"]
     print(f"{name} seed {seed}: {evaluation['return_mean']:,.1f} of {entry.bar:,g}", flush=True)
 
 
-def table() -> None:
-    """Print all results as a table."""
-    print("| name | bar | seed: evaluation mean [95 % interval], timesteps, minutes (core-minutes) | command |")
-    print("| --- | --- | --- | --- |")
-    for path in sorted(HERE.glob("*.json")):
-        report = json.loads(path.read_text())
-        if "bar" not in report:
-            continue
-        cells = []
-        for one in report["seeds"]:
-            evaluation = one["evaluation"]
-            cpu = f" ({one['cpu_minutes']:.1f})" if "cpu_minutes" in one else ""
-            cells.append(
-                f"{one['seed']}: **{evaluation['return_mean']:,.1f}** [{evaluation['return_ci_low']:,.1f}, "
-                f"{evaluation['return_ci_high']:,.1f}], {one['timesteps'] / 1e6:.2f}e6, {one['minutes']:.1f}{cpu}"
-            )
-        print(f"| {path.stem} | {report['bar']:,g} | {'<br>'.join(cells)} | `{report['command']}` |")
-
-
 def main() -> int:
-    """Measure what is missing, or print the table; 1 where a training or an evaluation failed."""
+    """Measure what is missing; 1 where a training or an evaluation failed."""
     words = [word for word in sys.argv[1:] if "=" not in word]
     own = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     entries = measurements()
-    unknown = [*(word for word in words if word not in (*entries, "all", "table")), *(own.keys() - {"folder", "jobs"})]
+    unknown = [*(word for word in words if word not in (*entries, "all")), *(own.keys() - {"folder", "jobs"})]
     if unknown or not words:
-        print(f"{', '.join(unknown) or 'no name'}: name all, table, or some of {', '.join(entries)}", file=sys.stderr)
+        print(f"{', '.join(unknown) or 'no name'}: name all, or some of {', '.join(entries)}", file=sys.stderr)
         return 2
-    if "table" in words:
-        table()
-        return 0
     names = list(entries) if "all" in words else words
     there = {name: {one["seed"] for one in stored(name, entries[name].command)} for name in names}
     missing = [(name, seed) for name in names for seed in entries[name].seeds if seed not in there[name]]
@@ -185,7 +164,7 @@ def main() -> int:
             pool.shutdown(cancel_futures=True)
             print("stopped; the same command goes on", file=sys.stderr)
             return 130
-    print(*failed, sep="\n", file=sys.stderr)
+    print("".join(f"{one}\n" for one in failed), end="", file=sys.stderr)
     return int(bool(failed))
 
 

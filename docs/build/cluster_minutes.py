@@ -21,7 +21,8 @@ LONGEST = 1000
 def minutes() -> list[tuple[str, ...]]:
     """A row for each of `SIZES`.
 
-    Timesteps grow with a power of the episodes of a generation, which the two measured sizes give.
+    Timesteps grow with a power of the episodes of a generation, which the two measured sizes give; generations become
+    fewer.
     """
     runs = {row["run"]: row for row in json.loads((RESULTS / "Humanoid_trials.json").read_text())["rows"]}
     whole = runs["published_then_small"]
@@ -37,6 +38,7 @@ def minutes() -> list[tuple[str, ...]]:
     for cores, episodes in SIZES:
         timesteps = (before + whole["timesteps"]) * (episodes / 200) ** power
         generations = whole["generations"] + before / (small["timesteps"] / small["generations"])
+        generations *= (episodes / 200) ** (power - 1)
         simulated, serial = timesteps / (cores * speed * busy), generations * LONGEST / speed
         rows.append((f"{cores:,}", f"{episodes:,}", f"{timesteps:.1e}", f"{simulated / 60:.1f}", f"{serial / 60:.1f}"))
     return rows

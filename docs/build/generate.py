@@ -57,7 +57,7 @@ def _picture(kind: str, names: list[str], page: Path, known: str | None, draw: b
     """The digest of the results, and the link to their picture."""
     files = names[:1] if kind == "trials" else names
     digest = hashlib.sha256(b"".join((RESULTS / f"{name}.json").read_bytes() for name in files)).hexdigest()[:8]
-    path = DOCS / "images" / "made" / f"{'-'.join(files)}.png"
+    path = DOCS / "images" / "made" / f"{'-'.join(files).replace('/', '_')}.png"
     if draw and (digest != known or not path.exists()):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(trials(*names) if kind == "trials" else curves(*names))

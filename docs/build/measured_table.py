@@ -17,7 +17,7 @@ from raes.report.interquartile import first_reaching, interval
 from raes.report.report_tables import held_out_scores
 
 sys.path.insert(0, str(RESULTS.parent))
-from results.measure import Measurement, measurements
+from results.measure import FOLDER, Measurement, measurements
 
 RESAMPLES = 2000
 HEAD = ("task", "algorithm", "return: IQM [95 % interval]", "bar", "seeds at the bar", "timesteps to the bar",
@@ -29,7 +29,7 @@ def measured_rows() -> list[Cells]:
     """A row for each entry of the register that has results."""
     rows = []
     for name, entry in measurements().items():
-        path = RESULTS / f"{name}.json"
+        path = FOLDER / f"{name}.json"
         report = json.loads(path.read_text()) if path.exists() else {}
         seeds = {one["seed"]: one for one in report.get("seeds", []) if one["seed"] in entry.seeds}
         if report.get("command") == entry.command and seeds:
@@ -38,7 +38,7 @@ def measured_rows() -> list[Cells]:
 
 
 def _row(name: str, entry: Measurement, seeds: dict[int, Any], date: str) -> Cells:
-    (group,) = measured(name)
+    (group,) = measured(f"{FOLDER.name}/{name}")
     group = replace(group, runs=[run for run in group.runs if run.seed in seeds])
     scores = held_out_scores(group)
     assert scores is not None

@@ -110,7 +110,7 @@ def training(task: str, hidden: tuple[int, ...], workers: int, arguments: Worker
         RunFailedError: it ends early.
     """
     policy = [f"policy.hidden=[{','.join(map(str, hidden))}]"] if hidden else []
-    words = [f"env={task}", f"policy={'mlp' if hidden else 'linear'}", *policy, f"workers={workers}"]
+    words = [f"env={task}", "algorithm=es", f"policy={'mlp' if hidden else 'linear'}", *policy, f"workers={workers}"]
     sizes = [f"algorithm.pairs={arguments.pairs}", f"algorithm.min_timesteps={arguments.timesteps}"]
     limits = [f"generations={arguments.generations + 2}", "evaluation.every=0", "evaluation.episodes=1"]
     with tempfile.TemporaryDirectory() as folder:
