@@ -133,7 +133,7 @@ def test_a_key_of_something_that_is_switched_off_is_named(
     word: str, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not refused: a sweep over the switch has it in all of its jobs."""
-    compose(["env=Hopper", word])
+    compose(["env=HalfCheetah", word])
     assert capsys.readouterr() == ("", f"raes: {word}: has no effect with {line}\n")
 
 
