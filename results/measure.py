@@ -43,7 +43,7 @@ class Measurement:
     """An entry of results/measurements.yaml.
 
     Attributes:
-        task: the environment's name, and what sets this variant of it apart.
+        task: the environment's name.
         bar: the return that is to be reached.
         keys: of `raes.train`.
         seeds: that are reported; none of them was used to choose the keys.

@@ -7,16 +7,13 @@ Into `raes/pretrained/NAME/` go the best checkpoint, the configuration, the reco
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
 
-import yaml
+from keep import copy
 
-from raes.config.stored import load
 from raes.evaluate import EvaluateArguments, evaluate
-from raes.storage.checkpoint import Checkpoints, CheckpointStore
 from raes.storage.metrics import read_records
 from raes.storage.pretrained import FOLDER
 from raes.storage.provenance import machine, versions
@@ -29,13 +26,7 @@ def main() -> None:
     """The command."""
     name, run_dir, command = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     target = FOLDER / name
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    config = load(run_dir).as_dict() | {"run_dir": f"runs/{name}", "resume": "never", "start_from": None}
-    best = Checkpoints(run_dir).find("best")
-    for pointer in ("best", "latest"):
-        CheckpointStore(target).save(best.state | {"config": config}, best.arrays, pointer)
-    (target / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    copy(run_dir, target, "best", run_dir=f"runs/{name}", resume="never", start_from=None)
     records = [record for record in read_records(run_dir / "metrics.jsonl") if "eval/return_mean" in record]
     kept = [{key: value for key, value in record.items() if key.startswith(KEPT)} for record in records]
     (target / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in kept))

@@ -7,7 +7,7 @@ import math
 import statistics
 from typing import Any
 
-from curves import RESULTS
+from curves import RESULTS, runs_of
 
 HEAD = ("cores", "episodes per generation", "timesteps", "minutes of simulation", "and at least")
 SIZES = ((16, 200), (128, 800), (1440, 4000))
@@ -24,7 +24,7 @@ def minutes() -> list[tuple[str, ...]]:
     Timesteps grow with a power of the episodes of a generation, which the two measured sizes give; generations become
     fewer.
     """
-    runs = {row["run"]: row for row in json.loads((RESULTS / "Humanoid_trials.json").read_text())["rows"]}
+    runs = runs_of("Humanoid_trials")
     whole = runs["published_then_small"]
     small, large = runs["small"], [runs["published"], runs["published_seed_1"]]
     cost = statistics.median(_timesteps_to(REACHED, one) for one in large) / _timesteps_to(REACHED, small)

@@ -30,9 +30,14 @@ def measured(*names: str) -> list[RunGroup]:
     return groups
 
 
+def runs_of(name: str) -> dict[str, dict[str, Any]]:
+    """The rows of a sweep, results/NAME.json, by the names of their runs."""
+    return {row["run"]: row for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]}
+
+
 def trials(name: str, *chosen: str) -> bytes:
     """A PNG of the chosen runs of a sweep, results/NAME.json, one curve each."""
-    rows = {row["run"]: row for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]}
+    rows = runs_of(name)
     picture = charts.curves([_trial(name.partition("_")[0], rows[run]) for run in chosen], "timesteps", RESAMPLES)
     assert picture is not None
     return picture

@@ -17,9 +17,7 @@ from raes.training.prepare import resolve_config
 from raes.types import UserError
 
 BYTES = 64_000
-"""Of one policy, with all that belongs to it, but for its parameters."""
-BYTES_OF_A_PARAMETER = 24
-"""PGPE's mean and standard deviation, the velocity, and theta."""
+"""Of one policy, with all that belongs to it."""
 
 
 @pytest.mark.parametrize("name", names())
@@ -30,15 +28,14 @@ def test_a_policy_is_as_good_as_its_file_tells(name: str) -> None:
     assert run.evaluate(5)["return_mean"] == pytest.approx(known["return_mean"], rel=0.2)
     assert f"env={name}" in known["command"]
     assert run.best == pytest.approx(known["return_mean"], rel=0.1)
-    size = sum(path.stat().st_size for path in (FOLDER / name).rglob("*"))
-    assert size < BYTES + BYTES_OF_A_PARAMETER * run.theta.size
+    assert sum(path.stat().st_size for path in (FOLDER / name).rglob("*")) < BYTES
     text = "".join(path.read_text() for path in (FOLDER / name).rglob("*") if path.suffix in (".json", ".yaml"))
     assert f'"run_dir": "runs/{name}"' in text
     assert "/home" not in text
 
 
 def test_there_are_some() -> None:
-    assert {"HalfCheetah", "Hopper", "Humanoid", "Swimmer"} <= set(names())
+    assert {"HalfCheetah", "Hopper", "Swimmer"} <= set(names())
 
 
 def test_it_is_named_in_several_ways() -> None:
