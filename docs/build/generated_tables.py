@@ -139,8 +139,10 @@ def presets() -> str:
         what = env.get("id") or f"ALE, {env['game']}"
         policy = tree["policy"]["name"] + (f" {hidden}" if hidden else "")
         found = {one.removeprefix(f"{path.stem}_") for one in own} | (games if "game" in env else set())
-        rows.append((f"env={path.stem}", what, policy, ", ".join(sorted(found))))
-    return _table(("option", "environment", "policy", "presets for"), rows)
+        default = tree["algorithm"]["name"]
+        shown = [f"**{default}**", *sorted(found - {default})]
+        rows.append((f"env={path.stem}", what, policy, ", ".join(shown)))
+    return _table(("option", "environment", "policy", "presets, the default in bold"), rows)
 
 
 def commands() -> str:
