@@ -126,7 +126,8 @@ def test_the_status_moves_within_a_generation_and_follows_the_width_and_ctrl_c_l
     assert not screen.cursor.hidden
     shown = rows(screen)
     assert shown[0] == "stopped after 0 generations"
-    assert any(row.endswith("play run checkpoint=latest") for row in shown), shown
+    joined = "".join(shown).replace(" ", "")  # a row breaks where raes has a long path
+    assert "playruncheckpoint=latest" in joined, shown
     assert any(row.startswith("  resume it") for row in shown), shown
     assert (screen.buffer[0][0].fg, screen.buffer[0][0].bold) == ("brown", False)
 
