@@ -25,7 +25,7 @@ def test_the_shortest_command_joins_the_cluster_and_trains(local_cluster: LocalC
     [command] = documented("head")
     assert command == "python -m raes.train env=Humanoid"
     out = local_cluster.exec(
-        f"{command} >out 2>&1 & until grep -q 'gen  *0' out; do kill -0 $! || break; sleep 0.5; done; kill -INT $!; "
+        f"{command} >out 2>&1 & until grep -q 'gen  *1' out; do kill -0 $! || break; sleep 0.5; done; kill -INT $!; "
         "wait $!; echo code $?; cat out"
     )
     lines = out[out.index("code ") :].splitlines()
