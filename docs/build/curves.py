@@ -16,16 +16,22 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 RESAMPLES = 1000
 
 
+def files(name: str) -> list[Path]:
+    """results/NAME.json, or all of the folder results/NAME."""
+    folder = RESULTS / name
+    return sorted(folder.glob("*.json")) if folder.is_dir() else [RESULTS / f"{name}.json"]
+
+
 def curves(*names: str) -> bytes:
-    """A PNG of evaluation return against timesteps of results/NAME.json: interquartile mean, interval, each seed."""
+    """A PNG of evaluation return against timesteps of the runs: interquartile mean, interval, each seed."""
     picture = charts.curves(measured(*names), "timesteps", RESAMPLES)
     assert picture is not None
     return picture
 
 
 def measured(*names: str) -> list[RunGroup]:
-    """The runs of results/NAME.json, as `raes.report` groups them."""
-    found = [one for path in find([str(RESULTS / f"{name}.json") for name in names]) for one in read(path)]
+    """The runs of the files of each name, as `raes.report` groups them."""
+    found = [one for path in find([str(file) for name in names for file in files(name)]) for one in read(path)]
     groups, _ = group([one for one in found if isinstance(one, StoredRun)])
     return groups
 

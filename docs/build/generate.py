@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from posixpath import relpath
 
-from curves import RESULTS, curves, trials
+from curves import curves, files, trials
 from generated_tables import MAKERS
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -55,9 +55,9 @@ def generated(text: str, page: Path, draw: bool) -> str:
 
 def _picture(kind: str, names: list[str], page: Path, known: str | None, draw: bool) -> tuple[str, str]:
     """The digest of the results, and the link to their picture."""
-    files = names[:1] if kind == "trials" else names
-    digest = hashlib.sha256(b"".join((RESULTS / f"{name}.json").read_bytes() for name in files)).hexdigest()[:8]
-    path = DOCS / "images" / "made" / f"{'-'.join(files).replace('/', '_')}.png"
+    shown = names[:1] if kind == "trials" else names
+    digest = hashlib.sha256(b"".join(file.read_bytes() for name in shown for file in files(name))).hexdigest()[:8]
+    path = DOCS / "images" / "made" / f"{'-'.join(shown).replace('/', '_')}.png"
     if draw and (digest != known or not path.exists()):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(trials(*names) if kind == "trials" else curves(*names))
